@@ -1,0 +1,34 @@
+# Everything a newcomer or CI needs. The environment is made once, in .venv, from the pinned versions in constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check setup train bench clean
+
+demo: setup  ## compare two texts on the model that ships with the package, and write the figure
+	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
+
+test: setup  ## the tests, offline, on the CPU
+	$(BIN)/pytest
+
+check: setup  ## everything CI runs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+setup: .venv/.done
+
+.venv/.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Conjure needs Python 3.11 or newer, this is " + sys.version if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,train]"
+	touch $@
+
+train: setup  ## train the default model; stop it at any time, the same command goes on
+	$(BIN)/python training/train.py
+
+bench: setup  ## the speed figures of the documentation, each a ratio measured in one run
+	$(BIN)/python benchmarks/pair.py
+
+clean:
+	rm -rf .venv

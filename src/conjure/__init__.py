@@ -1,0 +1,47 @@
+"""Conjure: how similar two texts are by what they make a text-to-image diffusion model conjure.
+
+>>> import conjure
+>>> process = conjure.load()
+>>> estimate = conjure.distance(process, "snow leopard", "bengal tiger")
+>>> len(estimate.samples)
+3
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conjure.errors import InputError, TextCutWarning
+    from conjure.estimate import Estimate
+    from conjure.explain import Explanation, explain
+    from conjure.loading import load
+    from conjure.process import Process
+    from conjure.similarity import distance
+
+__all__ = ["Estimate", "Explanation", "InputError", "Process", "TextCutWarning", "distance", "explain", "load"]
+
+_HOME = {
+    "Estimate": "estimate",
+    "Explanation": "explain",
+    "InputError": "errors",
+    "Process": "process",
+    "TextCutWarning": "errors",
+    "distance": "similarity",
+    "explain": "explain",
+    "load": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # on first use, so that `import conjure` and `conjure --help` do not wait for torch
+    if name in _HOME:
+        value = getattr(import_module(f"conjure.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'conjure' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,3 @@
+from conjure.cli import main
+
+main()

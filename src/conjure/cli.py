@@ -1,0 +1,170 @@
+"""The command `conjure`: a thin face of the Python calls. Exit code 0 done, 2 bad input (one line on standard error), 1 else."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import sys
+import warnings
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from conjure.errors import InputError, TextCutWarning
+
+if TYPE_CHECKING:
+    from conjure.run import Progress
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"conjure {version('conjure')}")
+        raise typer.Exit
+
+
+@app.callback()
+def conjure(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """How similar texts are by what they make a text-to-image diffusion model conjure."""
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="TEXT", help="One text.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="TEXT", help="The other text.", show_default=False)],
+    model: Annotated[
+        str, typer.Option(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")
+    ] = "default",
+    samples: Annotated[int, typer.Option(help="Monte-Carlo draws k; an error bar needs at least 2.")] = 3,
+    steps: Annotated[int, typer.Option(help="Denoising steps T.")] = 10,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise, which all texts share.")] = 0,
+    divergence: Annotated[str, typer.Option(help="jeffreys, kl, initial, final or direct.")] = "jeffreys",
+    weighting: Annotated[str, typer.Option(help="uniform (the paper's) or girsanov (nats).")] = "uniform",
+    unit: Annotated[str | None, typer.Option(help="output, epsilon or x0, for uniform; the model's own if not given.")] = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Write the pictures, step by step, to a .png, .svg, .pdf or .html file.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a text that the text encoder would cut.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare two texts: how far apart is what the model conjures for them?"""
+    if figure is not None:
+        from conjure.render import check_path
+
+        check_path(figure)
+    with errors.status("loading the model"):
+        # Torch and diffusers make a million objects that stay to the end: to look through them for garbage, while they are
+        # imported and once more at exit, would take a quarter of a short command's time.
+        gc.disable()
+        from conjure import distance, explain, load
+
+        gc.freeze()
+        gc.enable()
+        _quiet()
+        settings = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit, "device": device, "dtype": dtype}
+        process = load(model, **settings)  # type: ignore[arg-type]
+    options = {"samples": samples, "seed": seed, "divergence": divergence, "weighting": weighting}
+    with warnings.catch_warnings(), _Bar() as progress:
+        warnings.simplefilter("error" if strict else "default", TextCutWarning)  # once a text, not once a batch
+        try:
+            if figure is None:
+                estimate = distance(process, first, second, progress=progress, **options)  # type: ignore[arg-type]
+            else:
+                explanation = explain(process, first, second, progress=progress, **options)  # type: ignore[arg-type]
+                explanation.save(figure)
+                estimate = explanation.estimate
+        except TextCutWarning as cut:
+            raise InputError(str(cut)) from cut
+    if as_json:
+        print(json.dumps(estimate.to_dict(), default=str, allow_nan=False))
+        return
+    out = Console(soft_wrap=True, highlight=False, emoji=False)
+    out.print(f"[bold]{escape(str(estimate))}[/]  {estimate.divergence}, {estimate.unit}")
+    out.print(f"  {estimate.forward:8.4g}  along what “{escape(first)}” conjures")
+    out.print(f"  {estimate.backward:8.4g}  along what “{escape(second)}” conjures")
+    peak = max(range(len(estimate.per_step)), key=estimate.per_step.__getitem__)
+    out.print(f"  {len(estimate.samples)} samples of {steps} steps; they differ most at t = {estimate.timesteps[peak]:.0f}")
+    used = estimate.process
+    guided = "" if used["guidance"] is None else f", guidance {used['guidance']:g}"
+    out.print(f"  [dim]model {escape(used['model'])}, {used['scheduler']}{guided}, seed {seed}[/]")
+    if figure is not None:
+        out.print(f"  wrote {escape(figure)}")
+
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
+class _Bar:
+    """A progress bar over denoising steps on standard error, with the time left; silent where nobody looks."""
+
+    def __enter__(self) -> Progress:
+        from rich import progress
+
+        columns = (progress.TextColumn("denoising"), progress.BarColumn(), progress.TimeRemainingColumn())
+        self._rich = progress.Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal)
+        self._rich.start()
+        task = self._rich.add_task("denoising", total=None)
+        return lambda done, total: self._rich.update(task, completed=done, total=total)
+
+    def __exit__(self, *problem: object) -> None:
+        self._rich.stop()
+
+
+def _quiet() -> None:
+    """Keep the libraries' chatter off the terminal; what matters to a user is said by us."""
+    import logging
+
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    warnings.showwarning = _show
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    errors.print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a text still gets the answer
+    try:
+        code = app(arguments, standalone_mode=False)
+    except InputError as error:
+        _refuse(str(error))
+    except typer.TyperException as error:
+        _refuse(f"{error.format_message()} (see conjure --help)")
+    except (typer.Abort, KeyboardInterrupt):
+        errors.print("stopped")
+        sys.exit(1)
+    if code == INTERRUPTED:
+        errors.print("stopped")
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(message: str) -> None:
+    errors.print(f"[red]error:[/] {escape(' '.join(message.split()))}")
+    sys.exit(2)

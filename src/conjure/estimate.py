@@ -1,0 +1,107 @@
+"""A Monte-Carlo estimate of a distance, with its error: seeds in, mean and interval out."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from conjure.divergence import Contributions
+from conjure.errors import InputError
+
+
+def noise_seed(seed: int, sample: int) -> int:
+    """The seed of the noise of sample number `sample` in a run with `seed`; the same for every text (common random numbers)."""
+    return int(np.random.SeedSequence((seed, sample)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def interval(values: np.ndarray) -> tuple[float, float, tuple[float, float]]:
+    """Mean, standard error and 95 % interval (Student's t) of independent `values`, shape (k,); NaN error for k = 1."""
+    from scipy.special import stdtrit  # the quantile of Student's t, without the second that scipy.stats takes to import
+
+    k = len(values)
+    mean = float(values.mean())
+    if k == 1:
+        return mean, math.nan, (math.nan, math.nan)
+    error = float(values.std(ddof=1) / math.sqrt(k))
+    half = float(stdtrit(k - 1, 0.975)) * error
+    return mean, error, (mean - half, mean + half)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The distance of two texts under a process.
+
+    distance, stderr, ci95: mean over samples, its standard error and 95 % interval (NaN with one sample).
+    forward, backward: the directed divergences from the first text's trajectories and from the second's.
+    per_step: what each of the T visited steps adds to `distance`. timesteps, snr (signal to noise): where they are.
+    samples: the k per-sample values. unit: `nats`, or `squared norm` of the model's output.
+    texts, process, divergence, weighting, seed, identity, version: what was compared and how.
+    """
+
+    distance: float
+    stderr: float
+    ci95: tuple[float, float]
+    forward: float
+    backward: float
+    per_step: tuple[float, ...]
+    samples: tuple[float, ...]
+    texts: tuple[str, str]
+    divergence: str
+    weighting: str
+    seed: int
+    timesteps: tuple[float, ...]
+    snr: tuple[float, ...]
+    process: dict[str, Any]
+    identity: str
+    version: str
+
+    def __float__(self) -> float:
+        return self.distance
+
+    @property
+    def unit(self) -> str:
+        return "nats" if self.weighting == "girsanov" else "squared norm"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; what does not exist (the error of one sample) is None."""
+        plain = asdict(self) | {"unit": self.unit}
+        if math.isnan(self.stderr):
+            plain |= {"stderr": None, "ci95": None}
+        return plain
+
+    def __str__(self) -> str:
+        error = "" if math.isnan(self.stderr) else f" ± {self.stderr:.3g} (95 %: {self.ci95[0]:.4g} to {self.ci95[1]:.4g})"
+        return f"{self.distance:.4g}{error}"
+
+    def _repr_html_(self) -> str:
+        first, second = (html.escape(text) for text in self.texts)
+        return (
+            f"<b>{html.escape(str(self))}</b> {self.unit}, {html.escape(self.divergence)} of “{first}” and “{second}”"
+            f"<br>{self.forward:.4g} along “{first}”, {self.backward:.4g} along “{second}”; "
+            f"{len(self.samples)} samples of {len(self.per_step)} steps"
+        )
+
+
+def estimate(parts: Contributions, **record: Any) -> Estimate:
+    """The estimate of a divergence split over samples and steps; `record` is what the other fields hold.
+
+    Errors: `InputError` where the model's numbers are not finite.
+    """
+    samples = parts.total.sum(1)
+    mean, error, ci95 = interval(samples)
+    if not math.isfinite(mean):
+        raise InputError(f"the distance is {mean}: the model's numbers overflow; use a smaller guidance, or float32")
+    return Estimate(
+        distance=mean,
+        stderr=error,
+        ci95=ci95,
+        forward=float(parts.forward.sum(1).mean()),
+        backward=float(parts.backward.sum(1).mean()),
+        per_step=tuple(parts.total.mean(0).tolist()),
+        samples=tuple(samples.tolist()),
+        **record,
+    )

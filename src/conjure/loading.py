@@ -1,0 +1,191 @@
+"""From a name to a process: the default model, a folder in diffusers' format, or a name on the Hugging Face Hub.
+
+Weights come from safetensors alone, since reading any other checkpoint runs code of its author, and no code of a model's
+repository is ever run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+
+from conjure import default_model
+from conjure.errors import InputError
+from conjure.process import Process, scheduler_for
+
+# What a pipeline's call must take, and what shows that it starts from something other than a text.
+NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
+FOREIGN = ("strength", "mask_image", "control_image", "num_frames", "audio_length_in_s", "audio_end_in_s")
+
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    steps: int = 10,
+    guidance: float | None = None,
+    scheduler: str | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    unit: str | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Process:
+    """The process of a text-to-image diffusion model.
+
+    model: `default` or None for the model in the package; a folder in diffusers' format; a Hub name, with `@revision` if wanted.
+    steps: denoising steps T (the paper's 10). guidance: None for the model's own default (7.5 for Stable Diffusion, as in
+    the paper). scheduler: None for the paper's LMS where the model is a noise model, `own`, or a name (`process.scheduler_for`).
+    height, width: pixels, None for the model's own. unit: of the uniform weighting, `output`, `epsilon` or `x0`; None for the
+    model's own wish, or `output`, as in the paper. device: None for the best there is. dtype: `float32` (None),
+    `float16` or `bfloat16`.
+
+    Errors: `InputError`, one line, for everything that keeps the model from being loaded or the settings from being used.
+    """
+    name = "default" if model is None else str(model)
+    given: dict[str, Any] = {}
+    if name == "default":
+        folder, revision = default_model.FOLDER, None
+        given = {"text_encoder": default_model.text_encoder(), "tokenizer": default_model.tokenizer()}
+    else:
+        folder, revision = _found(name)
+    index = _index(folder, name)
+    _check_parts(folder, name, {part: what for part, what in index.items() if part not in given})
+    # parts that a folder declares empty must be said to be empty again, and pictures are judged by nobody but the user
+    given |= {part: None for part, what in index.items() if what == [None, None] or part in ("safety_checker", "watermarker")}
+    if "requires_safety_checker" in index:
+        given["requires_safety_checker"] = False
+    try:
+        kind = _dtype(dtype)
+        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=kind, use_safetensors=True, local_files_only=True, **given)
+        for part in given.values():
+            if isinstance(part, torch.nn.Module):
+                part.to(kind)
+        pipeline.to(device or _best_device())
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
+    if getattr(pipeline, "scheduler", None) is None:
+        raise InputError(f"model {name!r} has no scheduler, without which there is no process; give a complete folder")
+    own = _own_settings(folder, name)
+    parameters = inspect.signature(type(pipeline).__call__).parameters
+    if "guidance_scale" in parameters:
+        guidance = next(w for w in (guidance, own.get("guidance"), parameters["guidance_scale"].default) if w is not None)
+    elif guidance is not None:
+        raise InputError(f"model {name!r} ({type(pipeline).__name__}) takes no guidance; leave it out")
+    return Process(
+        pipeline=pipeline,
+        scheduler=scheduler_for(pipeline.scheduler, scheduler),
+        steps=steps,
+        guidance=guidance,
+        height=height,
+        width=width,
+        unit=unit or own.get("unit", "output"),
+        call=own.get("call", {}),
+        model=name,
+        revision=revision,
+    )
+
+
+def _found(name: str) -> tuple[Path, str | None]:
+    """The folder that `name` stands for, and the revision where it comes from the Hub."""
+    if Path(name).is_dir():
+        return Path(name), None
+    repository, _, revision = name.partition("@")
+    owner_and_name = repository.split("/")
+    if name.startswith((".", "/", "~")) or len(owner_and_name) != 2 or not all(owner_and_name) or Path(name).exists():
+        raise InputError(
+            f"model {name!r} is neither a folder nor a Hub name; allowed are default, a folder with a model_index.json, "
+            "and owner/name or owner/name@revision"
+        )
+    try:
+        # the class method of diffusers fetches what the pipeline needs and nothing else, and works from the cache offline
+        folder = Path(DiffusionPipeline.download(repository, revision=revision or None, use_safetensors=True))
+    except Exception as error:  # the Hub client, its transport and diffusers each raise their own kinds
+        raise InputError(
+            f"model {name!r} cannot be fetched from the Hugging Face Hub: {_line(error)}; check the name, the revision, "
+            "your access and the connection, or give a local folder"
+        ) from error
+    return folder, folder.name  # the cache names a snapshot by its commit
+
+
+def _index(folder: Path, name: str) -> dict[str, Any]:
+    """The parts that `model_index.json` declares, once it is known to be a text-to-image pipeline of diffusers."""
+    path = folder / "model_index.json"
+    try:
+        index = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(
+            f"model {name!r} has no model_index.json; give a folder that a pipeline's save_pretrained wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {name!r} has a model_index.json that cannot be read: {_line(error)}") from error
+    named = index.get("_class_name") if isinstance(index, dict) else None
+    known = getattr(diffusers, named, None) if isinstance(named, str) else None
+    if not (isinstance(known, type) and issubclass(known, DiffusionPipeline)):
+        raise InputError(f"model {name!r} is of the class {named!r}, which is no pipeline of diffusers {diffusers.__version__}")
+    parameters = inspect.signature(known.__call__).parameters
+    if any(wanted not in parameters for wanted in NEEDED) or any(foreign in parameters for foreign in FOREIGN):
+        raise InputError(f"model {name!r} ({named}) is not a text-to-image pipeline; Conjure compares what texts conjure")
+    return {part: what for part, what in index.items() if not part.startswith("_")}
+
+
+def _check_parts(folder: Path, name: str, index: dict[str, Any]) -> None:
+    """Every declared part is there, and none has its weights in pickles alone."""
+    for part, what in index.items():
+        if isinstance(what, list) and len(what) != 2:
+            raise InputError(f"model {name!r} declares its part {part!r} as {what!r}; allowed is a library and a class")
+        if not isinstance(what, list) or what[0] is None or part in ("safety_checker", "watermarker"):
+            continue
+        if not (folder / part).is_dir():
+            raise InputError(f"model {name!r} lacks its part {part!r} ({what[1]}); the folder is incomplete, copy it again")
+        files = [file.suffix for file in (folder / part).iterdir()]
+        if ".safetensors" not in files and any(suffix in PICKLES for suffix in files):
+            raise InputError(
+                f"model {name!r} keeps its {part!r} in a pickled checkpoint, which can run code; only safetensors are read: "
+                "convert it with pipeline.save_pretrained(folder, safe_serialization=True)"
+            )
+
+
+def _own_settings(folder: Path, name: str) -> dict[str, Any]:
+    """What a model asks to be run with: `guidance`, `unit` and further `call` arguments in `conjure.json`, if it has one."""
+    path = folder / "conjure.json"
+    if not path.exists():
+        return {}
+    try:
+        own = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {name!r} has a conjure.json that cannot be read: {_line(error)}") from error
+    if not isinstance(own, dict) or set(own) - {"guidance", "unit", "call"}:
+        raise InputError(f"conjure.json of model {name!r} must be an object with guidance, unit and call and nothing else")
+    call = own.get("call", {})
+    if not isinstance(call, dict) or {*NEEDED, "negative_prompt"} & set(call):
+        raise InputError(f"call in conjure.json of model {name!r} is {call!r}; allowed is an object of further arguments")
+    return own
+
+
+def _dtype(dtype: str | None) -> torch.dtype:
+    kinds = {None: torch.float32, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if dtype not in kinds:
+        raise InputError(f"unknown dtype {dtype!r}; allowed are float32, float16 and bfloat16")
+    return kinds[dtype]
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _line(error: BaseException) -> str:
+    """The first sentence or so of an error of somebody else's."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:197] + "..."

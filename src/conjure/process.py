@@ -1,0 +1,281 @@
+"""A process: a text-to-image pipeline together with every setting that decides what it makes of a text.
+
+"Meanings arise from processes, not models": weights, sampler, steps, guidance and size together give a text its meaning, so all
+of them belong to one object, which knows how to run the stock pipeline, how to describe itself and what its identity is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import json
+import threading
+import warnings
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+from conjure.errors import InputError, TextCutWarning
+from conjure.once import rows_once
+from conjure.units import UNITS
+
+# Few-step students work with their own sampler alone, although diffusers calls the others compatible.
+DISTILLED = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
+
+# What a stock pipeline may do to a text or a size behind the caller's back; the texts to compare are to be taken as they are.
+AS_GIVEN = {"clean_caption": False, "use_resolution_binning": False}
+
+
+def short(name: str) -> str:
+    """The name by which a scheduler can be asked for: `LMSDiscreteScheduler` is `lms`."""
+    return name.lower().replace("scheduler", "").replace("discrete", "").replace("-", "").replace("_", "")
+
+
+def scheduler_for(own: Any, name: str | None) -> Any:
+    """The scheduler called `name`, made from the configuration of the pipeline's `own`.
+
+    None asks for the paper's choice: LMS over evenly spaced timesteps where the model is a noise model, else `own`. The name
+    `own` keeps the pipeline's. Others are the class names of diffusers, whole or short (`lms`, `ddim`, `euler`, ...).
+
+    Errors: `InputError` for a name that does not exist or does not go with the model.
+    """
+    classes = {short(cls.__name__): cls for cls in [*own.compatibles, type(own)]}
+    if name is None:
+        noise_model = "lms" in classes and type(own).__name__ not in DISTILLED
+        name = "lms" if noise_model else "own"
+    if short(name) == "own":
+        return type(own).from_config(own.config)
+    if short(name) not in classes:
+        raise InputError(f"unknown scheduler {name!r} for this model; allowed are own, {', '.join(sorted(classes))}")
+    # diffusers' default "leading" starts below the highest level of noise, and would silently shift every timestep
+    spaced = "timestep_spacing" in inspect.signature(classes[short(name)].__init__).parameters
+    try:
+        return classes[short(name)].from_config(own.config, **({"timestep_spacing": "linspace"} if spaced else {}))
+    except (ImportError, ValueError, NotImplementedError) as error:
+        raise InputError(f"the scheduler {name!r} cannot be used here: {' '.join(str(error).split())}") from error
+
+
+@dataclass(frozen=True)
+class Process:
+    """A pipeline with its settings. Make one with `conjure.load`; vary it with `process.set(steps=20)`.
+
+    pipeline: any text-to-image pipeline of diffusers that steps through `pipeline.scheduler`.
+    scheduler: the scheduler to run it with (not shared with the pipeline).
+    steps: denoising steps T. guidance: classifier-free guidance scale, None where the pipeline has none.
+    height, width: pixels, None for the pipeline's own.
+    unit: in what the uniform weighting measures differences: the model's own `output`, `epsilon` or `x0`.
+    call: further arguments for the pipeline's call.
+    model, revision: where it came from, for the record.
+    rows: how many rows (texts times samples) one call of the pipeline may hold. It changes speed and memory alone.
+    """
+
+    pipeline: DiffusionPipeline
+    scheduler: Any
+    steps: int = 10
+    guidance: float | None = None
+    height: int | None = None
+    width: int | None = None
+    unit: str = "output"
+    call: dict[str, Any] = field(default_factory=dict)
+    model: str = "pipeline"
+    revision: str | None = None
+    rows: int = 48
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        trained = self.scheduler.config.get("num_train_timesteps", 1000)
+        if not isinstance(self.steps, Integral) or not 1 <= self.steps <= trained:
+            raise InputError(f"steps is {self.steps!r}; allowed are whole numbers from 1 to {trained}")
+        if self.guidance is not None and not (
+            isinstance(self.guidance, Real) and np.isfinite(self.guidance) and self.guidance >= 0
+        ):
+            raise InputError(f"guidance is {self.guidance!r}; allowed are finite numbers from 0 on (1 is no guidance)")
+        if not isinstance(self.rows, Integral) or self.rows < 1:
+            raise InputError(f"rows is {self.rows!r}; allowed are whole numbers from 1 on")
+        if self.unit not in UNITS:
+            raise InputError(f"unknown unit {self.unit!r}; allowed are {', '.join(UNITS)}")
+        for name, pixels in (("height", self.height), ("width", self.width)):
+            if pixels is not None and not (isinstance(pixels, Integral) and pixels >= 1):
+                raise InputError(f"{name} is {pixels!r}; allowed are whole numbers of pixels from 1 on")
+
+    def set(self, *, scheduler: str | None = None, **settings: Any) -> Process:
+        """A process over the same weights with other `settings` (fields of this class; `scheduler` by name).
+
+        Errors: `InputError` for an unknown setting or a value out of range.
+        """
+        allowed = ("steps", "guidance", "height", "width", "unit", "call", "rows")
+        for name in settings:
+            if name not in allowed:
+                raise InputError(f"unknown setting {name!r}; allowed are scheduler, {', '.join(allowed)}")
+        if settings.get("guidance") is not None and "guidance_scale" not in self.parameters:
+            raise InputError(f"{type(self.pipeline).__name__} takes no guidance; leave it out")
+        if "guidance" in settings and settings["guidance"] is None and "guidance_scale" in self.parameters:
+            raise InputError("guidance is None; allowed are finite numbers from 0 on (1 is no guidance)")
+        if scheduler is not None:
+            settings["scheduler"] = scheduler_for(self.pipeline.scheduler, scheduler)
+        return replace(self, **settings)
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters of the pipeline's call."""
+        return dict(inspect.signature(type(self.pipeline).__call__).parameters)
+
+    def run(self, texts: Sequence[str], seeds: Sequence[int], output_type: str = "latent", **call: Any) -> Any:
+        """Run the stock pipeline on rows `texts`, row i from the noise of `seeds[i]`, and return its pictures.
+
+        A row's noise depends on its seed alone: each has a generator of its own, on the CPU whatever the device.
+
+        Warns: `TextCutWarning` for a text whose end the text encoder does not take.
+        """
+        arguments: dict[str, Any] = {
+            "prompt": list(texts),
+            "num_inference_steps": self.steps,
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            "output_type": output_type,
+        }
+        parameters = self.parameters
+        if "negative_prompt" in parameters:
+            arguments["negative_prompt"] = [""] * len(texts)  # a list, since some pipelines broadcast one string wrongly
+        for name, value in (("guidance_scale", self.guidance), ("height", self.height), ("width", self.width)):
+            if value is not None:
+                arguments[name] = value
+        arguments.update({name: value for name, value in AS_GIVEN.items() if name in parameters})
+        arguments.update(self.call)
+        arguments.update(call)
+        with self._session():
+            return self.pipeline(**arguments).images
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[None]:
+        """The pipeline with this process' scheduler, repeated rows evaluated once, and cut texts noticed."""
+        pipeline = self.pipeline
+        with self.lock, contextlib.ExitStack() as stack:
+            own = pipeline.scheduler
+            stack.callback(setattr, pipeline, "scheduler", own)
+            pipeline.scheduler = self.scheduler
+            pipeline.set_progress_bar_config(disable=True)
+            for name, part in pipeline.components.items():
+                if isinstance(part, torch.nn.Module) and name not in ("vae", "vqvae", "safety_checker", "image_encoder"):
+                    stack.enter_context(rows_once(part))
+                elif hasattr(part, "decode") and hasattr(part, "model_max_length"):
+                    # past DiffusionPipeline.__setattr__, which would write the stand-in's class into the configuration
+                    stack.callback(pipeline.__dict__.__setitem__, name, part)
+                    pipeline.__dict__[name] = _NoticesCuts(part)
+            yield
+
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """Pictures of `latents` (rows, ...), as the process' own pipeline would show them: (rows, height, width, 3) in 0..1.
+
+        The pipeline itself decodes: it runs with a scheduler whose step lands on the wanted latents, so that packing, scaling
+        and the autoencoder of every family are its own business.
+        """
+        if getattr(self.pipeline, "vae", None) is None:  # a model of pixels: latents are pictures in -1..1
+            pictures = latents.float().clamp(-1, 1).movedim(1, -1).cpu().numpy() / 2 + 0.5
+            return pictures.repeat(3, axis=-1) if pictures.shape[-1] == 1 else pictures[..., :3]
+        scheduler = type(self.scheduler).from_config(self.scheduler.config)
+
+        def land(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            return latents, latents
+
+        land.__signature__ = inspect.signature(scheduler.step)  # type: ignore[attr-defined]
+        scheduler.step = land
+        rows = len(latents)
+        return np.asarray(replace(self, scheduler=scheduler, steps=1).run([""] * rows, [0] * rows, output_type="np"))
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting, with the model and its revision, as plain data for JSON."""
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "pipeline": type(self.pipeline).__name__,
+            "scheduler": short(type(self.scheduler).__name__),
+            "scheduler_config": {k: v for k, v in sorted(self.scheduler.config.items()) if not k.startswith("_")},
+            "steps": int(self.steps),
+            "guidance": None if self.guidance is None else float(self.guidance),
+            "height": self.height,
+            "width": self.width,
+            "unit": self.unit,
+            "call": self.call,
+            "dtype": str(self.pipeline.dtype).removeprefix("torch."),
+            "device": str(self.pipeline.device),
+        }
+
+    def identity(self) -> str:
+        """SHA-256 of everything that changes a number: the settings, and the bytes of the weights as they are in memory."""
+        # where weights came from, and where they lie, changes nothing
+        settings = {**self.settings(), "model": "", "revision": "", "device": ""}
+        return hashlib.sha256((json.dumps(settings, default=str) + _digest(self.pipeline)).encode()).hexdigest()
+
+
+_digests: weakref.WeakKeyDictionary[Any, tuple[list[tuple], str]] = weakref.WeakKeyDictionary()
+
+
+def _digest(pipeline: Any) -> str:
+    """SHA-256 of a pipeline's weights, configurations and vocabularies, computed again only when a tensor has changed."""
+    parts = sorted(pipeline.components.items())
+    tensors = {name: part.state_dict() for name, part in parts if isinstance(part, torch.nn.Module)}
+    # a tensor's version counts edits in place, but for those through `.data`, which its ends are likely to show
+    state = [
+        (tensor.data_ptr(), tensor._version, *tensor.reshape(-1)[[0, -1]].tolist())
+        for part in tensors.values()
+        for tensor in part.values()
+        if tensor.numel()
+    ]
+    if pipeline in _digests and _digests[pipeline][0] == state:
+        return _digests[pipeline][1]
+    digest = hashlib.sha256()
+    for name, part in parts:
+        if name in tensors:
+            digest.update(f"{name} {type(part).__name__} {getattr(part, 'config', None)}".encode())
+            for key, tensor in tensors[name].items():
+                digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        elif hasattr(part, "get_vocab"):
+            digest.update(json.dumps(sorted(part.get_vocab().items())).encode())
+    _digests[pipeline] = (state, digest.hexdigest())
+    return digest.hexdigest()
+
+
+class _NoticesCuts:
+    """A tokenizer that warns when a text will not count whole, and is the wrapped one in everything else."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __call__(self, text: Any, *args: Any, **options: Any) -> Any:
+        limit = options.get("max_length") or self._tokenizer.model_max_length
+        if options.get("truncation"):
+            texts = [text] if isinstance(text, str) else text
+            for one in dict.fromkeys(one for one in texts if isinstance(one, str)):
+                tokens = self._tokenizer(one, truncation=False, verbose=False).input_ids
+                known = [getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "sep", "cls", "pad")]
+                unknown = self._tokenizer.unk_token_id
+                if unknown is not None and unknown not in known and unknown in tokens:
+                    warnings.warn(
+                        f"text {one[:40]!r} has {tokens.count(unknown)} symbols that this model's encoder does not know and "
+                        "takes for one and the same; say it in words",
+                        TextCutWarning,
+                        stacklevel=2,
+                    )
+                if len(tokens) > limit:
+                    lost = self._tokenizer.decode(tokens[limit - 1 :], skip_special_tokens=True)
+                    warnings.warn(
+                        f"text of {len(tokens)} tokens, but this model's encoder takes {limit}: "
+                        f"{lost[:80]!r}{'...' if len(lost) > 80 else ''} does not count; shorten the text",
+                        TextCutWarning,
+                        stacklevel=2,
+                    )
+        return self._tokenizer(text, *args, **options)

@@ -1,0 +1,153 @@
+"""Explanations as files: the grid of Figure 1 as PNG, SVG or PDF, or inside one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+import tempfile
+import textwrap
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from conjure.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from conjure.estimate import Estimate
+    from conjure.explain import Direction, Explanation
+
+ENDINGS = (".png", ".svg", ".pdf", ".html")
+
+
+def check_path(path: str | Path) -> Path:
+    """`path`, if a figure can be written there; asked before the computing. Errors: `InputError`."""
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(f"figure {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(ENDINGS)}")
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            what = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
+            raise InputError(f"figure {str(path)!r} {what}; name a file in an existing folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        fresh = not path.exists()
+        path.open("ab").close()
+        if fresh:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"figure {str(path)!r} cannot be written: {error.strerror}; name a file that can") from error
+    return path
+
+
+def save(explanation: Explanation, path: str | Path) -> None:
+    """Write `explanation` to `path`, whole or not at all."""
+    path = check_path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    data = page(explanation).encode() if kind == "html" else figure_bytes(explanation, kind)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".conjure-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def figure_bytes(explanation: Explanation, kind: str) -> bytes:
+    """The grid in matplotlib's file format `kind`."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a text may hold what the font does not
+        grid(explanation).savefig(buffer, format=kind, dpi=150)
+    return buffer.getvalue()
+
+
+def grid(explanation: Explanation) -> Figure:
+    """Figure 1: for both directions the noisy x_t in the middle row, above and below it what either text takes it for."""
+    from matplotlib.figure import Figure
+
+    estimate = explanation.estimate
+    steps = len(estimate.timesteps)
+    figure = Figure(figsize=(0.95 * steps + 2.2, 7.3), layout="constrained")
+    figure.suptitle(
+        f"{_quoted(estimate.texts[0], 45)}  and  {_quoted(estimate.texts[1], 45)}\n"
+        f"{estimate.divergence} {estimate} {estimate.unit}, {len(estimate.samples)} samples",
+        fontsize=11,
+        parse_math=False,
+    )
+    for axes, direction in zip(figure.subplots(2, 1), (explanation.forward, explanation.backward), strict=True):
+        _block(axes, estimate, direction)
+    return figure
+
+
+def _block(axes: Axes, estimate: Estimate, direction: Direction) -> None:
+    """Three rows of pictures as one mosaic, timesteps above the columns, contributions of the shown sample below."""
+    rows = [_tiles(pictures) for pictures in (direction.first, direction.noisy, direction.second)]
+    axes.imshow(np.concatenate(rows).clip(0, 1), interpolation="nearest")
+    high, wide = (side + GAP for side in direction.noisy.shape[1:3])
+    columns = wide * (np.arange(len(estimate.timesteps)) + 0.5)
+    first, second = (f"x0 for\n{_quoted(text, 20, lines=3)}" for text in estimate.texts)
+    names = [first, "noisy x_t", second]
+    axes.set_title(f"along the trajectory of {_quoted(direction.text, 90)}", fontsize=9, parse_math=False)
+    axes.set_yticks(high * (np.arange(3) + 0.5), names, fontsize=8, parse_math=False)
+    axes.set_xticks(columns, [f"{squared:.3g}" for squared in direction.per_step], fontsize=7)
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(columns, [f"t = {timestep:.0f}" for timestep in estimate.timesteps], fontsize=7)
+    for one in (axes, above):
+        one.tick_params(length=0)
+        one.spines[:].set_visible(False)
+
+
+GAP = 6  # pixels between pictures, their frames included
+
+
+def _tiles(pictures: np.ndarray) -> np.ndarray:
+    """Pictures (T, height, width, 3) side by side, each in a thin grey frame and with a gap around it."""
+    for pixels, shade in ((1, 0.8), (GAP // 2 - 1, 1.0)):
+        edge = (pixels, pixels)
+        pictures = np.pad(pictures, ((0, 0), edge, edge, (0, 0)), constant_values=shade)
+    return np.concatenate(pictures, axis=1)
+
+
+def _quoted(text: str, width: int, lines: int = 1) -> str:
+    """`text` in quotes on at most `lines` lines of about `width` characters, with an ellipsis where it was cut."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    wrapped = textwrap.wrap(f"“{printable}”", width)
+    return "\n".join(wrapped if len(wrapped) <= lines else [*wrapped[: lines - 1], wrapped[lines - 1] + " …”"])
+
+
+def page(explanation: Explanation) -> str:
+    """One HTML file: the numbers as text, the grid as a picture in it. Texts are escaped."""
+    estimate = explanation.estimate
+    first, second = (html.escape(text) for text in estimate.texts)
+    picture = base64.b64encode(figure_bytes(explanation, "png")).decode()
+    steps = "".join(
+        f"<tr><td>{timestep:.0f}</td><td>{ratio:.3g}</td><td>{value:.4g}</td></tr>"
+        for timestep, ratio, value in zip(estimate.timesteps, estimate.snr, estimate.per_step, strict=True)
+    )
+    settings = ", ".join(f"{key} {estimate.process[key]}" for key in ("model", "scheduler", "steps", "guidance"))
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{first} and {second}</title>"
+        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+        "img{max-width:100%}td,th{padding:.1rem .8rem;text-align:right}</style>"
+        f"<h1>“{first}” and “{second}”</h1>{estimate._repr_html_()}<p>{html.escape(settings)}, conjure {estimate.version}</p>"
+        f'<img alt="noisy pictures and what either text takes them for, step by step" src="data:image/png;base64,{picture}">'
+        f"<table><tr><th>timestep</th><th>signal to noise</th><th>adds</th></tr>{steps}</table></html>\n"
+    )

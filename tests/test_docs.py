@@ -1,0 +1,46 @@
+"""What the documentation says is so: its examples run, its options exist, its figures are those of the files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "puppy.png").exists()
+
+
+def test_options_of_the_table_are_those_of_the_command():
+    told = subprocess.run([sys.executable, "-m", "conjure", "compare", "--help"], capture_output=True, text=True, check=True)
+    command = set(re.findall(r"--[a-z]+", told.stdout)) - {"--help"}
+    table = set(re.findall(r"--[a-z]+", "".join(line for line in README.splitlines() if line.startswith("| `--"))))
+    assert table | {"--model"} == command
+
+
+def test_figures_are_those_of_the_files():
+    done = subprocess.run([sys.executable, "docs/fill.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        assert link.startswith("https://") or (path.parent / link).exists(), link
+
+
+def test_makefile_has_the_commands_that_are_named():
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = set(re.findall(r"make ([a-z]+)\b", README + (ROOT / "CONTRIBUTING.md").read_text()))
+    assert named - {"and"} <= set(targets)

@@ -1,0 +1,158 @@
+"""What can be loaded, and the one line that everything else gets."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import load_file
+
+import conjure
+from conjure import InputError, default_model
+
+
+@pytest.fixture
+def copy(tiny_sd, tmp_path):
+    return shutil.copytree(tiny_sd, tmp_path / "model")
+
+
+def test_default_model_is_a_stock_pipeline(default):
+    from diffusers import PixArtAlphaPipeline
+
+    assert type(default.pipeline) is PixArtAlphaPipeline
+    pictures = default.run(["red apple"], [0], output_type="np")
+    assert pictures.shape == (1, 64, 64, 3)
+    assert default.settings()["guidance"] == json.loads((default_model.FOLDER / "conjure.json").read_text())["guidance"]
+
+
+def test_default_model_is_small_and_described():
+    weights = [path for path in default_model.FOLDER.rglob("*") if path.suffix == ".safetensors"]
+    assert 0 < sum(path.stat().st_size for path in weights) <= 40e6
+    assert not [path for path in default_model.FOLDER.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt")]
+    card = (default_model.FOLDER / "README.md").read_text()
+    for said in ("Apache-2.0", "MIT", "CC BY 4.0", "Noto", "Twemoji", "limits"):
+        assert said.lower() in card.lower()
+
+
+def test_saved_and_loaded_back(default, tmp_path):
+    """The default model, written out whole, is an ordinary local folder with the same numbers."""
+    default.pipeline.save_pretrained(tmp_path)
+    again = conjure.load(tmp_path, guidance=default.guidance, unit=default.unit)
+    again = again.set(call=default.call)
+    here, there = (conjure.distance(one, "sun", "moon", samples=1).distance for one in (default, again))
+    assert there == pytest.approx(here, rel=1e-5)
+
+
+def test_half_precision_keeps_sums_in_float32(tiny_sd):
+    full, half = (conjure.distance(conjure.load(tiny_sd, dtype=dtype), "sun", "moon") for dtype in ("float32", "bfloat16"))
+    assert half.distance == pytest.approx(full.distance, rel=0.2)
+    assert half.process["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/no/such/folder", "neither a folder nor a Hub name"),
+        ("nonsense", "allowed are default, a folder"),
+        ("a/b/c", "neither a folder nor a Hub name"),
+    ],
+)
+def test_names_that_are_nothing(name, message):
+    with pytest.raises(InputError, match=message):
+        conjure.load(name)
+
+
+def test_hub_without_a_connection(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="'nobody/nothing@v1' cannot be fetched from the Hugging Face Hub.*give a local folder"):
+        conjure.load("nobody/nothing@v1")
+
+
+def test_hub_name_with_revision(tiny_sd, tmp_path, monkeypatch):
+    """A snapshot in the Hub's cache is loaded, and its commit is reported as the revision."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    asked: dict[str, object] = {}
+
+    def download(name, **options):
+        asked.update(options, name=name)
+        return str(shutil.copytree(tiny_sd, tmp_path / "snapshots" / commit))
+
+    monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
+    process = conjure.load("somebody/model@main")
+    assert (asked["name"], asked["revision"], asked["use_safetensors"]) == ("somebody/model", "main", True)
+    assert process.settings()["revision"] == commit
+
+
+def test_no_model_index(tmp_path):
+    with pytest.raises(InputError, match="has no model_index.json"):
+        conjure.load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"_class_name": "os.system"}', '{"_class_name": 7}', "\xff"])
+def test_broken_model_index(tmp_path, text):
+    (tmp_path / "model_index.json").write_text(text)
+    with pytest.raises(InputError):
+        conjure.load(tmp_path)
+
+
+def test_not_text_to_image(tmp_path):
+    unet = UNet2DModel(sample_size=8, block_out_channels=(8,), norm_num_groups=4, down_block_types=("DownBlock2D",),
+                       up_block_types=("UpBlock2D",))  # fmt: skip
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="DDPMPipeline.*not a text-to-image pipeline"):
+        conjure.load(tmp_path)
+
+
+def test_image_to_image(copy):
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionImg2ImgPipeline"}))
+    with pytest.raises(InputError, match="not a text-to-image pipeline"):
+        conjure.load(copy)
+
+
+def test_pickles_alone(copy):
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(InputError, match="'unet' in a pickled checkpoint.*safe_serialization"):
+        conjure.load(copy)
+
+
+def test_missing_part(copy):
+    shutil.rmtree(copy / "text_encoder")
+    with pytest.raises(InputError, match="lacks its part 'text_encoder'"):
+        conjure.load(copy)
+
+
+@pytest.mark.parametrize("damage", ["truncate", "delete", "config"])
+def test_damaged_part(copy, damage):
+    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    if damage == "truncate":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    elif damage == "delete":
+        weights.unlink()
+    else:
+        (copy / "unet" / "config.json").write_text("{")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        conjure.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"dtype": "int8"}, "unknown dtype"), ({"device": "abacus"}, "cannot be loaded")]
+)
+def test_bad_options(tiny_sd, options, message):
+    with pytest.raises(InputError, match=message):
+        conjure.load(tiny_sd, **options)
+
+
+def test_changed_text_encoder(monkeypatch):
+    default_model.encoder_folder.cache_clear()
+    monkeypatch.setattr(default_model, "ENCODER_SHA256", "0" * 64)
+    with pytest.raises(InputError, match="SHA-256"):
+        conjure.load()
+    monkeypatch.setattr(default_model, "ENCODER", ("no-such-package", "1"))
+    with pytest.raises(InputError, match="pip install no-such-package==1"):
+        conjure.load()

@@ -1,0 +1,110 @@
+"""How well the default model agrees with people, through the same engine that users call; writes `training/results.json`.
+
+python training/evaluate.py --dev      # the splits that decisions are made on: STS-B dev, SICK-R dev
+python training/evaluate.py            # the test sets, once a model is final: STS-B test, RG65, SimLex-999
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+from scipy.stats import spearmanr
+
+import conjure
+from conjure.divergence import DIVERGENCES, contributions
+from conjure.run import Source, run
+from conjure.similarity import in_unit, pair, seen
+from conjure.units import UNITS
+
+HERE = Path(__file__).parent
+Row = dict[str, str]
+DEV: dict[str, tuple[str, Callable[[Row], bool]]] = {
+    "STS-B dev": ("stsb.tsv", lambda row: row["split"] == "dev"),
+    "SICK-R dev": ("sickr.tsv", lambda row: row["split"] == "dev"),
+}
+TEST: dict[str, tuple[str, Callable[[Row], bool]]] = {
+    "STS-B test": ("stsb.tsv", lambda row: row["split"] == "test"),
+    "RG65": ("rg65.tsv", lambda _: True),
+    "SimLex-999": ("simlex999.tsv", lambda _: True),
+}
+
+
+def read(path: Path) -> list[Row]:
+    head, *lines = path.read_text(encoding="utf-8").splitlines()
+    return [dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in lines]
+
+
+def spearman(values: np.ndarray, people: np.ndarray) -> dict[str, float | list[float]]:
+    """Rank correlation of negated distances with judgements, x100, and its 95 % bootstrap interval over pairs."""
+    draw = np.random.default_rng(0)
+    again = [spearmanr(-values[i], people[i]).statistic for i in draw.integers(0, len(people), (1000, len(people)))]
+    low, high = np.nanpercentile(again, [2.5, 97.5])
+    return {"spearman": round(100 * spearmanr(-values, people).statistic, 2), "ci95": [round(100 * low, 2), round(100 * high, 2)]}
+
+
+def evaluate(process: conjure.Process, rows: list[Row], name: str) -> dict[str, object]:
+    """Spearman x100 of every divergence, from one run with one sample a pair."""
+    one, other = [column for column in rows[0] if column[-1] in "12"]
+    pairs = [(row[one], row[other]) for row in rows]
+    people = np.array([float(row["score"]) for row in rows])
+    sources: list[Source] = [source for texts in pairs for source in pair(*texts, samples=1, seed=0)]
+    values: dict[str, list[float]] = {divergence: [] for divergence in DIVERGENCES}
+    per_step: list[np.ndarray] = []
+    in_units: dict[str, list[float]] = {unit: [] for unit in UNITS if unit != process.unit}
+    begun = time.monotonic()
+    with Progress() as bar:
+        task = bar.add_task(name, total=len(pairs))
+        waiting = []
+        for measured in run(process, sources):
+            waiting.append(measured)
+            if len(waiting) == 2:
+                whole = seen(process, waiting, "uniform")
+                for divergence in DIVERGENCES:
+                    values[divergence].append(float(contributions(whole, divergence).total.sum()))
+                step = (whole.forward + whole.backward)[0] / in_unit(process, waiting[0])
+                per_step.append(step)
+                for unit, total in in_units.items():
+                    total.append(float((step * in_unit(process.set(unit=unit), waiting[0])).mean()))
+                waiting = []
+                bar.update(task, advance=1)
+    result: dict[str, object] = {
+        "pairs": len(pairs),
+        "seconds": round(time.monotonic() - begun),
+        **{divergence: spearman(np.array(values[divergence]), people) for divergence in DIVERGENCES},
+        **{f"jeffreys in {unit}": spearman(np.array(total), people) for unit, total in in_units.items()},
+        "single step": [round(100 * spearmanr(-step, people).statistic, 1) for step in np.array(per_step).T],
+    }
+    if "pos" in rows[0]:
+        for pos in sorted({row["pos"] for row in rows}):
+            chosen = np.array([row["pos"] == pos for row in rows])
+            result[pos] = spearman(np.array(values["jeffreys"])[chosen], people[chosen])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared/data/similarity")
+    parser.add_argument("--dev", action="store_true")
+    parser.add_argument("--guidance", type=float)
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--unit")
+    parser.add_argument("--limit", type=int)
+    arguments = parser.parse_args()
+    process = conjure.load(arguments.model, guidance=arguments.guidance, unit=arguments.unit)
+    results = {"process": process.settings(), "identity": process.identity(), "samples": 1, "seed": 0}
+    for name, (file, keep) in (DEV if arguments.dev else TEST).items():
+        rows = [row for row in read(arguments.data / file) if keep(row)][: arguments.limit]
+        results[name] = evaluate(process, rows, name)
+        print(name, json.dumps(results[name]), flush=True)
+        if not arguments.dev and not arguments.limit:  # after every set, so that a stopped run keeps what it has
+            (HERE / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n")
+
+
+if __name__ == "__main__":
+    main()

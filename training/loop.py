@@ -1,0 +1,111 @@
+"""One training loop for both stages: AdamW, cosine rate, exponential average, checkpoints, resume.
+
+The draws of step i come from (seed, i) alone, so a run that was stopped and continued sees what an undisturbed one sees.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.training_utils import EMAModel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Loss = Callable[[np.random.Generator, torch.Generator], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast: `samples` pictures in batches of `batch`, peak `rate` after `warmup` steps, seed of all draws."""
+
+    samples: int
+    batch: int
+    rate: float
+    warmup: int = 200
+    average: float = 0.999
+    weight_decay: float = 0.01
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        return self.samples // self.batch
+
+
+def draws(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
+    """The random generators of one step."""
+    words = np.random.SeedSequence((seed, step)).generate_state(2)
+    return np.random.default_rng(words[0]), torch.Generator().manual_seed(int(words[1]))
+
+
+def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, folder: Path, save_every_s: float = 120) -> None:
+    """Train `model` in place and leave it with its averaged weights; goes on from `folder/checkpoint.pt` where there is one.
+
+    loss, held_out: the loss of a batch drawn from the given generators. Both go to `folder/losses.csv` with the seconds spent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=schedule.rate, betas=(0.9, 0.99), weight_decay=schedule.weight_decay, fused=True
+    )
+
+    def rate(step: int) -> float:
+        return min((step + 1) / schedule.warmup, 0.5 * (1 + math.cos(math.pi * step / schedule.steps)))
+
+    cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    average = EMAModel(model.parameters(), decay=schedule.average, use_ema_warmup=True, power=0.75, foreach=True)
+    first, spent = 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        cosine.load_state_dict(saved["cosine"])
+        average.load_state_dict(saved["average"])
+        first, spent = saved["step"], saved["seconds"]
+
+    curve = folder / "losses.csv"
+    if curve.exists():  # without the lines that were written after the last checkpoint, since those steps come again
+        with curve.open(newline="") as file:
+            kept = [row for row in csv.reader(file) if int(row[0]) <= first]
+        with curve.open("w", newline="") as file:
+            csv.writer(file).writerows(kept)
+
+    def save(step: int) -> None:
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "cosine": cosine.state_dict(),
+                 "average": average.state_dict(), "step": step, "seconds": spent + time.monotonic() - begun}  # fmt: skip
+        torch.save(state, checkpoint.with_suffix(".partial"))
+        os.replace(checkpoint.with_suffix(".partial"), checkpoint)  # a stop while writing leaves the old one whole
+
+    begun = saved_at = time.monotonic()
+    running: list[float] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar, curve.open("a", newline="") as log:
+        task = bar.add_task(folder.name, total=schedule.steps, completed=first)
+        for step in range(first, schedule.steps):
+            value = loss(*draws(schedule.seed, step))
+            optimiser.zero_grad()
+            value.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            cosine.step()
+            average.step(model.parameters())
+            running.append(float(value.detach()))
+            bar.update(task, advance=1)
+            if (step + 1) % 200 == 0 or step + 1 == schedule.steps:
+                with torch.no_grad():  # always the same held-out draws, so that the curve moves with the model alone
+                    held = np.mean([float(held_out(*draws(schedule.seed + 1, i))) for i in range(4)])
+                seconds = spent + time.monotonic() - begun
+                csv.writer(log).writerow([step + 1, f"{np.mean(running):.5f}", f"{held:.5f}", f"{seconds:.0f}"])
+                log.flush()
+                bar.update(task, description=f"{folder.name}: loss {np.mean(running):.4f}, held out {held:.4f}")
+                running.clear()
+            if time.monotonic() - saved_at > save_every_s or step + 1 == schedule.steps:
+                save(step + 1)
+                saved_at = time.monotonic()
+    average.copy_to(model.parameters())

@@ -1,0 +1,60 @@
+"""Train Conjure's default model: pictures, an autoencoder, a denoiser, and the folder that ships with the package.
+
+make train          # or: python training/train.py; stop it at any time, the same command goes on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import PixArtAlphaPipeline
+
+import autoencoder
+import denoiser
+import pictographs
+from conjure.default_model import FOLDER, text_encoder, tokenizer
+
+HERE = Path(__file__).parent
+SIZE = 64  # pixels a side
+
+
+def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -> None:
+    """Write the pipeline in diffusers' format, in half precision, without the text encoder, which a package brings."""
+    pipeline = PixArtAlphaPipeline(
+        tokenizer=tokenizer(), text_encoder=text_encoder(), vae=vae.half(), transformer=transformer.half(),
+        scheduler=denoiser.scheduler(),
+    )  # fmt: skip
+    new = folder.with_suffix(".new")
+    pipeline.save_pretrained(new)
+    for part in ("tokenizer", "text_encoder"):
+        shutil.rmtree(new / part)
+    for config in new.rglob("config.json"):  # where this machine kept it is nobody's business
+        plain = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
+        config.write_text(json.dumps(plain, indent=2) + "\n")
+    (new / "conjure.json").write_text(
+        json.dumps({"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": denoiser.LIMIT}}, indent=2) + "\n"
+    )
+    for path in new.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+            (folder / path.relative_to(new)).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, folder / path.relative_to(new))
+    shutil.rmtree(new)
+
+
+def main() -> None:
+    data = pictographs.load(HERE / "cache", SIZE)
+    vae = autoencoder.train(data, HERE / "runs/autoencoder")
+    latents = autoencoder.latents_of(vae, data, np.arange(len(data.pixels))) * vae.config.scaling_factor
+    transformer = denoiser.train(data, latents.clone(), denoiser.Captions(data, HERE / "cache"), HERE / "runs/denoiser")
+    assemble(vae, transformer, FOLDER)
+    print(f"wrote {FOLDER}; look at it with: python training/sheet.py")
+
+
+if __name__ == "__main__":
+    main()
