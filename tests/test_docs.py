@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import conjure
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +24,16 @@ def test_python_examples_run(tmp_path, monkeypatch):
     for example in examples:
         exec(compile(example, "README.md", "exec"), {})
     assert (tmp_path / "puppy.png").exists()
+
+
+def test_public_names_are_not_hidden_by_modules():
+    """An imported module becomes an attribute of its package, where it would take the place of a call of the same name."""
+    modules = [name for _, name, _ in pkgutil.iter_modules(conjure.__path__) if name != "__main__"]
+    assert not set(modules) & set(conjure.__all__)
+    for name in modules:
+        import_module(f"conjure.{name}")
+    for name in conjure.__all__:
+        assert getattr(conjure, name).__name__ == name
 
 
 def test_options_of_the_table_are_those_of_the_command():

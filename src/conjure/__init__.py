@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conjure.errors import InputError, TextCutWarning
     from conjure.estimate import Estimate
-    from conjure.explain import Explanation, explain
+    from conjure.explanation import Explanation, explain
     from conjure.loading import load
     from conjure.process import Process
     from conjure.similarity import distance
@@ -24,12 +24,12 @@ __all__ = ["Estimate", "Explanation", "InputError", "Process", "TextCutWarning",
 
 _HOME = {
     "Estimate": "estimate",
-    "Explanation": "explain",
+    "Explanation": "explanation",
     "InputError": "errors",
     "Process": "process",
     "TextCutWarning": "errors",
     "distance": "similarity",
-    "explain": "explain",
+    "explain": "explanation",
     "load": "loading",
 }
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from conjure.estimate import Estimate
-    from conjure.explain import Direction, Explanation
+    from conjure.explanation import Direction, Explanation
 
 ENDINGS = (".png", ".svg", ".pdf", ".html")
 
