@@ -9,7 +9,6 @@ from gaussian import Mixture, gaussian, kl_of_gaussians, kl_on_a_line, process_o
 import conjure
 from conjure.estimate import interval, noise_seed
 from conjure.run import Source, run
-from conjure.similarity import estimate_of, pair
 from conjure.units import Level
 
 TWO = Mixture((0.3, 0.7), ((-1.0,), (1.5,)), (0.2, 0.5))
@@ -54,12 +53,9 @@ def test_flow_in_nats():
 
 def test_intervals_cover_the_truth_at_their_rate():
     process = process_of({"p": TWO, "q": ONE}, steps=160)
-    samples, repetitions = 16, 300
-    measured = list(run(process, [s for seed in range(repetitions) for s in pair("p", "q", samples, seed)]))
-    covered = 0
+    covered, repetitions = 0, 300
     for repetition in range(repetitions):
-        own = measured[repetition * 2 * samples : (repetition + 1) * 2 * samples]
-        estimate = estimate_of(process, own, seed=repetition, divergence="jeffreys", weighting="girsanov")
+        estimate = conjure.distance(process, "p", "q", samples=16, seed=repetition, weighting="girsanov")
         known = (truth(kl_on_a_line, TWO, ONE, estimate.snr) + truth(kl_on_a_line, ONE, TWO, estimate.snr)) / 2
         covered += estimate.ci95[0] <= known <= estimate.ci95[1]
     # three binomial standard errors around 95 %, and one point less for skewness

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from plain import algorithm_1, guided_pixart, guided_unet
 import conjure
 from conjure import InputError
 from conjure.estimate import noise_seed
+from conjure.process import short
 from conjure.run import Source, run
+from conjure.similarity import sources_of
 
 A, B = "snow leopard", "bengal tiger"
 
@@ -31,7 +34,7 @@ def guided_of(process):
 
 
 def noise_of(process, seed):
-    network = process.pipeline.components.get("unet") or process.pipeline.transformer
+    network = network_of(process)
     shape = (1, network.config.in_channels, network.config.sample_size, network.config.sample_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -90,25 +93,73 @@ def test_batch_size_changes_nothing(process, rows):
     assert whole.samples == pytest.approx(parts.samples, rel=1e-5)
 
 
-def test_a_batch_that_does_not_fit_is_halved(process, monkeypatch):
-    from conjure import lockstep
+def test_rows_are_a_limit(process, monkeypatch):
+    counted: list[int] = []
+    monkeypatch.setattr(network_of(process), "forward", count_rows(network_of(process), counted))
+    conjure.matrix(process.set(rows=4), [A, B, "pizza", "a house", "a red car"], samples=1)
+    assert max(counted) <= 4
+    assert sum(counted) <= 5 * 6 * process.steps
 
-    tried = []
 
-    def follow(process, texts, *rest):
-        tried.append(len(texts))
-        if len(texts) > 4:
-            raise torch.OutOfMemoryError
-        return lockstep.follow(process, texts, *rest)
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 GB")])
+def test_a_batch_that_does_not_fit_is_halved(process, monkeypatch, error):
+    network, whole, tried = network_of(process), conjure.distance(process, A, B, samples=3), list[int]()
+    forward = network.forward
 
-    whole = conjure.distance(process, A, B, samples=3)
-    monkeypatch.setattr("conjure.run.follow", follow)
-    shown = []
+    def small(*args, **kwargs):
+        rows = len(args[0] if args else kwargs["hidden_states"])
+        tried.append(rows)
+        if rows > 4:
+            raise error
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(network, "forward", small)
+    shown = list[tuple[int, int]]()
     halved = conjure.distance(process, A, B, samples=3, progress=lambda done, total: shown.append((done, total)))
-    assert tried == [12, 6, 2, 4, 6, 2, 4]
+    assert [rows for rows in tried if rows > 4]
+    assert max(tried[len([rows for rows in tried if rows > 4]) :]) <= 4  # once found, the size stays
     assert halved.samples == pytest.approx(whole.samples, rel=1e-5)
     assert shown[-1] == (6 * process.steps, 6 * process.steps)
-    assert [done for done, _ in shown] == sorted(done for done, _ in shown)
+
+
+def test_not_even_one_row_fits(process, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(network_of(process), "forward", full)
+    with pytest.raises(InputError, match="not even one row fits into the memory of cpu; use --dtype"):
+        conjure.distance(process, A, B)
+
+
+def test_rows_grow_to_fill_an_accelerator(monkeypatch):
+    """The arithmetic of it, on numbers as a GPU would tell them: 10 GB of weights, 90 GB free, 1 GB a row."""
+    from conjure.memory import MOST, Rows
+
+    giga = 10**9
+    peak = [0]
+    for name, value in {
+        "max_memory_allocated": lambda _: peak[0], "memory_allocated": lambda _: 10 * giga, "memory_reserved": lambda _: 30 * giga,
+        "mem_get_info": lambda _: (70 * giga, 100 * giga), "reset_peak_memory_stats": lambda _: None,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    rows = Rows(torch.device("cuda"))
+    peak[0] = 10 * giga + rows.number * giga
+    rows.fitted(rows.number)
+    assert rows.number == 64  # four times as many; 72 would fill 0.8 of the 90 GB
+    peak[0] = 10 * giga + rows.number * giga
+    rows.fitted(rows.number)
+    assert rows.number == 72
+    peak[0] = 10 * giga + 1
+    for _ in range(5):
+        rows.fitted(rows.number)
+    assert rows.number == MOST
+    assert rows.failed(torch.OutOfMemoryError())
+    rows.fitted(rows.number)
+    assert rows.number == MOST // 2  # what failed once is not tried again
+    assert not rows.failed(ValueError("another thing"))
+    fixed = Rows(torch.device("cuda"), 5)
+    fixed.fitted(5)
+    assert fixed.number == 5
 
 
 def test_order_and_company_change_nothing(process):
@@ -134,22 +185,24 @@ def test_another_process_gives_the_same_numbers(default):
     assert told["identity"] == here.identity
 
 
+def network_of(process):
+    return process.pipeline.components.get("unet") or process.pipeline.transformer
+
+
 def count_rows(module, counted):
     forward = module.forward
 
     def counting(*args, **kwargs):
-        first = args[0] if args else kwargs["hidden_states"]
-        counted.append(len(first))
+        counted.append(len(args[0] if args else kwargs["hidden_states"]))
         return forward(*args, **kwargs)
 
-    return forward, counting
+    return counting
 
 
 def test_a_pair_costs_six_denoiser_rows_a_step(process, monkeypatch):
     """Two directions times (without text, with either text); the plain loop evaluates twelve."""
-    network = process.pipeline.components.get("unet") or process.pipeline.transformer
     counted: list[int] = []
-    monkeypatch.setattr(network, "forward", count_rows(network, counted)[1])
+    monkeypatch.setattr(network_of(process), "forward", count_rows(network_of(process), counted))
     conjure.distance(process, A, B, samples=3)
     # at the first step both directions stand at the same noise, so they share all their rows
     assert counted == [3 * 3] + [3 * 6] * (process.steps - 1)
@@ -159,11 +212,107 @@ def test_a_pair_costs_six_denoiser_rows_a_step(process, monkeypatch):
     assert sum(counted) == 12 * process.steps
 
 
+def test_a_matrix_costs_n_times_n_plus_one_rows_a_step(process, monkeypatch):
+    """72 for eight texts, of which the plain loop evaluates 336; and the numbers are those of pairs one by one."""
+    texts = ["puppy", "poodle", "whale", "shark", "a red car", "pizza", "the sun", "a house"]
+    counted: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(network_of(process), "forward", count_rows(network_of(process), counted))
+        matrix = conjure.matrix(process.set(rows=1000), texts, samples=2)
+    assert counted == [2 * 9] + [2 * 72] * (process.steps - 1)
+    for i, j in ((0, 1), (2, 7), (5, 3)):
+        alone = conjure.distance(process, texts[i], texts[j], samples=2)
+        assert matrix.distance[i, j] == matrix.distance[j, i] == pytest.approx(alone.distance, rel=1e-5)
+        assert matrix.stderr[i, j] == matrix.stderr[j, i] == pytest.approx(alone.stderr, rel=1e-3)
+    assert not matrix.distance.diagonal().any()
+
+
+def test_no_more_rows_than_guidance_needs(process, monkeypatch):
+    counted: list[int] = []
+    monkeypatch.setattr(network_of(process), "forward", count_rows(network_of(process), counted))
+    conjure.distance(process.set(guidance=1.0), A, B, samples=1)
+    assert counted == [2] + [4] * (process.steps - 1)
+
+
+def test_texts_are_encoded_once_and_trajectories_walked_once(process, monkeypatch):
+    """Three pairs over three texts: three trajectories a sample, and three texts and the empty one to encode, in any batches."""
+    encoder, network = process.pipeline.text_encoder, network_of(process)
+    encoded: list[int] = []
+    rows: list[int] = []
+    forward = encoder.forward
+
+    def counting(*args, **kwargs):
+        encoded.append(len(args[0] if args else kwargs["input_ids"]))
+        return forward(*args, **kwargs)
+
+    pairs = [(A, B), (B, "pizza"), ("pizza", A), (A, B)]
+    alone = [conjure.distance(process, *pair, samples=2).samples for pair in pairs]
+    monkeypatch.setattr(encoder, "forward", counting)
+    monkeypatch.setattr(network, "forward", count_rows(network, rows))
+    together = conjure.distances(process.set(rows=8), pairs, samples=2)
+    assert encoded == [1] * 4
+    assert sum(rows) <= 2 * 3 * 4 * process.steps
+    assert [estimate.samples for estimate in together] == [pytest.approx(one, rel=1e-5) for one in alone]
+    assert together[2].texts == ("pizza", A)
+
+
+def test_direct_output_of_many_pairs(process):
+    pairs = [(A, B), (B, "pizza")]
+    together = conjure.distances(process, pairs, samples=2, divergence="direct")
+    for pair, estimate in zip(pairs, together, strict=True):
+        alone = conjure.distance(process, *pair, samples=2, divergence="direct")
+        assert estimate.samples == pytest.approx(alone.samples, rel=1e-4)
+
+
+def test_kl_matrices_have_a_direction(process):
+    matrix = conjure.matrix(process, [A, B, "pizza"], samples=2, divergence="kl")
+    there, back = (conjure.distance(process, *pair, samples=2, divergence="kl").distance for pair in ((A, B), (B, A)))
+    assert (matrix.distance[0, 1], matrix.distance[1, 0]) == (pytest.approx(there, rel=1e-5), pytest.approx(back, rel=1e-5))
+
+
+def test_more_judges_than_one_batch_holds(default):
+    """Their source is split, and nobody notices."""
+    texts = [f"{word} {number}" for word in ("apple", "boat") for number in range(80)]
+    sources = sources_of([("pizza", text) for text in texts], range(1), seed=0)
+    assert [len(source.targets) for source in sources if source.text == "pizza"] == [128, 32]
+    small = default.set(steps=2)
+    one, *_, last = conjure.distances(small, [("pizza", text) for text in texts], samples=1)
+    assert one.distance == pytest.approx(conjure.distance(small, "pizza", texts[0], samples=1).distance, rel=1e-5)
+    assert last.distance == pytest.approx(conjure.distance(small, "pizza", texts[-1], samples=1).distance, rel=1e-5)
+
+
+def test_precision(default):
+    """Samples are drawn until the interval is as narrow as wanted, the first ones being those of any run."""
+    rough = conjure.distance(default, A, B)
+    fine = conjure.distance(default, A, B, precision=0.05)
+    assert (fine.ci95[1] - fine.ci95[0]) / 2 <= 0.05 * fine.distance
+    assert len(fine.samples) > len(rough.samples)
+    assert fine.samples[:3] == pytest.approx(rough.samples, rel=1e-5)
+    assert len(conjure.distance(default, A, B, precision=10.0).samples) == 3
+    assert len(conjure.distance(default, A, A, samples=1, precision=0.1).samples) == 2
+    shown = conjure.explain(default.set(steps=2), A, B, precision=0.2)
+    assert len(shown.estimate.samples) >= 3
+
+
+def test_mean_over_dimensions(process):
+    whole, share = (conjure.distance(process, A, B, samples=2, reduction=name) for name in ("sum", "mean"))
+    size = noise_of(process, 0).numel()
+    assert share.samples == pytest.approx([sample / size for sample in whole.samples], rel=1e-6)
+    assert share.unit.startswith("mean square")
+    nats = conjure.distance(process, A, B, samples=2, reduction="mean", weighting="girsanov")
+    assert nats.unit == "nats per dimension"
+
+
+def test_nats_do_not_depend_on_the_unit(process):
+    nats = {conjure.distance(process.set(unit=unit), A, B, samples=2, weighting="girsanov").samples for unit in ("epsilon", "x0")}
+    assert len(nats) == 1
+
+
 def test_the_pipeline_is_left_as_it_was(process):
     before = dict(process.pipeline.components), process.pipeline.scheduler, dict(process.pipeline.config)
     conjure.distance(process, A, B, samples=1)
     with pytest.raises(InputError), pytest.warns(conjure.TextCutWarning):
-        conjure.distance(process.set(scheduler="heun"), A, "word " * 500, samples=1)
+        conjure.distance(process.set(scheduler="edmeuler"), A, "word " * 500, samples=1)
     assert (dict(process.pipeline.components), process.pipeline.scheduler, dict(process.pipeline.config)) == before
     assert all("forward" not in vars(part) for part in before[0].values() if isinstance(part, torch.nn.Module))
 
@@ -173,8 +322,7 @@ def test_identity_follows_what_changes_numbers(process):
     others = [process.set(steps=5), process.set(guidance=1.0), process.set(scheduler="ddim")]
     assert same.identity() == process.identity()
     assert len({process.identity(), *(other.identity() for other in others)}) == 4
-    network = process.pipeline.components.get("unet") or process.pipeline.transformer
-    weight = next(network.parameters())
+    weight = next(network_of(process).parameters())
     before = process.identity()
     with torch.no_grad():
         weight.view(-1)[0] += 1e-3
@@ -183,21 +331,48 @@ def test_identity_follows_what_changes_numbers(process):
     assert changed != before
 
 
-@pytest.mark.parametrize(
-    "scheduler", ["ddim", "euler", "eulerancestral", "ddpm", "dpmsolvermultistep", "unipcmultistep", "deismultistep"]
-)
-def test_other_schedulers(process, scheduler):
-    estimate = conjure.distance(process.set(scheduler=scheduler), A, B, samples=2)
-    assert estimate.distance > 0
-    assert len(estimate.per_step) == process.steps
-    apart = conjure.distance(process.set(scheduler=scheduler, rows=2), A, B, samples=2)
-    assert apart.samples == pytest.approx(estimate.samples, rel=1e-4)  # step noise is a row's own, too
+CALLS = {"heun": 19, "kdpm2": 19, "kdpm2ancestral": 19, "dpmsolversde": 19, "pndm": 11}
 
 
-@pytest.mark.parametrize("scheduler", ["heun", "kdpm2", "pndm"])
-def test_schedulers_that_visit_states_twice_are_refused(default, scheduler):
-    with pytest.raises(InputError, match="visits each timestep once"):
-        conjure.distance(default.set(scheduler=scheduler), A, B, samples=1)
+def schedulers(tiny_sd):
+    return sorted({"own", *(short(cls.__name__) for cls in conjure.load(tiny_sd).scheduler.compatibles)} - {"edmeuler"})
+
+
+def test_all_schedulers_of_diffusers(process, tiny_sd, monkeypatch):
+    """Each visits T states however often it calls the model, tells its levels, and gives every row its own step noise."""
+    names = schedulers(tiny_sd)
+    assert len(names) >= 15
+    calls: list[int] = []
+    monkeypatch.setattr(network_of(process), "forward", count_rows(network_of(process), calls))
+    values = {}
+    for name in names:
+        calls.clear()
+        one = process.set(scheduler=name)
+        estimate = conjure.distance(one, A, B, samples=2)
+        assert len(estimate.per_step) == len(set(estimate.timesteps)) == process.steps, name
+        plms_of_pndm = name == "own" and "pndm" in str(type(one.scheduler)).lower()
+        assert len(calls) == (11 if plms_of_pndm else CALLS.get(name, 10)), name
+        assert estimate.distance > 0
+        assert list(estimate.snr) == sorted(estimate.snr), name
+        apart = conjure.distance(one.set(rows=2), A, B, samples=2)
+        assert apart.samples == pytest.approx(estimate.samples, rel=1e-3), name
+        values[name] = estimate.distance
+    # solvers of one equation agree roughly where the states they visit are the same
+    assert values["heun"] == pytest.approx(values["lms"], rel=0.5)
+
+
+def test_runge_kutta_stages_of_pndm_are_no_states(tiny_sd):
+    process = conjure.load(tiny_sd, scheduler="pndm")
+    scheduler = process.scheduler.from_config(process.scheduler.config, skip_prk_steps=False)
+    process = replace(process, scheduler=scheduler)
+    estimate = conjure.distance(process, A, B, samples=1)
+    assert len(set(estimate.timesteps)) == 10
+    assert list(estimate.snr) == sorted(estimate.snr)
+
+
+def test_schedulers_without_levels_of_noise_are_refused(default):
+    with pytest.raises(InputError, match="EDMEulerScheduler"):
+        conjure.distance(default.set(scheduler="edmeuler"), A, B, samples=1)
 
 
 def test_paper_defaults(tiny_sd):
@@ -216,7 +391,7 @@ def test_paper_defaults(tiny_sd):
         ({"guidance": float("nan")}, "guidance is nan"),
         ({"guidance": -1.0}, "guidance is -1.0"),
         ({"scheduler": "nope"}, "unknown scheduler 'nope'.*lms"),
-        ({"unit": "metres"}, "unknown unit 'metres'; allowed are output, epsilon, x0"),
+        ({"unit": "metres"}, "unknown unit 'metres'; allowed are output, epsilon, x0, score, velocity"),
         ({"sampels": 2}, "unknown setting 'sampels'"),
     ],
 )
@@ -238,6 +413,9 @@ def test_settings_out_of_range(default, change, message):
         ((A, B), {"divergence": "js"}, "unknown divergence 'js'; allowed are jeffreys"),
         ((A, B), {"weighting": "bits"}, "unknown weighting 'bits'; allowed are uniform, girsanov"),
         ((A, B), {"weighting": "girsanov", "divergence": "final"}, "no value in nats"),
+        ((A, B), {"reduction": "max"}, "unknown reduction 'max'; allowed are sum, mean"),
+        ((A, B), {"precision": 0}, "precision is 0; allowed are numbers above 0"),
+        ((A, B), {"precision": float("nan")}, "precision is nan"),
     ],
 )
 def test_bad_input(default, texts, options, message):

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import spearmanr
 
 import conjure
-from conjure.divergence import DIVERGENCES, contributions
+from conjure.divergence import DIVERGENCES, Measure
 from conjure.run import run
-from conjure.similarity import pair, seen
+from conjure.similarity import Results, sources_of
 
 
 @pytest.mark.parametrize(
@@ -23,13 +23,12 @@ def test_near_is_nearer_than_far(default, one, near, far):
 def test_jeffreys_is_above_initial_timestep_and_direct_output(default, judgements):
     """Liu and Soatto 2026, Table 1: rank correlation with people, here on an even sample of STS-B dev."""
     rows = [row for row in judgements("stsb.tsv") if row["split"] == "dev"][::10]
-    sources = [source for row in rows for source in pair(row["sentence1"], row["sentence2"], samples=1, seed=0)]
-    measured = list(run(default, sources))
-    values: dict[str, list[float]] = {divergence: [] for divergence in DIVERGENCES}
-    for number in range(len(rows)):
-        whole = seen(default, measured[2 * number : 2 * number + 2], "uniform")
-        for divergence in DIVERGENCES:
-            values[divergence].append(float(contributions(whole, divergence).total.sum()))
+    pairs = [(row["sentence1"], row["sentence2"]) for row in rows]
+    results = Results(default, seed=0)
+    for measured in run(default, sources_of(pairs, range(1), seed=0)):
+        results.add(measured, keep_final=True)
+    seen = [results.seen(*texts, samples=1) for texts in pairs]
+    values = {name: [Measure(name, unit=default.unit).contributions(one).total.sum() for one in seen] for name in DIVERGENCES}
     people = np.array([float(row["score"]) for row in rows])
     agreement = {name: spearmanr(-np.array(distances), people).statistic for name, distances in values.items()}
     assert agreement["jeffreys"] > 0.5

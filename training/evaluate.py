@@ -17,9 +17,9 @@ from rich.progress import Progress
 from scipy.stats import spearmanr
 
 import conjure
-from conjure.divergence import DIVERGENCES, contributions
-from conjure.run import Source, run
-from conjure.similarity import in_unit, pair, seen
+from conjure.divergence import DIVERGENCES, Measure
+from conjure.run import run
+from conjure.similarity import Results, sources_of
 from conjure.units import UNITS
 
 HERE = Path(__file__).parent
@@ -53,37 +53,32 @@ def evaluate(process: conjure.Process, rows: list[Row], name: str) -> dict[str, 
     one, other = [column for column in rows[0] if column[-1] in "12"]
     pairs = [(row[one], row[other]) for row in rows]
     people = np.array([float(row["score"]) for row in rows])
-    sources: list[Source] = [source for texts in pairs for source in pair(*texts, samples=1, seed=0)]
-    values: dict[str, list[float]] = {divergence: [] for divergence in DIVERGENCES}
-    per_step: list[np.ndarray] = []
-    in_units: dict[str, list[float]] = {unit: [] for unit in UNITS if unit != process.unit}
     begun = time.monotonic()
+    results = Results(process, seed=0)
     with Progress() as bar:
-        task = bar.add_task(name, total=len(pairs))
-        waiting = []
-        for measured in run(process, sources):
-            waiting.append(measured)
-            if len(waiting) == 2:
-                whole = seen(process, waiting, "uniform")
-                for divergence in DIVERGENCES:
-                    values[divergence].append(float(contributions(whole, divergence).total.sum()))
-                step = (whole.forward + whole.backward)[0] / in_unit(process, waiting[0])
-                per_step.append(step)
-                for unit, total in in_units.items():
-                    total.append(float((step * in_unit(process.set(unit=unit), waiting[0])).mean()))
-                waiting = []
-                bar.update(task, advance=1)
+        task = bar.add_task(name)
+        sources = sources_of(pairs, range(1), seed=0)
+        for measured in run(process, sources, progress=lambda done, total: bar.update(task, completed=done, total=total)):
+            results.add(measured, keep_final=True)
+    seconds = time.monotonic() - begun
+    seen = [results.seen(*texts, samples=1) for texts in pairs]
+
+    def agreement(measure: Measure) -> dict[str, float | list[float]]:
+        return spearman(np.array([measure.contributions(one).total.sum() for one in seen]), people)
+
+    steps = np.array([(one.forward + one.backward)[0] for one in seen])
+    jeffreys = np.array([Measure(unit=process.unit).contributions(one).total.sum() for one in seen])
     result: dict[str, object] = {
         "pairs": len(pairs),
-        "seconds": round(time.monotonic() - begun),
-        **{divergence: spearman(np.array(values[divergence]), people) for divergence in DIVERGENCES},
-        **{f"jeffreys in {unit}": spearman(np.array(total), people) for unit, total in in_units.items()},
-        "single step": [round(100 * spearmanr(-step, people).statistic, 1) for step in np.array(per_step).T],
+        "seconds": round(seconds),
+        **{divergence: agreement(Measure(divergence, unit=process.unit)) for divergence in DIVERGENCES},
+        **{f"jeffreys in {unit}": agreement(Measure(unit=unit)) for unit in UNITS if unit != process.unit},
+        "single step": [round(100 * spearmanr(-step, people).statistic, 1) for step in steps.T],
     }
     if "pos" in rows[0]:
         for pos in sorted({row["pos"] for row in rows}):
             chosen = np.array([row["pos"] == pos for row in rows])
-            result[pos] = spearman(np.array(values["jeffreys"])[chosen], people[chosen])
+            result[pos] = spearman(jeffreys[chosen], people[chosen])
     return result
 
 

@@ -18,19 +18,34 @@ if TYPE_CHECKING:
     from conjure.explanation import Explanation, explain
     from conjure.loading import load
     from conjure.process import Process
-    from conjure.similarity import distance
+    from conjure.similarity import Matrix, distance, distances, matrix
 
-__all__ = ["Estimate", "Explanation", "InputError", "Process", "TextCutWarning", "distance", "explain", "load"]
+__all__ = [
+    "Estimate",
+    "Explanation",
+    "InputError",
+    "Matrix",
+    "Process",
+    "TextCutWarning",
+    "distance",
+    "distances",
+    "explain",
+    "load",
+    "matrix",
+]
 
 _HOME = {
     "Estimate": "estimate",
     "Explanation": "explanation",
     "InputError": "errors",
+    "Matrix": "similarity",
     "Process": "process",
     "TextCutWarning": "errors",
     "distance": "similarity",
+    "distances": "similarity",
     "explain": "explanation",
     "load": "loading",
+    "matrix": "similarity",
 }
 
 

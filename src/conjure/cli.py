@@ -54,7 +54,13 @@ def compare(
     seed: Annotated[int, typer.Option(help="Of the noise, which all texts share.")] = 0,
     divergence: Annotated[str, typer.Option(help="jeffreys, kl, initial, final or direct.")] = "jeffreys",
     weighting: Annotated[str, typer.Option(help="uniform (the paper's) or girsanov (nats).")] = "uniform",
-    unit: Annotated[str | None, typer.Option(help="output, epsilon or x0, for uniform; the model's own if not given.")] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="For uniform: output, epsilon, x0, score or velocity; the model's own if not given.")
+    ] = None,
+    reduction: Annotated[str, typer.Option(help="sum or mean over dimensions.")] = "sum",
+    precision: Annotated[
+        float | None, typer.Option(help="Draw on until the 95 % interval is this share of the distance to either side.")
+    ] = None,
     figure: Annotated[
         str | None, typer.Option(help="Write the pictures, step by step, to a .png, .svg, .pdf or .html file.")
     ] = None,
@@ -79,7 +85,10 @@ def compare(
         _quiet()
         settings = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit, "device": device, "dtype": dtype}
         process = load(model, **settings)  # type: ignore[arg-type]
-    options = {"samples": samples, "seed": seed, "divergence": divergence, "weighting": weighting}
+    options = {
+        "samples": samples, "seed": seed, "divergence": divergence, "weighting": weighting, "reduction": reduction,
+        "precision": precision,
+    }  # fmt: skip
     with warnings.catch_warnings(), _Bar() as progress:
         warnings.simplefilter("error" if strict else "default", TextCutWarning)  # once a text, not once a batch
         try:
@@ -157,11 +166,10 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.TyperException as error:
         _refuse(f"{error.format_message()} (see conjure --help)")
     except (typer.Abort, KeyboardInterrupt):
-        errors.print("stopped")
-        sys.exit(1)
+        code = INTERRUPTED
     if code == INTERRUPTED:
         errors.print("stopped")
-        sys.exit(1)
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 

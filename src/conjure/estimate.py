@@ -38,7 +38,7 @@ class Estimate:
     distance, stderr, ci95: mean over samples, its standard error and 95 % interval (NaN with one sample).
     forward, backward: the directed divergences from the first text's trajectories and from the second's.
     per_step: what each of the T visited steps adds to `distance`. timesteps, snr (signal to noise): where they are.
-    samples: the k per-sample values. unit: `nats`, or `squared norm` of the model's output.
+    samples: the k per-sample values. unit: in what all these are, such as `nats` or `squared norm of noise`.
     texts, process, divergence, weighting, seed, identity, version: what was compared and how.
     """
 
@@ -52,6 +52,7 @@ class Estimate:
     texts: tuple[str, str]
     divergence: str
     weighting: str
+    unit: str
     seed: int
     timesteps: tuple[float, ...]
     snr: tuple[float, ...]
@@ -62,13 +63,9 @@ class Estimate:
     def __float__(self) -> float:
         return self.distance
 
-    @property
-    def unit(self) -> str:
-        return "nats" if self.weighting == "girsanov" else "squared norm"
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what does not exist (the error of one sample) is None."""
-        plain = asdict(self) | {"unit": self.unit}
+        plain = asdict(self)
         if math.isnan(self.stderr):
             plain |= {"stderr": None, "ci95": None}
         return plain

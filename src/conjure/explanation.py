@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from conjure.divergence import Contributions, Measure
 from conjure.estimate import Estimate
 from conjure.process import Process
-from conjure.run import Measured, Progress, run
-from conjure.similarity import check, estimate_of, pair, seen
+from conjure.run import Measured, Progress
+from conjure.similarity import estimate_of, sample
+
+DECODED = 16  # pictures in one call of the autoencoder, which takes far more memory a row than the denoiser
 
 
 @dataclass(frozen=True)
@@ -62,28 +65,32 @@ def explain(
     seed: int = 0,
     divergence: str = "jeffreys",
     weighting: str = "uniform",
+    reduction: str = "sum",
+    precision: float | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     """The distance of `a` and `b` (see `conjure.distance`) together with the pictures of its first sample."""
-    check(process, (a, b), samples, seed, divergence, weighting)
-    sources = pair(a, b, samples, seed)
-    measured = list(run(process, sources, pictures=sources[:2], progress=progress))
-    estimate = estimate_of(process, measured, seed=seed, divergence=divergence, weighting=weighting)
-    forward, backward = _directions(process, measured[:2], weighting)
+    measure = Measure(divergence, weighting, process.unit, reduction)
+    results, samples, first = sample(process, a, b, samples, seed, measure, precision=precision, pictures=True, progress=progress)
+    seen = results.seen(a, b, samples)
+    estimate = estimate_of(process, seen, measure, (a, b), seed)
+    forward, backward = _directions(process, first, measure.contributions(seen))
     return Explanation(estimate, forward, backward)
 
 
-def _directions(process: Process, measured: Sequence[Measured], weighting: str) -> tuple[Direction, Direction]:
-    looks = [one.pictures for one in measured]
-    assert looks[0] is not None
-    assert looks[1] is not None
-    (x_a, x0_a), (x_b, x0_b) = ((look.x_t, look.x0) for look in looks if look is not None)
-    latents = [x_a, x0_a[:, 0], x0_a[:, 1], x_b, x0_b[:, 1], x0_b[:, 0]]
+def _directions(process: Process, first: Sequence[Measured], shares: Contributions) -> tuple[Direction, Direction]:
+    there, back = first[0], first[-1]  # one and the same where a text is compared with itself
+    looks_there, looks_back = there.pictures, back.pictures
+    assert looks_there is not None
+    assert looks_back is not None
+    latents = [
+        looks_there.x_t, looks_there.x0[:, 0], looks_there.x0[:, 1],
+        looks_back.x_t, looks_back.x0[:, 1], looks_back.x0[:, 0],
+    ]  # fmt: skip
     stack = torch.cat(latents).to(process.pipeline.device, process.pipeline.dtype)
-    pictures = np.concatenate([process.decode(part) for part in stack.split(process.rows)])
+    pictures = np.concatenate([process.decode(part) for part in stack.split(DECODED)])
     parts = np.split(pictures, len(latents))
-    shares = seen(process, measured, weighting)
     return (
-        Direction(measured[0].source.text, parts[0], parts[1], parts[2], (shares.forward * shares.weights)[0]),
-        Direction(measured[1].source.text, parts[3], parts[4], parts[5], (shares.backward * shares.weights)[0]),
+        Direction(there.source.text, parts[0], parts[1], parts[2], shares.forward[0]),
+        Direction(back.source.text, parts[3], parts[4], parts[5], shares.backward[0]),
     )

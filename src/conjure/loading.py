@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 
 from conjure import default_model
 from conjure.errors import InputError
-from conjure.process import Process, scheduler_for
+from conjure.process import COMPANY_COUNTS, Process, scheduler_for
 
 # What a pipeline's call must take, and what shows that it starts from something other than a text.
 NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
@@ -78,7 +78,8 @@ def load(
     own = _own_settings(folder, name)
     parameters = inspect.signature(type(pipeline).__call__).parameters
     if "guidance_scale" in parameters:
-        guidance = next(w for w in (guidance, own.get("guidance"), parameters["guidance_scale"].default) if w is not None)
+        wishes = (guidance, own.get("guidance"), parameters["guidance_scale"].default)
+        guidance = next((wish for wish in wishes if wish is not None), None)
     elif guidance is not None:
         raise InputError(f"model {name!r} ({type(pipeline).__name__}) takes no guidance; leave it out")
     return Process(
@@ -90,6 +91,7 @@ def load(
         width=width,
         unit=unit or own.get("unit", "output"),
         call=own.get("call", {}),
+        alone=type(pipeline).__name__ in COMPANY_COUNTS,
         model=name,
         revision=revision,
     )

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import inspect
 import json
+import math
 import threading
 import warnings
 import weakref
@@ -21,13 +22,20 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
 from conjure.errors import InputError, TextCutWarning
-from conjure.once import rows_once
+from conjure.once import Encoded, rows_once
 from conjure.units import UNITS
 
 # Few-step students work with their own sampler alone, although diffusers calls the others compatible.
 DISTILLED = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
+
+AUTOENCODERS = ("vae", "movq", "vqvae")
+
+# Pipelines whose answer for a text depends on the others of its batch, so that it must have none: they pad to the longest text and
+# let the padding count, or (Hunyuan-Image) guide all alike where one text has quotes. `conjure check` finds the former.
+COMPANY_COUNTS = ("CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline")
 
 # What a stock pipeline may do to a text or a size behind the caller's back; the texts to compare are to be taken as they are.
 AS_GIVEN = {"clean_caption": False, "use_resolution_binning": False}
@@ -47,8 +55,10 @@ def scheduler_for(own: Any, name: str | None) -> Any:
     Errors: `InputError` for a name that does not exist or does not go with the model.
     """
     classes = {short(cls.__name__): cls for cls in [*own.compatibles, type(own)]}
+    learned = own.config.get("variance_type") in ("learned", "learned_range")  # for the sampler that it was learned with
     if name is None:
-        noise_model = "lms" in classes and type(own).__name__ not in DISTILLED
+        flows = own.config.get("prediction_type") == "flow_prediction"
+        noise_model = "lms" in classes and type(own).__name__ not in DISTILLED and not flows and not learned
         name = "lms" if noise_model else "own"
     if short(name) == "own":
         return type(own).from_config(own.config)
@@ -56,8 +66,9 @@ def scheduler_for(own: Any, name: str | None) -> Any:
         raise InputError(f"unknown scheduler {name!r} for this model; allowed are own, {', '.join(sorted(classes))}")
     # diffusers' default "leading" starts below the highest level of noise, and would silently shift every timestep
     spaced = "timestep_spacing" in inspect.signature(classes[short(name)].__init__).parameters
+    config = dict(own.config) | ({"variance_type": "fixed_small"} if learned else {})
     try:
-        return classes[short(name)].from_config(own.config, **({"timestep_spacing": "linspace"} if spaced else {}))
+        return classes[short(name)].from_config(config, **({"timestep_spacing": "linspace"} if spaced else {}))
     except (ImportError, ValueError, NotImplementedError) as error:
         raise InputError(f"the scheduler {name!r} cannot be used here: {' '.join(str(error).split())}") from error
 
@@ -73,7 +84,8 @@ class Process:
     unit: in what the uniform weighting measures differences: the model's own `output`, `epsilon` or `x0`.
     call: further arguments for the pipeline's call.
     model, revision: where it came from, for the record.
-    rows: how many rows (texts times samples) one call of the pipeline may hold. It changes speed and memory alone.
+    alone: no text shares a batch with another, for pipelines whose answers depend on the company (`COMPANY_COUNTS`).
+    rows: how many rows the denoiser evaluates in one call, None for as many as fit. It changes speed and memory alone.
     """
 
     pipeline: DiffusionPipeline
@@ -86,7 +98,8 @@ class Process:
     call: dict[str, Any] = field(default_factory=dict)
     model: str = "pipeline"
     revision: str | None = None
-    rows: int = 48
+    alone: bool = False
+    rows: int | None = None
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -97,7 +110,7 @@ class Process:
             isinstance(self.guidance, Real) and np.isfinite(self.guidance) and self.guidance >= 0
         ):
             raise InputError(f"guidance is {self.guidance!r}; allowed are finite numbers from 0 on (1 is no guidance)")
-        if not isinstance(self.rows, Integral) or self.rows < 1:
+        if self.rows is not None and not (isinstance(self.rows, Integral) and self.rows >= 1):
             raise InputError(f"rows is {self.rows!r}; allowed are whole numbers from 1 on")
         if self.unit not in UNITS:
             raise InputError(f"unknown unit {self.unit!r}; allowed are {', '.join(UNITS)}")
@@ -110,13 +123,14 @@ class Process:
 
         Errors: `InputError` for an unknown setting or a value out of range.
         """
-        allowed = ("steps", "guidance", "height", "width", "unit", "call", "rows")
+        allowed = ("steps", "guidance", "height", "width", "unit", "call", "alone", "rows")
         for name in settings:
             if name not in allowed:
                 raise InputError(f"unknown setting {name!r}; allowed are scheduler, {', '.join(allowed)}")
         if settings.get("guidance") is not None and "guidance_scale" not in self.parameters:
             raise InputError(f"{type(self.pipeline).__name__} takes no guidance; leave it out")
-        if "guidance" in settings and settings["guidance"] is None and "guidance_scale" in self.parameters:
+        scale = self.parameters.get("guidance_scale")
+        if "guidance" in settings and settings["guidance"] is None and scale is not None and scale.default is not None:
             raise InputError("guidance is None; allowed are finite numbers from 0 on (1 is no guidance)")
         if scheduler is not None:
             settings["scheduler"] = scheduler_for(self.pipeline.scheduler, scheduler)
@@ -127,13 +141,26 @@ class Process:
         """The parameters of the pipeline's call."""
         return dict(inspect.signature(type(self.pipeline).__call__).parameters)
 
-    def run(self, texts: Sequence[str], seeds: Sequence[int], output_type: str = "latent", **call: Any) -> Any:
+    def run(
+        self,
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        output_type: str = "latent",
+        encoded: Encoded | None = None,
+        **call: Any,
+    ) -> Any:
         """Run the stock pipeline on rows `texts`, row i from the noise of `seeds[i]`, and return its pictures.
 
         A row's noise depends on its seed alone: each has a generator of its own, on the CPU whatever the device.
+        encoded: texts that were encoded before, for callers that run many batches.
 
         Warns: `TextCutWarning` for a text whose end the text encoder does not take.
         """
+        with self._session(encoded or Encoded()):
+            return self.pipeline(**self.arguments(texts, seeds, output_type) | call).images
+
+    def arguments(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
+        """With what the stock pipeline is called to run rows `texts` from the noise of `seeds`."""
         arguments: dict[str, Any] = {
             "prompt": list(texts),
             "num_inference_steps": self.steps,
@@ -146,15 +173,11 @@ class Process:
         for name, value in (("guidance_scale", self.guidance), ("height", self.height), ("width", self.width)):
             if value is not None:
                 arguments[name] = value
-        arguments.update({name: value for name, value in AS_GIVEN.items() if name in parameters})
-        arguments.update(self.call)
-        arguments.update(call)
-        with self._session():
-            return self.pipeline(**arguments).images
+        return arguments | {name: value for name, value in AS_GIVEN.items() if name in parameters} | self.call
 
     @contextlib.contextmanager
-    def _session(self) -> Iterator[None]:
-        """The pipeline with this process' scheduler, repeated rows evaluated once, and cut texts noticed."""
+    def _session(self, encoded: Encoded) -> Iterator[None]:
+        """The pipeline with this process' scheduler, rows and texts evaluated once, and cut texts noticed."""
         pipeline = self.pipeline
         with self.lock, contextlib.ExitStack() as stack:
             own = pipeline.scheduler
@@ -162,13 +185,21 @@ class Process:
             pipeline.scheduler = self.scheduler
             pipeline.set_progress_bar_config(disable=True)
             for name, part in pipeline.components.items():
-                if isinstance(part, torch.nn.Module) and name not in ("vae", "vqvae", "safety_checker", "image_encoder"):
-                    stack.enter_context(rows_once(part))
+                if isinstance(part, torch.nn.Module) and name.startswith("text_encoder"):
+                    stack.enter_context(encoded.texts_once(part, name))
+                elif isinstance(part, torch.nn.Module) and name not in (*AUTOENCODERS, "safety_checker", "image_encoder"):
+                    stack.enter_context(rows_once(part, self.rows))
                 elif hasattr(part, "decode") and hasattr(part, "model_max_length"):
                     # past DiffusionPipeline.__setattr__, which would write the stand-in's class into the configuration
                     stack.callback(pipeline.__dict__.__setitem__, name, part)
-                    pipeline.__dict__[name] = _NoticesCuts(part)
+                    pipeline.__dict__[name] = _NoticesCuts(part, self._kept_tokens())
             yield
+
+    def _kept_tokens(self) -> float:
+        """How many tokens of its template and a text a pipeline keeps that cuts them after they are encoded."""
+        template = getattr(self.pipeline, "prompt_template_encode_start_idx", None)
+        limit = self.parameters.get("max_sequence_length")
+        return math.inf if template is None or limit is None else template + self.call.get("max_sequence_length", limit.default)
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Pictures of `latents` (rows, ...), as the process' own pipeline would show them: (rows, height, width, 3) in 0..1.
@@ -176,13 +207,15 @@ class Process:
         The pipeline itself decodes: it runs with a scheduler whose step lands on the wanted latents, so that packing, scaling
         and the autoencoder of every family are its own business.
         """
-        if getattr(self.pipeline, "vae", None) is None:  # a model of pixels: latents are pictures in -1..1
+        if not any(
+            getattr(self.pipeline, name, None) is not None for name in AUTOENCODERS
+        ):  # a model of pixels: latents are pictures in -1..1
             pictures = latents.float().clamp(-1, 1).movedim(1, -1).cpu().numpy() / 2 + 0.5
             return pictures.repeat(3, axis=-1) if pictures.shape[-1] == 1 else pictures[..., :3]
         scheduler = type(self.scheduler).from_config(self.scheduler.config)
 
-        def land(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            return latents, latents
+        def land(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
+            return SchedulerOutput(latents) if return_dict else (latents, latents)
 
         land.__signature__ = inspect.signature(scheduler.step)  # type: ignore[attr-defined]
         scheduler.step = land
@@ -202,6 +235,7 @@ class Process:
             "height": self.height,
             "width": self.width,
             "unit": self.unit,
+            "alone": self.alone,
             "call": self.call,
             "dtype": str(self.pipeline.dtype).removeprefix("torch."),
             "device": str(self.pipeline.device),
@@ -246,17 +280,20 @@ def _digest(pipeline: Any) -> str:
 class _NoticesCuts:
     """A tokenizer that warns when a text will not count whole, and is the wrapped one in everything else."""
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, kept: float) -> None:
+        vars(self).update(_tokenizer=tokenizer, _kept=kept)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._tokenizer, name, value)  # some pipelines choose the side to pad
 
     def __len__(self) -> int:
         return len(self._tokenizer)
 
     def __call__(self, text: Any, *args: Any, **options: Any) -> Any:
-        limit = options.get("max_length") or self._tokenizer.model_max_length
+        limit = min(options.get("max_length") or self._tokenizer.model_max_length, self._kept)
         if options.get("truncation"):
             texts = [text] if isinstance(text, str) else text
             for one in dict.fromkeys(one for one in texts if isinstance(one, str)):

@@ -5,14 +5,15 @@ Nothing needs to be kept between sources and their order does not matter, so the
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from conjure.lockstep import Visit, follow
+from conjure.lockstep import Path, Visit, follow
+from conjure.memory import Rows
+from conjure.once import Encoded
 from conjure.process import Process
 from conjure.units import Level, output_of, x0_of
 
@@ -56,52 +57,52 @@ class Measured:
     pictures: Pictures | None
 
 
-def batches(sources: Iterable[Source], rows: int) -> Iterator[list[Source]]:
-    """`sources` in order, packed so that no batch has more than `rows` rows (a larger source stands alone)."""
-    batch: list[Source] = []
-    filled = 0
-    for source in sources:
-        size = 1 + len(source.targets)
-        if batch and filled + size > rows:
-            yield batch
-            batch, filled = [], 0
-        batch.append(source)
-        filled += size
-    if batch:
-        yield batch
-
-
 def run(
     process: Process, sources: Sequence[Source], *, pictures: Sequence[Source] = (), progress: Progress | None = None
 ) -> Iterator[Measured]:
     """Measure every source, in order. pictures: the sources whose looks are to be kept as well.
 
-    A batch that does not fit into the device's memory is halved, which changes no number; `torch.OutOfMemoryError` is
-    left to the caller only where a single source does not fit.
+    A batch that does not fit into the device's memory is run again in smaller ones, which changes no number.
+
+    Errors: `InputError` where not even one row fits.
     """
-    waiting = deque(batches(sources, process.rows))
+    rows, encoded = Rows(process.pipeline.device, process.rows), Encoded()
     done = 0
-    while waiting:
-        batch = waiting.popleft()
+    while done < len(sources):
+        batch = sources[done : end_of_batch(sources, done, rows.number)]
 
         def report(steps: int, before: int = done, size: int = len(batch)) -> None:
             if progress:
                 progress(before * process.steps + steps * size, len(sources) * process.steps)
 
         try:
-            measured = _measure(process, batch, pictures, report)
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
+            measured = _measure(replace(process, rows=rows.number), batch, pictures, report, encoded)
+        except Exception as error:
+            if not rows.failed(error):
                 raise
-            half = len(batch) // 2
-            waiting.extendleft([batch[half:], batch[:half]])
             continue
         done += len(batch)
+        rows.fitted(min(rows.number, sum(map(cost, batch))))
         yield from measured
 
 
-def _measure(process: Process, batch: list[Source], pictures: Sequence[Source], report: Callable[[int], None]) -> list[Measured]:
-    output = output_of(process.scheduler)
+def cost(source: Source) -> int:
+    """Denoiser rows that `source` takes a step: each text, and the one without text that guidance asks for."""
+    return 2 + len(source.targets)
+
+
+def end_of_batch(sources: Sequence[Source], start: int, rows: int) -> int:
+    """Where the batch from `start` on ends: it costs at most `rows`, or is one source, whose rows the denoiser takes in turns."""
+    end = start + 1
+    left = rows - cost(sources[start])
+    while end < len(sources) and (left := left - cost(sources[end])) >= 0:
+        end += 1
+    return end
+
+
+def _measure(
+    process: Process, batch: Sequence[Source], pictures: Sequence[Source], report: Callable[[int], None], encoded: Encoded
+) -> list[Measured]:
     texts: list[str] = []
     drivers: list[int] = []
     seeds: list[int] = []
@@ -109,26 +110,27 @@ def _measure(process: Process, batch: list[Source], pictures: Sequence[Source], 
         drivers += [len(texts)] * (1 + len(source.targets))
         texts += [source.text, *source.targets]
         seeds += [source.seed] * (1 + len(source.targets))
-    starts = sorted(set(drivers))
+    starts = dict(zip(sorted(set(drivers)), batch, strict=True))
+    shown = {start: source for start, source in starts.items() if source in pictures}
     squared: list[torch.Tensor] = []
+    looks: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {start: [] for start in shown}
     timesteps: list[float] = []
     levels: list[Level] = []
-    looks: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {
-        start: [] for start, source in zip(starts, batch, strict=True) if source in pictures
-    }
+    output = output_of(process.scheduler)
 
     def observe(visit: Visit) -> None:
         m = visit.output.float()
         squared.append((m - m[drivers]).flatten(1).square().sum(1))
         timesteps.append(visit.timestep)
         levels.append(visit.level)
-        for start, kept in looks.items():
-            rows = slice(start, start + 1 + len(batch[starts.index(start)].targets))
+        for start, source in shown.items():
+            rows = slice(start, start + 1 + len(source.targets))
             x_t = visit.x_t.float()
-            kept.append((x_t[start].cpu(), x0_of(output, x_t[rows], m[rows], visit.level).cpu()))
+            looks[start].append((x_t[start].cpu(), x0_of(output, x_t[rows], m[rows], visit.level).cpu()))
         report(visit.index + 1)
 
-    final = follow(process, texts, drivers, seeds, observe).float().cpu()
+    walk = _apart if process.alone else follow
+    final = walk(process, texts, drivers, seeds, observe, encoded=encoded).float().cpu()
     table = torch.stack(squared, 1).double().cpu().numpy()
     return [
         Measured(
@@ -139,5 +141,43 @@ def _measure(process: Process, batch: list[Source], pictures: Sequence[Source], 
             final=final[start],
             pictures=Pictures(*(torch.stack(part) for part in zip(*looks[start], strict=True))) if start in looks else None,
         )
-        for start, source in zip(starts, batch, strict=True)
+        for start, source in starts.items()
     ]
+
+
+def _apart(
+    process: Process,
+    texts: Sequence[str],
+    drivers: Sequence[int],
+    seeds: Sequence[int],
+    observe: Callable[[Visit], None],
+    *,
+    encoded: Encoded,
+) -> torch.Tensor:
+    """`follow`, but no text shares a batch with another: drivers walk first, then judges walk their points again."""
+    visits: list[list[Visit | None]] = []
+    finals: list[torch.Tensor | None] = [None] * len(texts)
+    paths: dict[int, Path] = {}
+    judges = [row for row in range(len(texts)) if drivers[row] != row]
+    for rows in (sorted(set(drivers)), judges):
+        for text in dict.fromkeys(texts[row] for row in rows):
+            own = [row for row in rows if texts[row] == text]
+            walked = [paths[drivers[row]].points for row in own if drivers[row] in paths]
+            path = Path([torch.cat(points) for points in zip(*walked, strict=True)])
+
+            def note(visit: Visit, own: list[int] = own) -> None:
+                if len(visits) == visit.index:
+                    visits.append([None] * len(texts))
+                for row, x_t, output in zip(own, visit.x_t.split(1), visit.output.split(1), strict=True):
+                    visits[visit.index][row] = replace(visit, x_t=x_t, output=output)
+
+            final = follow(process, [text] * len(own), range(len(own)), [seeds[row] for row in own], note,
+                           encoded=encoded, path=path)  # fmt: skip
+            for row, end, *points in zip(own, final.split(1), *(point.split(1) for point in path.points), strict=True):
+                finals[row] = end
+                paths.setdefault(row, Path(points))
+    for rows_of_step in visits:
+        whole = [visit for visit in rows_of_step if visit is not None]
+        x_t, output = (torch.cat([getattr(visit, part) for visit in whole]) for part in ("x_t", "output"))
+        observe(replace(whole[0], x_t=x_t, output=output))
+    return torch.cat([final for final in finals if final is not None])

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
-from numbers import Integral
+from itertools import combinations, permutations
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import torch
 
-from conjure.divergence import DIVERGENCES, Seen, contributions
+from conjure.divergence import Measure, Seen
 from conjure.errors import InputError
-from conjure.estimate import Estimate, estimate, noise_seed
+from conjure.estimate import Estimate, estimate, interval, noise_seed
 from conjure.process import Process
 from conjure.run import Measured, Progress, Source, run
-from conjure.units import WEIGHTINGS, output_of, step_weights, unit_gain
+from conjure.units import output_of
+
+TARGETS = 128  # more than these of one source stand in further ones: rows are not to be held in memory without bound
+MOST_SAMPLES = 10_000
 
 
-def pair(a: str, b: str, samples: int, seed: int) -> list[Source]:
-    """The sources of a pair: sample by sample, the trajectory of each text judged by the other, from the same noise."""
-    seeds = [noise_seed(seed, sample) for sample in range(samples)]
-    return [Source(text, s, (other,)) for s in seeds for text, other in ((a, b), (b, a))]
-
-
-def check(process: Process, texts: Sequence[str], samples: int, seed: int, divergence: str, weighting: str) -> None:
+def check(texts: Iterable[str], samples: int, seed: int, precision: float | None = None) -> None:
     """Refuse what cannot be computed before anything is. Errors: `InputError`."""
     for text in texts:
         if not isinstance(text, str):
@@ -36,34 +37,59 @@ def check(process: Process, texts: Sequence[str], samples: int, seed: int, diver
         raise InputError(f"samples is {samples!r}; allowed are whole numbers from 1 on")
     if not isinstance(seed, Integral) or seed < 0:
         raise InputError(f"seed is {seed!r}; allowed are whole numbers from 0 on")
-    if divergence not in DIVERGENCES:
-        raise InputError(f"unknown divergence {divergence!r}; allowed are {', '.join(DIVERGENCES)}")
-    if weighting not in WEIGHTINGS:
-        raise InputError(f"unknown weighting {weighting!r}; allowed are {', '.join(WEIGHTINGS)}")
-    if weighting == "girsanov" and process.steps < 2:
-        raise InputError("the weighting girsanov integrates between visited levels, so steps must be at least 2, not 1")
-    if weighting == "girsanov" and divergence in ("initial", "final", "direct"):
-        raise InputError(f"divergence {divergence!r} has no value in nats; use it with the weighting uniform")
+    if precision is not None and not (isinstance(precision, Real) and 0 < precision < math.inf):
+        raise InputError(f"precision is {precision!r}; allowed are numbers above 0, 0.05 for an interval of ± 5 %")
 
 
-def seen(process: Process, measured: Sequence[Measured], weighting: str) -> Seen:
-    """What the sources of one `pair` gave, ready for a divergence."""
-    first, second = measured[::2], measured[1::2]
-    scale = in_unit(process, measured[0]) if weighting == "uniform" else 1.0
-    finals = [float((one.final - other.final).square().sum()) for one, other in zip(first, second, strict=True)]
-    return Seen(
-        forward=np.concatenate([one.squared for one in first]) * scale,
-        backward=np.concatenate([one.squared for one in second]) * scale,
-        direct=np.array(finals),
-        weights=step_weights(first[0].levels, output_of(process.scheduler), weighting),
-        weighting=weighting,
-    )
+def sources_of(pairs: Iterable[tuple[str, str]], samples: Iterable[int], seed: int) -> list[Source]:
+    """What must be run for `pairs`: for each sample the trajectory of either text, judged by the other, from the same noise.
+
+    A text that stands in many pairs walks one trajectory a sample, which all its partners judge.
+    """
+    seeds = [noise_seed(seed, sample) for sample in samples]
+    targets: dict[tuple[str, int], dict[str, None]] = {}
+    for a, b in pairs:
+        for noise in seeds:
+            for text, other in ((a, b), (b, a)):
+                targets.setdefault((text, noise), {})[other] = None
+    return [
+        Source(text, noise, tuple(others)[start : start + TARGETS])
+        for (text, noise), others in targets.items()
+        for start in range(0, len(others), TARGETS)
+    ]
 
 
-def in_unit(process: Process, measured: Measured) -> np.ndarray:
-    """Factors (T,) that turn squared output differences into those of the process' unit."""
-    output = output_of(process.scheduler)
-    return np.array([unit_gain(output, process.unit, level) ** 2 for level in measured.levels])
+class Results:
+    """What sources gave, in the order in which they were run, to be looked up by pair."""
+
+    def __init__(self, process: Process, seed: int) -> None:
+        self.output = output_of(process.scheduler)
+        self.seed = seed
+        self.squared: dict[tuple[str, int, str], np.ndarray] = {}
+        self.finals: dict[tuple[str, int], torch.Tensor] = {}
+
+    def add(self, measured: Measured, keep_final: bool) -> None:
+        """keep_final: hold the last latents as well, which the divergence `direct` compares."""
+        source = measured.source
+        for target, squared in zip(source.targets, measured.squared, strict=True):
+            self.squared[source.text, source.seed, target] = squared
+        if keep_final:
+            self.finals[source.text, source.seed] = measured.final
+        self.timesteps, self.levels, self.dimensions = measured.timesteps, measured.levels, measured.final.numel()
+
+    def seen(self, a: str, b: str, samples: int) -> Seen:
+        """What `samples` samples of a pair gave; `direct` is NaN where last latents were not kept."""
+        seeds = [noise_seed(self.seed, sample) for sample in range(samples)]
+        ends = [[self.finals.get((text, noise)) for text in (a, b)] for noise in seeds]
+        return Seen(
+            forward=np.stack([self.squared[a, noise, b] for noise in seeds]),
+            backward=np.stack([self.squared[b, noise, a] for noise in seeds]),
+            direct=np.array([math.nan if x is None or y is None else float((x - y).square().sum()) for x, y in ends]),
+            output=self.output,
+            timesteps=self.timesteps,
+            levels=self.levels,
+            dimensions=self.dimensions,
+        )
 
 
 def distance(
@@ -75,33 +101,164 @@ def distance(
     seed: int = 0,
     divergence: str = "jeffreys",
     weighting: str = "uniform",
+    reduction: str = "sum",
+    precision: float | None = None,
     progress: Progress | None = None,
 ) -> Estimate:
     """How far apart `a` and `b` are in what `process` conjures for them (Liu and Soatto 2026, Algorithm 1).
 
     samples: Monte-Carlo draws k of the initial noise; the error needs at least two. seed: of all draws.
-    divergence: `jeffreys`, or a baseline of the paper: `kl`, `initial`, `final`, `direct` (see `conjure.divergence`).
-    weighting: `uniform`, the paper's, or `girsanov`, nats (see `conjure.units.step_weights`).
+    divergence: `jeffreys`, or a baseline of the paper: `kl`, `initial`, `final`, `direct`. weighting: `uniform`, the paper's, or
+    `girsanov`, nats. reduction: `sum` over dimensions, or `mean`. See `conjure.divergence.Measure`.
+    precision: draw on until the 95 % interval reaches no further than this share of the distance to either side (0.05: ± 5 %),
+    or 10,000 samples are drawn.
 
     Errors: `InputError` for blank texts and values out of range. Warns: `TextCutWarning`.
     """
-    check(process, (a, b), samples, seed, divergence, weighting)
-    measured = list(run(process, pair(a, b, samples, seed), progress=progress))
-    return estimate_of(process, measured, seed=seed, divergence=divergence, weighting=weighting)
+    measure = Measure(divergence, weighting, process.unit, reduction)
+    results, samples, _ = sample(process, a, b, samples, seed, measure, precision=precision, progress=progress)
+    return estimate_of(process, results.seen(a, b, samples), measure, (a, b), seed)
 
 
-def estimate_of(process: Process, measured: Sequence[Measured], *, seed: int, divergence: str, weighting: str) -> Estimate:
-    """The estimate that the measured sources of one `pair` give."""
-    parts = contributions(seen(process, measured, weighting), divergence)
-    record: dict[str, Any] = {
-        "texts": (measured[0].source.text, measured[1].source.text),
-        "divergence": divergence,
-        "weighting": weighting,
-        "seed": int(seed),
-        "timesteps": measured[0].timesteps,
-        "snr": tuple(level.snr for level in measured[0].levels),
-        "process": process.settings(),
-        "identity": process.identity(),
-        "version": version("conjure"),
-    }
-    return estimate(parts, **record)
+def distances(
+    process: Process,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    samples: int = 3,
+    seed: int = 0,
+    divergence: str = "jeffreys",
+    weighting: str = "uniform",
+    reduction: str = "sum",
+    progress: Progress | None = None,
+) -> list[Estimate]:
+    """The distances of many `pairs`, for less than one by one: what several pairs share is computed once, in full batches.
+
+    The arguments and errors are those of `distance`, and so are the numbers.
+    """
+    measure = Measure(divergence, weighting, process.unit, reduction)
+    results = _run(process, pairs, samples, seed, measure, progress)
+    return [estimate_of(process, results.seen(a, b, samples), measure, (a, b), seed) for a, b in pairs]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Distances of all texts to all.
+
+    texts: the N texts. distance, stderr: shape (N, N), mean over samples and its standard error (NaN with one sample); entry
+    [i, j] is symmetric but for the divergence `kl`, where it belongs to trajectories of text i. The diagonal is 0.
+    unit, divergence, weighting, samples, seed, process, identity, version: what was measured and how.
+    """
+
+    texts: tuple[str, ...]
+    distance: np.ndarray
+    stderr: np.ndarray
+    unit: str
+    divergence: str
+    weighting: str
+    samples: int
+    seed: int
+    process: dict[str, Any]
+    identity: str
+    version: str
+
+
+def matrix(
+    process: Process,
+    texts: Sequence[str],
+    *,
+    samples: int = 3,
+    seed: int = 0,
+    divergence: str = "jeffreys",
+    weighting: str = "uniform",
+    reduction: str = "sum",
+    progress: Progress | None = None,
+) -> Matrix:
+    """All-against-all distances of `texts`; N texts take N (N + 1) denoiser rows a sample and step. For the rest see `distance`.
+
+    Errors: `InputError`, also for fewer than two texts and for a text that stands there twice.
+    """
+    if len(texts) < 2:
+        raise InputError(f"a matrix of {len(texts)} texts; give at least two")
+    for i, text in enumerate(texts):
+        if text in texts[:i]:
+            raise InputError(f"the text {text!r} stands there twice; give each text once")
+    measure = Measure(divergence, weighting, process.unit, reduction)
+    results = _run(process, list(combinations(texts, 2)), samples, seed, measure, progress)
+    mean, error = np.zeros((2, len(texts), len(texts)))
+    for i, j in permutations(range(len(texts)), 2):
+        if i < j or divergence == "kl":
+            seen = results.seen(texts[i], texts[j], samples)
+            mean[i, j], error[i, j], _ = interval(measure.contributions(seen).total.sum(1))
+        else:
+            mean[i, j], error[i, j] = mean[j, i], error[j, i]
+    return Matrix(
+        tuple(texts), mean, error, str(measure), divergence, weighting, samples, int(seed), process.settings(),
+        process.identity(), version("conjure"),
+    )  # fmt: skip
+
+
+def sample(
+    process: Process,
+    a: str,
+    b: str,
+    samples: int,
+    seed: int,
+    measure: Measure,
+    *,
+    precision: float | None = None,
+    pictures: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Results, int, list[Measured]]:
+    """Draw `samples` samples of a pair, or as many as `precision` takes: results, their number, the first sample's pictures."""
+    check((a, b), samples, seed, precision)
+    results, first = Results(process, seed), list[Measured]()
+    samples, done = samples if precision is None else max(samples, 2), 0
+    while done < samples:
+        sources = sources_of([(a, b)], range(done, samples), seed)
+        wanted = [source for source in sources if source.seed == noise_seed(seed, 0)] if pictures else []
+        for measured in run(process, sources, pictures=wanted, progress=progress):
+            results.add(measured, keep_final=measure.divergence == "direct")
+            if measured.pictures:
+                first.append(measured)
+        done = samples
+        if precision is not None:
+            samples = samples_for(measure.contributions(results.seen(a, b, done)).total.sum(1), precision)
+    return results, done, first
+
+
+def samples_for(values: np.ndarray, precision: float) -> int:
+    """How many samples are to be drawn so that the 95 % interval reaches ± `precision` times their mean, as `values` tell.
+
+    At most four times as many as there are, since a standard error from few samples tells little.
+    """
+    mean, _, (low, high) = interval(values)
+    over = (high - low) / 2 / (precision * abs(mean)) if high > low else 0.0
+    drawn = len(values)
+    return drawn if over <= 1 else min(max(drawn + 1, math.ceil(drawn * over**2)), 4 * drawn, MOST_SAMPLES)
+
+
+def _run(
+    process: Process, pairs: Sequence[tuple[str, str]], samples: int, seed: int, measure: Measure, progress: Progress | None
+) -> Results:
+    check((text for pair in pairs for text in pair), samples, seed)
+    results = Results(process, seed)
+    for measured in run(process, sources_of(pairs, range(samples), seed), progress=progress):
+        results.add(measured, keep_final=measure.divergence == "direct")
+    return results
+
+
+def estimate_of(process: Process, seen: Seen, measure: Measure, texts: tuple[str, str], seed: int) -> Estimate:
+    """The estimate of what was `seen` of a pair, with its record."""
+    return estimate(
+        measure.contributions(seen),
+        texts=texts,
+        divergence=measure.divergence,
+        weighting=measure.weighting,
+        unit=str(measure),
+        seed=int(seed),
+        timesteps=seen.timesteps,
+        snr=tuple(level.snr for level in seen.levels),
+        process=process.settings(),
+        identity=process.identity(),
+        version=version("conjure"),
+    )

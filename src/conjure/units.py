@@ -5,13 +5,15 @@ A diffusion process visits noisy pictures `x_t = alpha x0 + sigma eps`. A model 
 At one and the same `x_t` these answers determine each other linearly, so a *difference* of two answers changes its unit by a
 factor that depends on the level alone; with `k = sigma / alpha`
 
-    output m    d_x0                   d_eps
-    epsilon     -k dm                  dm
-    v           -k / sqrt(1 + k^2) dm  dm / sqrt(1 + k^2)
-    sample      dm                     -dm / k
-    flow        -k / (1 + k) dm        dm / (1 + k)
+    output m    d_x0        d_eps            d_score             d_velocity
+    epsilon     -k dm       dm               -dm / sigma         dm / alpha
+    v           -sigma dm   alpha dm         -alpha dm / sigma   dm
+    sample      dm          -dm / k          dm / (k sigma)      -dm / sigma
+    flow        -sigma dm   alpha dm         -alpha dm / sigma   dm
 
-That is why the engine keeps squared norms of output differences only: every unit and weighting follows from them.
+where the score is that of the noisy `x_t`, `-eps / sigma`, and the velocity that of the process' own path (v of a variance
+preserving one, the flow of a flow). That is why the engine keeps squared norms of output differences only: every unit and
+weighting follows from them.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHTINGS = ("uniform", "girsanov")
-UNITS = ("output", "epsilon", "x0")
+UNITS = ("output", "epsilon", "x0", "score", "velocity")
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,17 @@ def output_of(scheduler: Any) -> str:
 def level_of(scheduler: Any, timestep: float | Tensor) -> Level:
     """The level of noise at which `scheduler` stands when it is asked to step from `timestep`.
 
-    Variance-preserving levels come from `alphas_cumprod`, linear in `k` between two training timesteps as diffusers' own
-    sigma schedulers interpolate; flow levels from the `sigmas` that the scheduler visits.
+    Schedulers that keep `sigmas` tell the level themselves: `k` of a variance-preserving process (Karras and other spacings
+    have no exact timestep), sigma of a flow. Others have it in `alphas_cumprod`.
     """
     t = float(timestep)
-    if output_of(scheduler) == "flow":
-        visited = scheduler.timesteps.double()
-        index = int((visited - t).abs().argmin())
-        sigma = float(scheduler.sigmas[index])
-        return Level(alpha=1 - sigma, sigma=sigma)
-    cumulative = scheduler.alphas_cumprod.double().cpu().numpy()
-    with np.errstate(divide="ignore"):
-        k = np.interp(t, np.arange(len(cumulative)), np.sqrt((1 - cumulative) / cumulative))
-    if not np.isfinite(k):  # zero terminal SNR
-        return Level(alpha=0.0, sigma=1.0)
-    return Level(alpha=float(1 / math.hypot(1, k)), sigma=float(k / math.hypot(1, k)))
+    if hasattr(scheduler, "sigmas"):
+        sigma = float(scheduler.sigmas[int((scheduler.timesteps.double() - t).abs().argmin())])
+        if output_of(scheduler) == "flow":
+            return Level(alpha=1 - sigma, sigma=sigma)
+        return Level(alpha=1 / math.hypot(1, sigma), sigma=sigma / math.hypot(1, sigma))
+    signal = float(scheduler.alphas_cumprod[int(t)])
+    return Level(alpha=math.sqrt(signal), sigma=math.sqrt(1 - signal))
 
 
 def x0_of(output: str, x: Tensor, m: Tensor, level: Level) -> Tensor:
@@ -101,50 +99,51 @@ def x0_of(output: str, x: Tensor, m: Tensor, level: Level) -> Tensor:
     raise AssertionError(output)
 
 
-def x0_gain(output: str, level: Level) -> float:
-    """`|d_x0| / |dm|`: how far two denoised pictures lie apart per unit of output difference at `level`."""
-    match output:
-        case "epsilon":
-            return level.k
-        case "v_prediction" | "flow":
-            return level.sigma
-        case "sample":
-            return 1.0
-    raise AssertionError(output)
+def gain(output: str, unit: str, level: Level) -> float:
+    """`|d| / |dm|` for the difference `d` of two outputs `m` of kind `output`, measured in `unit` (`output` is m itself).
+
+    Infinite where the unit does not exist: x0 and velocity of a noise model at pure noise, the score at no noise.
+    """
+    x0 = {"epsilon": level.k, "v_prediction": level.sigma, "flow": level.sigma, "sample": 1.0}[output]
+    eps = {"epsilon": 1.0, "v_prediction": level.alpha, "flow": level.alpha, "sample": _ratio(1.0, level.k)}[output]
+    units = {"output": 1.0, "x0": x0, "epsilon": eps, "score": _ratio(eps, level.sigma), "velocity": _ratio(x0, level.sigma)}
+    return units[unit]
 
 
-def eps_gain(output: str, level: Level) -> float:
-    """`|d_eps| / |dm|`: how far two predicted noises lie apart per unit of output difference at `level`."""
-    return x0_gain(output, level) / level.k
+def _ratio(over: float, under: float) -> float:
+    return over / under if under else math.inf
 
 
-def unit_gain(output: str, unit: str, level: Level) -> float:
-    """`|d| / |dm|` for a difference `d` measured in `unit` (`output` is the model's own) at `level`."""
-    return {"output": 1.0, "epsilon": eps_gain(output, level), "x0": x0_gain(output, level)}[unit]
-
-
-def step_weights(levels: Sequence[Level], output: str, weighting: str) -> np.ndarray:
+def step_weights(levels: Sequence[Level], output: str, weighting: str, unit: str = "output") -> np.ndarray:
     r"""Weights `w` of shape (T,), so that `sum_t w_t |dm_t|^2` is the directed divergence.
 
-    `uniform`: `1 / T`, the mean over steps with g = 1 (Liu and Soatto 2026, Algorithm 1).
+    `uniform`: the mean over steps of `|d|^2` in `unit`; with the output of a noise model that is g = 1, as in Algorithm 1 of Liu
+    and Soatto (2026).
 
-    `girsanov`: nats. With the reverse process' own g the path divergence is `KL = int |d_eps|^2 d ln k`, whatever the
-    parametrisation; here by the trapezoid rule over the visited levels, so it is the divergence between the first and the last
-    of them. The same integral as `1/2 int |d_x0|^2 dSNR`, summed as the KL of T ancestral steps, comes out over 100 times too
-    large at T = 10, since SNR grows by orders of magnitude in a step. The step to no noise at all is infinite, and left out.
+    `girsanov`: nats, whatever the `unit`. With the reverse process' own g the path divergence is `KL = int |d_eps|^2 d ln k`,
+    for every parametrisation; here by the trapezoid rule over the visited levels, so it is the divergence between the first
+    and the last of them. The same integral as `1/2 int |d_x0|^2 dSNR`, summed as the KL of T ancestral steps, comes out over
+    100 times too large at T = 10, since SNR grows by orders of magnitude in a step. The step to no noise at all is infinite,
+    and left out.
 
-    Errors: `InputError` for an unknown weighting.
+    Errors: `InputError` where the unit does not exist at a visited level.
     """
     if weighting == "uniform":
-        return np.full(len(levels), 1 / len(levels))
-    if weighting == "girsanov":
-        weights = np.zeros(len(levels))
-        for i, (now, following) in enumerate(pairwise(levels)):
-            if math.isinf(now.k):  # a flow's pure noise, where d_x0 is what stays finite
-                half = following.snr / 4
-                weights[i : i + 2] += half * x0_gain(output, now) ** 2, half * x0_gain(output, following) ** 2
-            else:
-                half = math.log(now.k / following.k) / 2
-                weights[i : i + 2] += half * eps_gain(output, now) ** 2, half * eps_gain(output, following) ** 2
-        return weights
-    raise InputError(f"unknown weighting {weighting!r}; allowed are {', '.join(WEIGHTINGS)}")
+        gains = np.array([gain(output, unit, level) for level in levels])
+        if not np.isfinite(gains).all():
+            at = levels[int(np.isfinite(gains).argmin())]
+            raise InputError(
+                f"the unit {unit!r} does not exist where the process visits signal {at.alpha:g} and noise {at.sigma:g}; "
+                "choose another unit, or another scheduler"
+            )
+        return gains**2 / len(levels)
+    weights = np.zeros(len(levels))
+    for i, (now, following) in enumerate(pairwise(levels)):
+        if not following.k:
+            continue
+        if math.isinf(now.k):  # a flow's pure noise, where d_x0 is what stays finite
+            half, unit = following.snr / 4, "x0"
+        else:
+            half, unit = math.log(now.k / following.k) / 2, "epsilon"
+        weights[i : i + 2] += half * gain(output, unit, now) ** 2, half * gain(output, unit, following) ** 2
+    return weights
