@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 import conjure
 from conjure.divergence import DIVERGENCES, Measure
 from conjure.run import run
-from conjure.similarity import Results, sources_of
+from conjure.similarity import Noise, Results, sources_of
 from conjure.units import UNITS
 
 HERE = Path(__file__).parent
@@ -54,10 +54,10 @@ def evaluate(process: conjure.Process, rows: list[Row], name: str) -> dict[str, 
     pairs = [(row[one], row[other]) for row in rows]
     people = np.array([float(row["score"]) for row in rows])
     begun = time.monotonic()
-    results = Results(process, seed=0)
+    results = Results(process, Noise())
     with Progress() as bar:
         task = bar.add_task(name)
-        sources = sources_of(pairs, range(1), seed=0)
+        sources = sources_of(pairs, range(1), Noise())
         for measured in run(process, sources, progress=lambda done, total: bar.update(task, completed=done, total=total)):
             results.add(measured, keep_final=True)
     seconds = time.monotonic() - begun

@@ -8,7 +8,7 @@ import json
 import sys
 import warnings
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.markup import escape
 from conjure.errors import InputError, TextCutWarning
 
 if TYPE_CHECKING:
+    from conjure.process import Process
     from conjure.run import Progress
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
@@ -58,6 +59,9 @@ def compare(
         str | None, typer.Option(help="For uniform: output, epsilon, x0, score or velocity; the model's own if not given.")
     ] = None,
     reduction: Annotated[str, typer.Option(help="sum or mean over dimensions.")] = "sum",
+    antithetic: Annotated[
+        bool, typer.Option("--antithetic", help="Start the two texts from opposite noise: a smaller error at the same cost.")
+    ] = False,
     precision: Annotated[
         float | None, typer.Option(help="Draw on until the 95 % interval is this share of the distance to either side.")
     ] = None,
@@ -66,6 +70,7 @@ def compare(
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a text that the text encoder would cut.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -74,20 +79,13 @@ def compare(
         from conjure.render import check_path
 
         check_path(figure)
-    with errors.status("loading the model"):
-        # Torch and diffusers make a million objects that stay to the end: to look through them for garbage, while they are
-        # imported and once more at exit, would take a quarter of a short command's time.
-        gc.disable()
-        from conjure import distance, explain, load
+    sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
+    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    from conjure import distance, explain
 
-        gc.freeze()
-        gc.enable()
-        _quiet()
-        settings = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit, "device": device, "dtype": dtype}
-        process = load(model, **settings)  # type: ignore[arg-type]
     options = {
         "samples": samples, "seed": seed, "divergence": divergence, "weighting": weighting, "reduction": reduction,
-        "precision": precision,
+        "antithetic": antithetic, "precision": precision,
     }  # fmt: skip
     with warnings.catch_warnings(), _Bar() as progress:
         warnings.simplefilter("error" if strict else "default", TextCutWarning)  # once a text, not once a batch
@@ -114,6 +112,62 @@ def compare(
     out.print(f"  [dim]model {escape(used['model'])}, {used['scheduler']}{guided}, seed {seed}[/]")
     if figure is not None:
         out.print(f"  wrote {escape(figure)}")
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")],
+    steps: Annotated[int, typer.Option(help="Denoising steps T.")] = 4,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")
+    ] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; the model's own if not given.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; the model's own if not given.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check that a model keeps what Conjure asks of it: the engine against the stock pipeline, one text at a time.
+
+    Exits with 0 if all holds, and with 1 if not.
+    """
+    options = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "height": height, "width": width}
+    process = _load(model, device=device, dtype=dtype, **options)
+    from dataclasses import asdict
+
+    from conjure.contract import CHECKS, check_model
+    from conjure.process import short
+    from conjure.units import output_of
+
+    out = Console(soft_wrap=True, highlight=False, emoji=False, quiet=as_json)
+    own, used = (short(type(one).__name__) for one in (process.pipeline.scheduler, process.scheduler))
+    sampler = used if used == own else f"{used} (its own is {own})"
+    out.print(f"[bold]{escape(model)}[/]: {type(process.pipeline).__name__}, {sampler}, predicts {output_of(process.scheduler)}")
+    findings = []
+    for finding in check_model(process):
+        findings.append(finding)
+        mark = "[green]holds[/]" if finding.passed else "[red]FAILS[/]"
+        out.print(f"  {mark}  {finding.name:<{max(map(len, CHECKS))}}  [dim]{escape(finding.detail)}[/]")
+    passed = all(finding.passed for finding in findings)
+    if as_json:
+        record = {"model": model, "passed": passed, "checks": [asdict(one) for one in findings], "process": process.settings()}
+        print(json.dumps(record, default=str))
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _load(model: str, **settings: Any) -> Process:
+    with errors.status("loading the model"):
+        # Torch and diffusers make a million objects that stay to the end: to look through them for garbage, while they are
+        # imported and once more at exit, would take a quarter of a short command's time.
+        gc.disable()
+        from conjure import load
+
+        gc.freeze()
+        gc.enable()
+        _quiet()
+        return load(model, **settings)
 
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C

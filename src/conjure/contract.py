@@ -49,6 +49,8 @@ def check_model(process: Process) -> Iterator[Finding]:
                 yield Finding(name, *check(process))
         except InputError as error:
             yield Finding(name, False, str(error))
+        except Exception as error:  # a pipeline that nobody has seen may fail in any way
+            yield Finding(name, False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def _distance(process: Process) -> tuple[bool, str]:

@@ -39,7 +39,7 @@ class Estimate:
     forward, backward: the directed divergences from the first text's trajectories and from the second's.
     per_step: what each of the T visited steps adds to `distance`. timesteps, snr (signal to noise): where they are.
     samples: the k per-sample values. unit: in what all these are, such as `nats` or `squared norm of noise`.
-    texts, process, divergence, weighting, seed, identity, version: what was compared and how.
+    texts, process, divergence, weighting, antithetic, seed, identity, version: what was compared and how.
     """
 
     distance: float
@@ -53,6 +53,7 @@ class Estimate:
     divergence: str
     weighting: str
     unit: str
+    antithetic: bool
     seed: int
     timesteps: tuple[float, ...]
     snr: tuple[float, ...]

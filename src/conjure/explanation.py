@@ -13,7 +13,7 @@ from conjure.divergence import Contributions, Measure
 from conjure.estimate import Estimate
 from conjure.process import Process
 from conjure.run import Measured, Progress
-from conjure.similarity import estimate_of, sample
+from conjure.similarity import Noise, estimate_of, sample
 
 DECODED = 16  # pictures in one call of the autoencoder, which takes far more memory a row than the denoiser
 
@@ -66,14 +66,17 @@ def explain(
     divergence: str = "jeffreys",
     weighting: str = "uniform",
     reduction: str = "sum",
+    antithetic: bool = False,
     precision: float | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     """The distance of `a` and `b` (see `conjure.distance`) together with the pictures of its first sample."""
-    measure = Measure(divergence, weighting, process.unit, reduction)
-    results, samples, first = sample(process, a, b, samples, seed, measure, precision=precision, pictures=True, progress=progress)
+    measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
+    results, samples, first = sample(
+        process, a, b, samples, noise, measure, precision=precision, pictures=True, progress=progress
+    )
     seen = results.seen(a, b, samples)
-    estimate = estimate_of(process, seen, measure, (a, b), seed)
+    estimate = estimate_of(process, seen, measure, (a, b), noise)
     forward, backward = _directions(process, first, measure.contributions(seen))
     return Explanation(estimate, forward, backward)
 

@@ -101,9 +101,9 @@ def follow(
         result.prev_sample = latest
         return result
 
-    step_noise = [torch.Generator("cpu").manual_seed(seed + 1) for seed in seeds]
+    step_noise = [torch.Generator("cpu").manual_seed(abs(seed) + 1) for seed in seeds]
     if hasattr(scheduler, "noise_sampler_seed"):  # a Brownian tree a row instead of generators
-        scheduler.noise_sampler_seed = [seed + 1 for seed in seeds]
+        scheduler.noise_sampler_seed = [abs(seed) + 1 for seed in seeds]
     by_driver = torch.tensor(drivers, device=process.pipeline.device)
     scheduler.step = step
     try:

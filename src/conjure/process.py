@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
+from torch.overrides import TorchFunctionMode
 
 from conjure.errors import InputError, TextCutWarning
 from conjure.once import Encoded, rows_once
@@ -33,8 +34,8 @@ DISTILLED = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
 
-# Pipelines whose answer for a text depends on the others of its batch, so that it must have none: they pad to the longest text and
-# let the padding count, or (Hunyuan-Image) guide all alike where one text has quotes. `conjure check` finds the former.
+# Pipelines whose answer for a text depends on the others of its batch, so that it must have none: they pad to the longest text
+# and let the padding count, or (Hunyuan-Image) guide all alike where one text has quotes. `conjure check` finds the former.
 COMPANY_COUNTS = ("CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline")
 
 # What a stock pipeline may do to a text or a size behind the caller's back; the texts to compare are to be taken as they are.
@@ -151,20 +152,23 @@ class Process:
     ) -> Any:
         """Run the stock pipeline on rows `texts`, row i from the noise of `seeds[i]`, and return its pictures.
 
-        A row's noise depends on its seed alone: each has a generator of its own, on the CPU whatever the device.
+        A row's noise depends on its seed alone: each has a generator of its own, on the CPU whatever the device. A negative seed
+        gives the opposite of all noise that its absolute value gives.
         encoded: texts that were encoded before, for callers that run many batches.
 
         Warns: `TextCutWarning` for a text whose end the text encoder does not take.
         """
-        with self._session(encoded or Encoded()):
-            return self.pipeline(**self.arguments(texts, seeds, output_type) | call).images
+        arguments = self.arguments(texts, seeds, output_type) | call
+        opposite = [generator for generator, seed in zip(arguments["generator"], seeds, strict=True) if seed < 0]
+        with self._session(encoded or Encoded()), _Opposite(opposite) if opposite else contextlib.nullcontext():
+            return self.pipeline(**arguments).images
 
     def arguments(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
         """With what the stock pipeline is called to run rows `texts` from the noise of `seeds`."""
         arguments: dict[str, Any] = {
             "prompt": list(texts),
             "num_inference_steps": self.steps,
-            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+            "generator": [torch.Generator("cpu").manual_seed(abs(seed)) for seed in seeds],
             "output_type": output_type,
         }
         parameters = self.parameters
@@ -275,6 +279,19 @@ def _digest(pipeline: Any) -> str:
             digest.update(json.dumps(sorted(part.get_vocab().items())).encode())
     _digests[pipeline] = (state, digest.hexdigest())
     return digest.hexdigest()
+
+
+class _Opposite(TorchFunctionMode):
+    """While it lasts, normal noise from `generators` comes out with the opposite sign, wherever a pipeline draws it."""
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.generators = {id(generator) for generator in generators}
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        drawn = function(*args, **kwargs)
+        return -drawn if function is torch.randn and id(kwargs.get("generator")) in self.generators else drawn
 
 
 class _NoticesCuts:

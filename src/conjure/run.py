@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]  # (done, all) denoising steps of sources
 
 @dataclass(frozen=True)
 class Source:
-    """The trajectory of `text` from the noise of `seed`, judged by `targets`."""
+    """The trajectory of `text` from the noise of `seed` (a negative one: the opposite noise), judged by `targets`."""
 
     text: str
     seed: int

@@ -24,7 +24,25 @@ TARGETS = 128  # more than these of one source stand in further ones: rows are n
 MOST_SAMPLES = 10_000
 
 
-def check(texts: Iterable[str], samples: int, seed: int, precision: float | None = None) -> None:
+@dataclass(frozen=True)
+class Noise:
+    """The noise of the samples of a run with `seed`: the same for every text (common random numbers), sample by sample.
+
+    antithetic: of two texts compared, the one that sorts second starts from the opposite noise. Similar texts walk nearly the
+    same way from the same noise, so that the second direction tells little that is new; from the opposite noise it does, and
+    the variance of the distance falls (benchmarks/variance.md), while samples stay independent of each other.
+    """
+
+    seed: int = 0
+    antithetic: bool = False
+
+    def of(self, sample: int, text: str, other: str) -> int:
+        """The seed, for `Process.run`, of the trajectory of `text` that `other` judges."""
+        seed = noise_seed(self.seed, sample)
+        return -seed if self.antithetic and text > other else seed
+
+
+def check(texts: Iterable[str], samples: int, noise: Noise, measure: Measure, precision: float | None = None) -> None:
     """Refuse what cannot be computed before anything is. Errors: `InputError`."""
     for text in texts:
         if not isinstance(text, str):
@@ -35,26 +53,28 @@ def check(texts: Iterable[str], samples: int, seed: int, precision: float | None
             raise InputError(f"the text {text!r} is not valid Unicode; give it in UTF-8")
     if not isinstance(samples, Integral) or samples < 1:
         raise InputError(f"samples is {samples!r}; allowed are whole numbers from 1 on")
-    if not isinstance(seed, Integral) or seed < 0:
-        raise InputError(f"seed is {seed!r}; allowed are whole numbers from 0 on")
+    if not isinstance(noise.seed, Integral) or noise.seed < 0:
+        raise InputError(f"seed is {noise.seed!r}; allowed are whole numbers from 0 on")
+    if noise.antithetic and measure.divergence == "direct":
+        raise InputError("divergence 'direct' compares two pictures from the same noise; use it without antithetic noise")
     if precision is not None and not (isinstance(precision, Real) and 0 < precision < math.inf):
         raise InputError(f"precision is {precision!r}; allowed are numbers above 0, 0.05 for an interval of ± 5 %")
 
 
-def sources_of(pairs: Iterable[tuple[str, str]], samples: Iterable[int], seed: int) -> list[Source]:
-    """What must be run for `pairs`: for each sample the trajectory of either text, judged by the other, from the same noise.
+def sources_of(pairs: Iterable[tuple[str, str]], samples: Iterable[int], noise: Noise) -> list[Source]:
+    """What must be run for `pairs`: for each sample the trajectory of either text, judged by the other.
 
-    A text that stands in many pairs walks one trajectory a sample, which all its partners judge.
+    A text that stands in many pairs walks one trajectory a sample (and noise), which all its partners judge.
     """
-    seeds = [noise_seed(seed, sample) for sample in samples]
+    samples = list(samples)
     targets: dict[tuple[str, int], dict[str, None]] = {}
     for a, b in pairs:
-        for noise in seeds:
+        for sample in samples:
             for text, other in ((a, b), (b, a)):
-                targets.setdefault((text, noise), {})[other] = None
+                targets.setdefault((text, noise.of(sample, text, other)), {})[other] = None
     return [
-        Source(text, noise, tuple(others)[start : start + TARGETS])
-        for (text, noise), others in targets.items()
+        Source(text, seed, tuple(others)[start : start + TARGETS])
+        for (text, seed), others in targets.items()
         for start in range(0, len(others), TARGETS)
     ]
 
@@ -62,9 +82,9 @@ def sources_of(pairs: Iterable[tuple[str, str]], samples: Iterable[int], seed: i
 class Results:
     """What sources gave, in the order in which they were run, to be looked up by pair."""
 
-    def __init__(self, process: Process, seed: int) -> None:
+    def __init__(self, process: Process, noise: Noise) -> None:
         self.output = output_of(process.scheduler)
-        self.seed = seed
+        self.noise = noise
         self.squared: dict[tuple[str, int, str], np.ndarray] = {}
         self.finals: dict[tuple[str, int], torch.Tensor] = {}
 
@@ -79,11 +99,11 @@ class Results:
 
     def seen(self, a: str, b: str, samples: int) -> Seen:
         """What `samples` samples of a pair gave; `direct` is NaN where last latents were not kept."""
-        seeds = [noise_seed(self.seed, sample) for sample in range(samples)]
-        ends = [[self.finals.get((text, noise)) for text in (a, b)] for noise in seeds]
+        there, back = ([self.noise.of(sample, *pair) for sample in range(samples)] for pair in ((a, b), (b, a)))
+        ends = [(self.finals.get((a, seed)), self.finals.get((b, seed))) for seed in there]
         return Seen(
-            forward=np.stack([self.squared[a, noise, b] for noise in seeds]),
-            backward=np.stack([self.squared[b, noise, a] for noise in seeds]),
+            forward=np.stack([self.squared[a, seed, b] for seed in there]),
+            backward=np.stack([self.squared[b, seed, a] for seed in back]),
             direct=np.array([math.nan if x is None or y is None else float((x - y).square().sum()) for x, y in ends]),
             output=self.output,
             timesteps=self.timesteps,
@@ -102,6 +122,7 @@ def distance(
     divergence: str = "jeffreys",
     weighting: str = "uniform",
     reduction: str = "sum",
+    antithetic: bool = False,
     precision: float | None = None,
     progress: Progress | None = None,
 ) -> Estimate:
@@ -110,14 +131,15 @@ def distance(
     samples: Monte-Carlo draws k of the initial noise; the error needs at least two. seed: of all draws.
     divergence: `jeffreys`, or a baseline of the paper: `kl`, `initial`, `final`, `direct`. weighting: `uniform`, the paper's, or
     `girsanov`, nats. reduction: `sum` over dimensions, or `mean`. See `conjure.divergence.Measure`.
+    antithetic: the two texts start from opposite noise, for a smaller error at the same cost. See `Noise`.
     precision: draw on until the 95 % interval reaches no further than this share of the distance to either side (0.05: ± 5 %),
     or 10,000 samples are drawn.
 
     Errors: `InputError` for blank texts and values out of range. Warns: `TextCutWarning`.
     """
-    measure = Measure(divergence, weighting, process.unit, reduction)
-    results, samples, _ = sample(process, a, b, samples, seed, measure, precision=precision, progress=progress)
-    return estimate_of(process, results.seen(a, b, samples), measure, (a, b), seed)
+    measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
+    results, samples, _ = sample(process, a, b, samples, noise, measure, precision=precision, progress=progress)
+    return estimate_of(process, results.seen(a, b, samples), measure, (a, b), noise)
 
 
 def distances(
@@ -129,15 +151,16 @@ def distances(
     divergence: str = "jeffreys",
     weighting: str = "uniform",
     reduction: str = "sum",
+    antithetic: bool = False,
     progress: Progress | None = None,
 ) -> list[Estimate]:
     """The distances of many `pairs`, for less than one by one: what several pairs share is computed once, in full batches.
 
     The arguments and errors are those of `distance`, and so are the numbers.
     """
-    measure = Measure(divergence, weighting, process.unit, reduction)
-    results = _run(process, pairs, samples, seed, measure, progress)
-    return [estimate_of(process, results.seen(a, b, samples), measure, (a, b), seed) for a, b in pairs]
+    measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
+    results = _run(process, pairs, samples, noise, measure, progress)
+    return [estimate_of(process, results.seen(a, b, samples), measure, (a, b), noise) for a, b in pairs]
 
 
 @dataclass(frozen=True)
@@ -146,7 +169,7 @@ class Matrix:
 
     texts: the N texts. distance, stderr: shape (N, N), mean over samples and its standard error (NaN with one sample); entry
     [i, j] is symmetric but for the divergence `kl`, where it belongs to trajectories of text i. The diagonal is 0.
-    unit, divergence, weighting, samples, seed, process, identity, version: what was measured and how.
+    unit, divergence, weighting, antithetic, samples, seed, process, identity, version: what was measured and how.
     """
 
     texts: tuple[str, ...]
@@ -155,6 +178,7 @@ class Matrix:
     unit: str
     divergence: str
     weighting: str
+    antithetic: bool
     samples: int
     seed: int
     process: dict[str, Any]
@@ -171,6 +195,7 @@ def matrix(
     divergence: str = "jeffreys",
     weighting: str = "uniform",
     reduction: str = "sum",
+    antithetic: bool = False,
     progress: Progress | None = None,
 ) -> Matrix:
     """All-against-all distances of `texts`; N texts take N (N + 1) denoiser rows a sample and step. For the rest see `distance`.
@@ -182,8 +207,8 @@ def matrix(
     for i, text in enumerate(texts):
         if text in texts[:i]:
             raise InputError(f"the text {text!r} stands there twice; give each text once")
-    measure = Measure(divergence, weighting, process.unit, reduction)
-    results = _run(process, list(combinations(texts, 2)), samples, seed, measure, progress)
+    measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
+    results = _run(process, list(combinations(texts, 2)), samples, noise, measure, progress)
     mean, error = np.zeros((2, len(texts), len(texts)))
     for i, j in permutations(range(len(texts)), 2):
         if i < j or divergence == "kl":
@@ -192,7 +217,7 @@ def matrix(
         else:
             mean[i, j], error[i, j] = mean[j, i], error[j, i]
     return Matrix(
-        tuple(texts), mean, error, str(measure), divergence, weighting, samples, int(seed), process.settings(),
+        tuple(texts), mean, error, str(measure), divergence, weighting, antithetic, samples, int(seed), process.settings(),
         process.identity(), version("conjure"),
     )  # fmt: skip
 
@@ -202,7 +227,7 @@ def sample(
     a: str,
     b: str,
     samples: int,
-    seed: int,
+    noise: Noise,
     measure: Measure,
     *,
     precision: float | None = None,
@@ -210,12 +235,12 @@ def sample(
     progress: Progress | None = None,
 ) -> tuple[Results, int, list[Measured]]:
     """Draw `samples` samples of a pair, or as many as `precision` takes: results, their number, the first sample's pictures."""
-    check((a, b), samples, seed, precision)
-    results, first = Results(process, seed), list[Measured]()
+    check((a, b), samples, noise, measure, precision)
+    results, first = Results(process, noise), list[Measured]()
     samples, done = samples if precision is None else max(samples, 2), 0
     while done < samples:
-        sources = sources_of([(a, b)], range(done, samples), seed)
-        wanted = [source for source in sources if source.seed == noise_seed(seed, 0)] if pictures else []
+        sources = sources_of([(a, b)], range(done, samples), noise)
+        wanted = sources_of([(a, b)], range(1), noise) if pictures else []
         for measured in run(process, sources, pictures=wanted, progress=progress):
             results.add(measured, keep_final=measure.divergence == "direct")
             if measured.pictures:
@@ -238,16 +263,16 @@ def samples_for(values: np.ndarray, precision: float) -> int:
 
 
 def _run(
-    process: Process, pairs: Sequence[tuple[str, str]], samples: int, seed: int, measure: Measure, progress: Progress | None
+    process: Process, pairs: Sequence[tuple[str, str]], samples: int, noise: Noise, measure: Measure, progress: Progress | None
 ) -> Results:
-    check((text for pair in pairs for text in pair), samples, seed)
-    results = Results(process, seed)
-    for measured in run(process, sources_of(pairs, range(samples), seed), progress=progress):
+    check((text for pair in pairs for text in pair), samples, noise, measure)
+    results = Results(process, noise)
+    for measured in run(process, sources_of(pairs, range(samples), noise), progress=progress):
         results.add(measured, keep_final=measure.divergence == "direct")
     return results
 
 
-def estimate_of(process: Process, seen: Seen, measure: Measure, texts: tuple[str, str], seed: int) -> Estimate:
+def estimate_of(process: Process, seen: Seen, measure: Measure, texts: tuple[str, str], noise: Noise) -> Estimate:
     """The estimate of what was `seen` of a pair, with its record."""
     return estimate(
         measure.contributions(seen),
@@ -255,7 +280,8 @@ def estimate_of(process: Process, seen: Seen, measure: Measure, texts: tuple[str
         divergence=measure.divergence,
         weighting=measure.weighting,
         unit=str(measure),
-        seed=int(seed),
+        antithetic=noise.antithetic,
+        seed=int(noise.seed),
         timesteps=seen.timesteps,
         snr=tuple(level.snr for level in seen.levels),
         process=process.settings(),

@@ -59,6 +59,11 @@ def output_of(scheduler: Any) -> str:
     Errors: `InputError` for a scheduler that says nothing about it.
     """
     kind = scheduler.config.get("prediction_type")
+    if "sigma_data" in scheduler.config:
+        raise InputError(
+            f"the scheduler {type(scheduler).__name__} scales what the model says before it takes it for {kind} (EDM), which "
+            "Conjure has no units for yet; choose another scheduler"
+        )
     if kind in ("epsilon", "v_prediction", "sample"):
         return kind
     if kind == "flow_prediction" or type(scheduler).__name__.startswith("FlowMatch"):
