@@ -1,6 +1,6 @@
-"""Fill README.md's generated parts from what the scripts left, so that no figure there is typed.
+"""Fill the generated parts of README.md and docs from what the scripts left, so that no figure there is typed.
 
-python docs/fill.py          # after training/evaluate.py and benchmarks/pair.py; runs the demonstration itself
+python docs/fill.py          # after training/evaluate.py and the benchmarks; runs the demonstration itself
 python docs/fill.py --check  # says whether the parts that come from files are as the files have them
 """
 
@@ -20,13 +20,17 @@ from card import table  # noqa: E402
 DEMO = ("compare", "snow leopard", "bengal tiger")
 
 
-def parts() -> dict[str, str]:
-    """The parts that come from files."""
+def parts() -> dict[str, dict[str, str]]:
+    """The parts that come from files, by document and name."""
     results = json.loads((ROOT / "training" / "results.json").read_text())
     paper = "The paper gives 70.3, 60.2 and 20.5 for Stable Diffusion v1.4 (Jeffreys; its own figures, not run here)."
+    pair, many, variance = ((ROOT / "benchmarks" / f"{name}.md").read_text().strip() for name in ("pair", "many", "variance"))
+    measured = {device: ROOT / "benchmarks" / f"sd-{device}.md" for device in ("cuda", "cpu")}
+    sd = [file.read_text().strip() if file.exists() else f"On {device}: not run." for device, file in measured.items()]
     return {
-        "results": "\n".join([*table(results), "", paper]),
-        "speed": (ROOT / "benchmarks" / "pair.md").read_text().strip(),
+        "README.md": {"results": "\n".join([*table(results), "", paper]), "speed": pair},
+        "docs/method.md": {"variance": variance},
+        "docs/speed.md": {"pair": pair, "many": many, "sd": "\n\n".join(sd)},
     }
 
 
@@ -39,19 +43,22 @@ def demo() -> str:
 
 def fill(text: str, name: str, content: str) -> str:
     pattern = re.compile(rf"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-    assert len(pattern.findall(text)) == 1, f"README.md needs one part {name}"
+    assert len(pattern.findall(text)) == 1, f"one part {name} is needed"
     return pattern.sub(lambda _: f"<!-- {name} -->\n{content}\n<!-- /{name} -->", text)
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
-    text = filled = readme.read_text()
-    wanted = parts() if "--check" in sys.argv else {**parts(), "demo": demo()}
-    for name, content in wanted.items():
-        filled = fill(filled, name, content)
-    if "--check" in sys.argv:
-        sys.exit(0 if filled == text else "README.md is behind its files; run: python docs/fill.py")
-    readme.write_text(filled)
+    check = "--check" in sys.argv
+    wanted = parts()
+    if not check:
+        wanted["README.md"]["demo"] = demo()
+    for document, contents in wanted.items():
+        text = filled = (ROOT / document).read_text()
+        for name, content in contents.items():
+            filled = fill(filled, name, content)
+        if check and filled != text:
+            sys.exit(f"{document} is behind its files; run: python docs/fill.py")
+        (ROOT / document).write_text(filled)
 
 
 if __name__ == "__main__":

@@ -75,10 +75,14 @@ def guided_pixart(pipeline: Any, weight: float, limit: int) -> Guided:
 def guided_unet(pipeline: Any, weight: float) -> Guided:
     """Classifier-free guidance over the UNet of Stable Diffusion, one text at a time."""
 
+    known: dict[str, torch.Tensor] = {}
+
     def embed(text: str) -> torch.Tensor:
-        limit = pipeline.tokenizer.model_max_length
-        words = pipeline.tokenizer(text, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
-        return pipeline.text_encoder(words.input_ids)[0]
+        if text not in known:
+            limit = pipeline.tokenizer.model_max_length
+            words = pipeline.tokenizer(text, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+            known[text] = pipeline.text_encoder(words.input_ids.to(pipeline.device))[0]
+        return known[text]
 
     def guided(x: torch.Tensor, t: Any, text: str) -> torch.Tensor:
         both = pipeline.unet(x.repeat(2, 1, 1, 1), t, encoder_hidden_states=torch.cat([embed(""), embed(text)])).sample

@@ -52,6 +52,29 @@ def test_half_precision_keeps_sums_in_float32(tiny_sd):
     assert half.process["dtype"] == "bfloat16"
 
 
+def test_a_pipeline_that_is_loaded_already(default, tiny_sd):
+    """With adapters fused, say; it stays as it is."""
+    again = conjure.load(default.pipeline, guidance=default.guidance, unit=default.unit).set(call=default.call)
+    assert (
+        conjure.distance(again, "sun", "moon", samples=1).distance == conjure.distance(default, "sun", "moon", samples=1).distance
+    )
+    assert again.identity() == default.identity()
+    pipeline = conjure.load(tiny_sd).pipeline
+    assert conjure.load(pipeline).settings()["guidance"] == 7.5
+    assert conjure.load(pipeline, dtype="bfloat16").pipeline.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("option", ["channels_last", "compile"])
+def test_variants_give_the_same_numbers(tiny_sd, option):
+    if option == "compile" and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on the CPU")
+    variants = (conjure.load(tiny_sd, steps=2), conjure.load(tiny_sd, steps=2, compile=option == "compile",
+                                                             channels_last=option == "channels_last"))  # fmt: skip
+    plain, varied = (conjure.distance(one, "sun", "moon", samples=2) for one in variants)
+    assert varied.samples == pytest.approx(plain.samples, rel=1e-4)
+    assert varied.identity == plain.identity
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -27,7 +27,7 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
 
 
 def load(
-    model: str | Path | None = None,
+    model: str | Path | DiffusionPipeline | None = None,
     *,
     steps: int = 10,
     guidance: float | None = None,
@@ -42,7 +42,8 @@ def load(
 ) -> Process:
     """The process of a text-to-image diffusion model.
 
-    model: `default` or None for the model in the package; a folder in diffusers' format; a Hub name, with `@revision` if wanted.
+    model: `default` or None for the model in the package; a folder in diffusers' format; a Hub name, with `@revision` if wanted;
+    or a pipeline that is loaded already, with whatever was fused into it, which stays where it is.
     steps: denoising steps T (the paper's 10). guidance: None for the model's own default (7.5 for Stable Diffusion, as in
     the paper). scheduler: None for the paper's LMS where the model is a noise model, `own`, or a name (`process.scheduler_for`).
     height, width: pixels, None for the model's own. unit: of the uniform weighting, of `units.UNITS`; None for the model's own
@@ -52,34 +53,23 @@ def load(
 
     Errors: `InputError`, one line, for everything that keeps the model from being loaded or the settings from being used.
     """
-    name = "default" if model is None else str(model)
-    given: dict[str, Any] = {}
-    if name == "default":
-        folder, revision = default_model.FOLDER, None
-        given = {"text_encoder": default_model.text_encoder(), "tokenizer": default_model.tokenizer()}
+    own: dict[str, Any] = {}
+    if isinstance(model, DiffusionPipeline):
+        pipeline, name, revision = model, type(model).__name__, None
     else:
-        folder, revision = _found(name)
-    index = _index(folder, name)
-    _check_parts(folder, name, {part: what for part, what in index.items() if part not in given})
-    # parts that a folder declares empty must be said to be empty again, and pictures are judged by nobody but the user
-    given |= {part: None for part, what in index.items() if what == [None, None] or part in ("safety_checker", "watermarker")}
-    if "requires_safety_checker" in index:
-        given["requires_safety_checker"] = False
+        pipeline, name, revision, own = _read("default" if model is None else str(model), _dtype(dtype))
     try:
-        kind = _dtype(dtype)
-        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=kind, use_safetensors=True, local_files_only=True, **given)
-        for part in given.values():
-            if isinstance(part, torch.nn.Module):
-                part.to(kind)
-        pipeline.to(device or _best_device())
+        if not isinstance(model, DiffusionPipeline):
+            pipeline.to(device or _best_device())
+        elif device or dtype:
+            pipeline.to(device or pipeline.device, _dtype(dtype) if dtype else pipeline.dtype)
         _tune(pipeline, compile, channels_last)
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError) as error:
+    except (RuntimeError, ValueError, AssertionError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
     if getattr(pipeline, "scheduler", None) is None:
         raise InputError(f"model {name!r} has no scheduler, without which there is no process; give a complete folder")
-    own = _own_settings(folder, name)
     parameters = inspect.signature(type(pipeline).__call__).parameters
     if "guidance_scale" in parameters:
         wishes = (guidance, own.get("guidance"), parameters["guidance_scale"].default)
@@ -99,6 +89,30 @@ def load(
         model=name,
         revision=revision,
     )
+
+
+def _read(name: str, dtype: torch.dtype) -> tuple[Any, str, str | None, dict[str, Any]]:
+    """The pipeline called `name`, that name, its revision, and the settings that it asks for."""
+    given: dict[str, Any] = {}
+    if name == "default":
+        folder, revision = default_model.FOLDER, None
+        given = {"text_encoder": default_model.text_encoder(), "tokenizer": default_model.tokenizer()}
+    else:
+        folder, revision = _found(name)
+    index = _index(folder, name)
+    _check_parts(folder, name, {part: what for part, what in index.items() if part not in given})
+    # parts that a folder declares empty must be said to be empty again, and pictures are judged by nobody but the user
+    given |= {part: None for part, what in index.items() if what == [None, None] or part in ("safety_checker", "watermarker")}
+    if "requires_safety_checker" in index:
+        given["requires_safety_checker"] = False
+    try:
+        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **given)
+        for part in given.values():
+            if isinstance(part, torch.nn.Module):
+                part.to(dtype)
+    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError) as error:
+        raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
+    return pipeline, name, revision, _own_settings(folder, name)
 
 
 def _found(name: str) -> tuple[Path, str | None]:
