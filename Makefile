@@ -29,6 +29,7 @@ train: setup  ## train the default model; stop it at any time, the same command 
 
 bench: setup  ## the speed figures of the documentation, each a ratio measured in one run
 	$(BIN)/python benchmarks/pair.py
+	$(BIN)/python benchmarks/many.py
 
 clean:
 	rm -rf .venv

@@ -37,6 +37,7 @@ def test_family(name, tmp_path):
 
 def test_table_is_whole():
     assert TABLE.startswith(supported.HEAD)
+    assert TABLE.endswith(supported.TAIL)
     assert TABLE.count("\n| ") == len(FAMILIES) + 1
 
 

@@ -199,6 +199,7 @@ def _quiet() -> None:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
+    diffusers_logging.set_verbosity(logging.CRITICAL)  # Modular pipelines log a traceback for whatever they raise
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     warnings.showwarning = _show

@@ -178,7 +178,7 @@ class _Stock:
 
 def _close(process: Process, ours: torch.Tensor, theirs: torch.Tensor) -> tuple[bool, str]:
     """Whether the two agree to the precision of the weights, relative to the largest entry."""
-    ours, theirs = ours.squeeze().double().cpu(), theirs.squeeze().double().cpu()
+    ours, theirs = ours.squeeze().cpu().double(), theirs.squeeze().cpu().double()
     if ours.shape != theirs.shape:
         return False, f"of shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}"
     error = float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-30))

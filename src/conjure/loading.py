@@ -13,10 +13,11 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, ModularPipeline
 
 from conjure import default_model
 from conjure.errors import InputError
+from conjure.modular import MODULAR_INDEX, modular_pipeline
 from conjure.process import COMPANY_COUNTS, Process, scheduler_for
 
 # What a pipeline's call must take, and what shows that it starts from something other than a text.
@@ -70,7 +71,7 @@ def load(
         raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
     if getattr(pipeline, "scheduler", None) is None:
         raise InputError(f"model {name!r} has no scheduler, without which there is no process; give a complete folder")
-    parameters = inspect.signature(type(pipeline).__call__).parameters
+    parameters = inspect.signature(pipeline).parameters
     if "guidance_scale" in parameters:
         wishes = (guidance, own.get("guidance"), parameters["guidance_scale"].default)
         guidance = next((wish for wish in wishes if wish is not None), None)
@@ -106,10 +107,17 @@ def _read(name: str, dtype: torch.dtype) -> tuple[Any, str, str | None, dict[str
     if "requires_safety_checker" in index:
         given["requires_safety_checker"] = False
     try:
-        pipeline = DiffusionPipeline.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, **given)
+        if (folder / "model_index.json").exists():
+            pipeline = DiffusionPipeline.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, local_files_only=True, **given
+            )
+        else:
+            pipeline = modular_pipeline(folder, name, dtype)
         for part in given.values():
             if isinstance(part, torch.nn.Module):
                 part.to(dtype)
+    except InputError:
+        raise
     except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
     return pipeline, name, revision, _own_settings(folder, name)
@@ -140,6 +148,8 @@ def _found(name: str) -> tuple[Path, str | None]:
 def _index(folder: Path, name: str) -> dict[str, Any]:
     """The parts that `model_index.json` declares, once it is known to be a text-to-image pipeline of diffusers."""
     path = folder / "model_index.json"
+    if not path.exists() and (folder / MODULAR_INDEX).exists():
+        path = folder / MODULAR_INDEX
     try:
         index = json.loads(path.read_text())
     except FileNotFoundError as error:
@@ -147,11 +157,13 @@ def _index(folder: Path, name: str) -> dict[str, Any]:
             f"model {name!r} has no model_index.json; give a folder that a pipeline's save_pretrained wrote"
         ) from error
     except (OSError, ValueError) as error:
-        raise InputError(f"model {name!r} has a model_index.json that cannot be read: {_line(error)}") from error
+        raise InputError(f"model {name!r} has a {path.name} that cannot be read: {_line(error)}") from error
     named = index.get("_class_name") if isinstance(index, dict) else None
     known = getattr(diffusers, named, None) if isinstance(named, str) else None
-    if not (isinstance(known, type) and issubclass(known, DiffusionPipeline)):
+    if not (isinstance(known, type) and issubclass(known, ModularPipeline if path.name == MODULAR_INDEX else DiffusionPipeline)):
         raise InputError(f"model {name!r} is of the class {named!r}, which is no pipeline of diffusers {diffusers.__version__}")
+    if path.name == MODULAR_INDEX:  # what it takes is known when it is there
+        return {part: what[:2] if isinstance(what, list) else what for part, what in index.items() if not part.startswith("_")}
     parameters = inspect.signature(known.__call__).parameters
     if any(wanted not in parameters for wanted in NEEDED) or any(foreign in parameters for foreign in FOREIGN):
         raise InputError(f"model {name!r} ({named}) is not a text-to-image pipeline; Conjure compares what texts conjure")

@@ -43,6 +43,7 @@ def rows_once(module: torch.nn.Module, at_most: int | None = None) -> contextlib
     forward = module.forward
     known: dict[int, tuple[Any, float, list[int]]] = {}  # of the last call: texts stay the same over the steps
 
+    @functools.wraps(forward)  # Modular pipelines read the signature to find out what to hand over
     def once(*args: Any, **kwargs: Any) -> Any:
         nonlocal known
         call = Call.of(args, kwargs)

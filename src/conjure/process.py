@@ -67,7 +67,8 @@ def scheduler_for(own: Any, name: str | None) -> Any:
         raise InputError(f"unknown scheduler {name!r} for this model; allowed are own, {', '.join(sorted(classes))}")
     # diffusers' default "leading" starts below the highest level of noise, and would silently shift every timestep
     spaced = "timestep_spacing" in inspect.signature(classes[short(name)].__init__).parameters
-    config = dict(own.config) | ({"variance_type": "fixed_small"} if learned else {})
+    fixed = {"variance_type": "fixed_small"} if learned and classes[short(name)] is not type(own) else {}
+    config = dict(own.config) | fixed
     try:
         return classes[short(name)].from_config(config, **({"timestep_spacing": "linspace"} if spaced else {}))
     except (ImportError, ValueError, NotImplementedError) as error:
@@ -82,7 +83,7 @@ class Process:
     scheduler: the scheduler to run it with (not shared with the pipeline).
     steps: denoising steps T. guidance: classifier-free guidance scale, None where the pipeline has none.
     height, width: pixels, None for the pipeline's own.
-    unit: in what the uniform weighting measures differences: the model's own `output`, `epsilon` or `x0`.
+    unit: in what the uniform weighting measures differences, one of `units.UNITS`.
     call: further arguments for the pipeline's call.
     model, revision: where it came from, for the record.
     alone: no text shares a batch with another, for pipelines whose answers depend on the company (`COMPANY_COUNTS`).
@@ -140,7 +141,7 @@ class Process:
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The parameters of the pipeline's call."""
-        return dict(inspect.signature(type(self.pipeline).__call__).parameters)
+        return dict(inspect.signature(self.pipeline).parameters)
 
     def run(
         self,

@@ -131,7 +131,7 @@ def _measure(
 
     walk = _apart if process.alone else follow
     final = walk(process, texts, drivers, seeds, observe, encoded=encoded).float().cpu()
-    table = torch.stack(squared, 1).double().cpu().numpy()
+    table = torch.stack(squared, 1).cpu().double().numpy()
     return [
         Measured(
             source=source,

@@ -82,7 +82,7 @@ def level_of(scheduler: Any, timestep: float | Tensor) -> Level:
     """
     t = float(timestep)
     if hasattr(scheduler, "sigmas"):
-        sigma = float(scheduler.sigmas[int((scheduler.timesteps.double() - t).abs().argmin())])
+        sigma = float(scheduler.sigmas[int((scheduler.timesteps.cpu().double() - t).abs().argmin())])
         if output_of(scheduler) == "flow":
             return Level(alpha=1 - sigma, sigma=sigma)
         return Level(alpha=1 / math.hypot(1, sigma), sigma=sigma / math.hypot(1, sigma))
