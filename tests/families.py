@@ -395,7 +395,7 @@ FAMILIES: dict[str, Family] = {
     "PixArt-Alpha": Family(partial(pixart, d.PixArtAlphaPipeline), 120),
     "Lumina-Next": Family(partial(lumina, 1), 256),
     "CogView3-Plus": Family(partial(cogview, 3), 224),
-    "Kandinsky 3": Family(kandinsky3, 128, {"height": 64, "width": 64, "scheduler": "own"}),
+    "Kandinsky 3": Family(kandinsky3, 128),
     "Bria": Family(bria, 128),
     "Flux 2 Klein": Family(flux2_klein, 512, call={"text_encoder_out_layers": [0, 1, 2]}),
 }

@@ -7,16 +7,18 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+from families import FAMILIES
 from plain import algorithm_1, guided_pixart, guided_unet
 
 import conjure
 from conjure import InputError
 from conjure.estimate import noise_seed
 from conjure.lockstep import follow
-from conjure.process import short
+from conjure.process import scheduler_for, short
 from conjure.run import Source, run
 from conjure.similarity import Noise, sources_of
 
@@ -309,12 +311,149 @@ def test_antithetic_noise(default):
     assert conjure.distance(default, A, A, samples=1, antithetic=True).distance == 0
 
 
-def test_opposite_noise_is_the_opposite(process):
-    """All that a pipeline draws, wherever it does: noise of the start and of the steps."""
-    starts = []
+def assert_opposite(process):
+    points: list[torch.Tensor] = []
     for seed in (7, -7):
-        follow(process, [A], [0], [seed], lambda visit: starts.append(visit.x_t))
-    np.testing.assert_allclose(starts[0], -starts[process.steps], atol=1e-6)
+        follow(process, [A], [0], [seed], lambda visit: points.append(visit.x_t))
+    for one, other in zip(points[: process.steps], points[process.steps :], strict=True):
+        np.testing.assert_allclose(one, -other, atol=1e-4)
+
+
+@pytest.mark.parametrize("scheduler", ["lms", "ddpm", "eulerancestral", "kdpm2ancestral"])
+def test_opposite_noise_is_the_opposite(process, monkeypatch, scheduler):
+    """All that a pipeline draws, at the start and at the steps: under a network that says nothing, the paths are opposite."""
+    network = network_of(process)
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda *args, **kwargs: tuple(part * 0 for part in forward(*args, **kwargs)))
+    assert_opposite(process.set(scheduler=scheduler))
+
+
+def test_opposite_step_noise_where_the_pipeline_gives_no_generator(tmp_path, monkeypatch):
+    family = FAMILIES["Stable Diffusion 3"]
+    process = conjure.load(family.build(), steps=4, **family.settings)
+    scheduler = process.scheduler.from_config(process.scheduler.config, stochastic_sampling=True)
+    network = process.pipeline.transformer
+    forward = network.forward
+    monkeypatch.setattr(network, "forward", lambda *args, **kwargs: tuple(part * 0 for part in forward(*args, **kwargs)))
+    assert_opposite(replace(process, scheduler=scheduler))
+
+
+def test_noise_schedules_are_kept(tiny_sd):
+    """LMS does not know zero terminal SNR: the model's own sampler is taken instead, and LMS refused."""
+    own = diffusers.EulerDiscreteScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, beta_schedule="scaled_linear"
+    )
+    assert type(scheduler_for(own, None)) is diffusers.EulerDiscreteScheduler
+    assert scheduler_for(own, "ddim").config.rescale_betas_zero_snr
+    with pytest.raises(InputError, match="'lms' does not know the noise schedule"):
+        scheduler_for(own, "lms")
+    assert type(scheduler_for(diffusers.CogVideoXDDIMScheduler(), None)) is diffusers.CogVideoXDDIMScheduler
+
+
+@pytest.mark.parametrize("spacing", ["use_karras_sigmas", "use_exponential_sigmas"])
+@pytest.mark.parametrize("name", ["dpmsolvermultistep", "dpmsolversinglestep", "deismultistep", "unipcmultistep", "kdpm2", "lms"])
+def test_levels_where_timesteps_repeat(tiny_sd, name, spacing):
+    """Of many steps some are rounded to one timestep; each keeps its own level."""
+    process = conjure.load(tiny_sd, scheduler=name, steps=50)
+    if spacing not in process.scheduler.config:
+        pytest.skip("not a spacing of this scheduler")
+    scheduler = process.scheduler.from_config(process.scheduler.config, **{spacing: True})
+    estimate = conjure.distance(replace(process, scheduler=scheduler), A, B, samples=1)
+    assert len(set(estimate.snr)) == 50
+    assert list(estimate.snr) == sorted(estimate.snr)
+    scheduler.set_timesteps(50)
+    k = [ratio**-0.5 for ratio in estimate.snr]
+    visited = sorted({round(float(sigma), 6) for sigma in scheduler.sigmas if sigma > 0}, reverse=True)
+    assert k == pytest.approx(visited[:50], rel=1e-3)
+
+
+def test_company_is_known_however_a_process_is_made():
+    family = FAMILIES["CogView4"]
+    pipeline = family.build()
+    scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+    process = conjure.Process(pipeline, scheduler, steps=3, guidance=5.0, height=64, width=64)
+    assert process.alone
+    assert process.set(steps=2).alone
+
+    class Mine(type(pipeline)):  # type: ignore[misc]
+        pass
+
+    assert conjure.load(Mine(**pipeline.components)).alone
+    texts = [(A, A), (A, "a much longer text " * 5), (B, A)]
+    together = conjure.distances(process, texts, samples=2, antithetic=True)
+    assert together[0].distance == 0
+    for pair, estimate in zip(texts, together, strict=True):
+        assert estimate.samples == pytest.approx(conjure.distance(process, *pair, samples=2, antithetic=True).samples, rel=1e-5)
+
+
+@pytest.mark.parametrize("scheduler", ["lms", "ddpm", "eulerancestral", "heun"])
+def test_apart_is_lockstep(tiny_sd, scheduler):
+    """Where company does not count, walking first and judging afterwards gives the same."""
+    process = conjure.load(tiny_sd, scheduler=scheduler, steps=5, guidance=2.0)
+    for options in ({}, {"antithetic": True}, {"divergence": "direct"}):
+        lockstep, apart = (conjure.distance(one, A, B, samples=3, **options) for one in (process, process.set(alone=True)))
+        assert apart.samples == pytest.approx(lockstep.samples, rel=1e-3)
+
+
+def test_training_mode_is_refused(tiny_sd):
+    pipeline = conjure.load(tiny_sd).pipeline
+    pipeline.text_encoder.train()
+    with pytest.raises(InputError, match="'text_encoder' is in training mode"):
+        conjure.load(pipeline)
+
+
+def test_one_side_of_a_picture_is_refused(tiny_sd):
+    with pytest.raises(InputError, match="height is 128 and width is None; give both or neither"):
+        conjure.load(tiny_sd, height=128)
+
+
+def test_identity_follows_configurations():
+    pipeline = FAMILIES["Flux 2 Klein"].build()
+    process = conjure.load(pipeline, height=64, width=64)
+    before = process.identity()
+    pipeline.register_to_config(is_distilled=True)
+    changed = process.identity()
+    assert changed != before
+    pipeline.tokenizer.chat_template += " "
+    pipeline.register_to_config(is_distilled=False)
+
+
+@pytest.mark.parametrize(
+    "pairs", [["ab"], [("a", "b", "c")], ["sun", "moon"], [3], [("sun", None)]], ids=["word", "three", "words", "number", "none"]
+)
+def test_pairs_that_are_none(default, pairs):
+    with pytest.raises(InputError):
+        conjure.distances(default, pairs)
+
+
+def test_pairs_and_texts_from_iterators(default):
+    small = default.set(steps=2)
+    (estimate,) = conjure.distances(small, zip(["sun"], ["moon"], strict=True), samples=1)
+    assert estimate.texts == ("sun", "moon")
+    assert conjure.matrix(small, (text for text in ("sun", "moon")), samples=1).texts == ("sun", "moon")
+    for texts in ("abc", ["sun"], ["sun", "sun"]):
+        with pytest.raises(InputError):
+            conjure.matrix(small, texts)
+
+
+def test_precision_that_is_never_reached(default, monkeypatch):
+    monkeypatch.setattr("conjure.similarity.MOST_SAMPLES", 5)
+    for precision in (1e-9, 1e-200, 5e-324):
+        assert len(conjure.distance(default.set(steps=2), A, B, precision=precision).samples) == 5
+
+
+def test_pictures_that_do_not_fit_are_decoded_in_parts(tiny_sd, monkeypatch):
+    process = conjure.load(tiny_sd, steps=2)
+    whole = conjure.explain(process, A, B, samples=1)
+    decode = process.pipeline.vae.decode
+
+    def small(latents, *args, **kwargs):
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError
+        return decode(latents, *args, **kwargs)
+
+    monkeypatch.setattr(process.pipeline.vae, "decode", small)
+    np.testing.assert_allclose(conjure.explain(process, A, B, samples=1).forward.first, whole.forward.first, atol=1e-4)
 
 
 def test_antithetic_matrices_share_trajectories(process, monkeypatch):

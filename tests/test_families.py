@@ -58,6 +58,11 @@ def failed(process):
     return [finding.name for finding in check_model(process) if not finding.passed]
 
 
+def test_one_step_cannot_be_checked(tiny_sd):
+    with pytest.raises(InputError, match="a check takes at least 2"):
+        list(check_model(conjure.load(tiny_sd, steps=1)))
+
+
 @pytest.fixture
 def tiny(tiny_sd):
     return conjure.load(tiny_sd, steps=3)

@@ -150,6 +150,13 @@ def test_missing_part(copy):
         conjure.load(copy)
 
 
+def test_empty_part(copy):
+    for file in (copy / "tokenizer").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match="has an empty part 'tokenizer'"):
+        conjure.load(copy)
+
+
 @pytest.mark.parametrize("damage", ["truncate", "delete", "config"])
 def test_damaged_part(copy, damage):
     weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
@@ -164,7 +171,14 @@ def test_damaged_part(copy, damage):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"dtype": "int8"}, "unknown dtype"), ({"device": "abacus"}, "cannot be loaded")]
+    ("options", "message"),
+    [
+        ({"dtype": "int8"}, "unknown dtype"),
+        ({"dtype": []}, "unknown dtype"),
+        ({"device": "abacus"}, "cannot be loaded"),
+        ({"scheduler": 3}, "the scheduler is 3; allowed are names"),
+        ({"unit": ""}, "unknown unit ''"),
+    ],
 )
 def test_bad_options(tiny_sd, options, message):
     with pytest.raises(InputError, match=message):

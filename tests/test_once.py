@@ -94,6 +94,14 @@ def test_texts_changed_in_place_are_seen_again():
     assert [len(asked) for asked in network.asked] == [1, 1, 2]
 
 
+def test_lists_whose_items_change_are_seen_again():
+    with rows_once(network := Seeing()):
+        rows = [torch.zeros(2), torch.zeros(2)]
+        network(rows)
+        rows[1] = torch.ones(2)
+        assert network(rows)[0][1].tolist() == [1, 1]
+
+
 def test_inference_tensors_have_no_versions():
     with torch.inference_mode(), rows_once(network := Seeing()):
         x = torch.zeros(2, 1)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from conjure.errors import InputError, TextCutWarning
     from conjure.estimate import Estimate
+    from conjure.evaluation import Evaluation, evaluate
     from conjure.explanation import Explanation, explain
     from conjure.loading import load
     from conjure.process import Process
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Estimate",
+    "Evaluation",
     "Explanation",
     "InputError",
     "Matrix",
@@ -29,6 +31,7 @@ __all__ = [
     "TextCutWarning",
     "distance",
     "distances",
+    "evaluate",
     "explain",
     "load",
     "matrix",
@@ -36,6 +39,7 @@ __all__ = [
 
 _HOME = {
     "Estimate": "estimate",
+    "Evaluation": "evaluation",
     "Explanation": "explanation",
     "InputError": "errors",
     "Matrix": "similarity",
@@ -43,6 +47,7 @@ _HOME = {
     "TextCutWarning": "errors",
     "distance": "similarity",
     "distances": "similarity",
+    "evaluate": "evaluation",
     "explain": "explanation",
     "load": "loading",
     "matrix": "similarity",

@@ -157,6 +157,68 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def bench(
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Names such as stsb,sickr, or seven; all nine of the paper if not given.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A folder of sets, or one .tsv of your own; the Hugging Face Hub if not given.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="The first pairs of every set only.")] = None,
+    model: Annotated[
+        str, typer.Option(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")
+    ] = "default",
+    samples: Annotated[int, typer.Option(help="Monte-Carlo draws k.")] = 1,
+    steps: Annotated[int, typer.Option(help="Denoising steps T.")] = 10,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise, which all texts share.")] = 0,
+    divergence: Annotated[str, typer.Option(help="jeffreys, kl, initial, final or direct.")] = "jeffreys",
+    weighting: Annotated[str, typer.Option(help="uniform (the paper's) or girsanov (nats).")] = "uniform",
+    unit: Annotated[
+        str | None, typer.Option(help="For uniform: output, epsilon, x0, score or velocity; the model's own if not given.")
+    ] = None,
+    antithetic: Annotated[bool, typer.Option("--antithetic", help="Start the two texts of a pair from opposite noise.")] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Folder that keeps the run; the same command goes on there. A name of its own if not given."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Measure how well a model agrees with people on sets of judged pairs. Stop it at any time; the same command goes on."""
+    from conjure.benchmarks import read_tasks
+
+    wanted = read_tasks(tasks, data, limit)
+    sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
+    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    from conjure.evaluation import evaluate
+    from conjure.report import markdown
+
+    folder = out or f"bench-{process.identity()[:12]}"
+    with warnings.catch_warnings(record=True) as told, _Bar() as progress:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", TextCutWarning)  # once a text
+        evaluation = evaluate(
+            process, wanted, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic,
+            out=folder, progress=progress, started=lambda plan: errors.print(f"{plan}; kept in {escape(folder)}"),
+        )  # fmt: skip
+    if told:
+        errors.print(f"[yellow]warning:[/] {len(told)} texts do not count whole, the first: {escape(str(told[0].message))}")
+    if as_json:
+        print(json.dumps(evaluation.summary(), default=str, allow_nan=False))
+    else:
+        from rich.markdown import Markdown
+
+        Console(emoji=False).print(Markdown(markdown(evaluation)))
+
+
 def _load(model: str, **settings: Any) -> Process:
     with errors.status("loading the model"):
         # Torch and diffusers make a million objects that stay to the end: to look through them for garbage, while they are

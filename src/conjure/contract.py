@@ -41,7 +41,12 @@ class Finding:
 
 
 def check_model(process: Process) -> Iterator[Finding]:
-    """Try on `process` all that Conjure asks of a model, finding by finding; a check that cannot be run has failed."""
+    """Try on `process` all that Conjure asks of a model, finding by finding; a check that cannot be run has failed.
+
+    Errors: `InputError` for a process of a single step, which has no nats to try.
+    """
+    if process.steps < 2:
+        raise InputError(f"steps is {process.steps}; a check takes at least 2")
     for name, check in CHECKS.items():
         try:
             with warnings.catch_warnings():
@@ -182,4 +187,6 @@ def _close(process: Process, ours: torch.Tensor, theirs: torch.Tensor) -> tuple[
     if ours.shape != theirs.shape:
         return False, f"of shape {tuple(ours.shape)} instead of {tuple(theirs.shape)}"
     error = float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-30))
-    return math.isfinite(error) and error <= TOLERANCE[process.pipeline.dtype], f"within {error:.1e}"
+    return math.isfinite(error) and error <= TOLERANCE.get(
+        process.pipeline.dtype, TOLERANCE[torch.float32]
+    ), f"within {error:.1e}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import torch
 
 from conjure.divergence import Contributions, Measure
 from conjure.estimate import Estimate
+from conjure.memory import Rows
 from conjure.process import Process
 from conjure.run import Measured, Progress
-from conjure.similarity import Noise, estimate_of, sample
+from conjure.similarity import Noise, estimate_of, record_of, sample
 
 DECODED = 16  # pictures in one call of the autoencoder, which takes far more memory a row than the denoiser
 
@@ -76,9 +77,24 @@ def explain(
         process, a, b, samples, noise, measure, precision=precision, pictures=True, progress=progress
     )
     seen = results.seen(a, b, samples)
-    estimate = estimate_of(process, seen, measure, (a, b), noise)
+    estimate = estimate_of(seen, measure, (a, b), record_of(process, measure, noise))
     forward, backward = _directions(process, first, measure.contributions(seen))
     return Explanation(estimate, forward, backward)
+
+
+def _decoded(process: Process, latents: torch.Tensor) -> Iterator[np.ndarray]:
+    """Pictures of all `latents`, as many at once as the memory takes."""
+    rows, done = Rows(process.pipeline.device, DECODED), 0
+    while done < len(latents):
+        part = latents[done : done + rows.number]
+        try:
+            pictures = process.decode(part)
+        except Exception as error:
+            if not rows.failed(error):
+                raise
+            continue
+        done += len(part)
+        yield pictures
 
 
 def _directions(process: Process, first: Sequence[Measured], shares: Contributions) -> tuple[Direction, Direction]:
@@ -91,7 +107,7 @@ def _directions(process: Process, first: Sequence[Measured], shares: Contributio
         looks_back.x_t, looks_back.x0[:, 1], looks_back.x0[:, 0],
     ]  # fmt: skip
     stack = torch.cat(latents).to(process.pipeline.device, process.pipeline.dtype)
-    pictures = np.concatenate([process.decode(part) for part in stack.split(DECODED)])
+    pictures = np.concatenate(list(_decoded(process, stack)))
     parts = np.split(pictures, len(latents))
     return (
         Direction(there.source.text, parts[0], parts[1], parts[2], shares.forward[0]),

@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline, ModularPipeline
 from conjure import default_model
 from conjure.errors import InputError
 from conjure.modular import MODULAR_INDEX, modular_pipeline
-from conjure.process import COMPANY_COUNTS, Process, scheduler_for
+from conjure.process import Process, scheduler_for
 
 # What a pipeline's call must take, and what shows that it starts from something other than a text.
 NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
@@ -55,6 +55,8 @@ def load(
     Errors: `InputError`, one line, for everything that keeps the model from being loaded or the settings from being used.
     """
     own: dict[str, Any] = {}
+    if isinstance(model, ModularPipeline):
+        raise InputError("a Modular pipeline is loaded from a folder: write it with save_pretrained, and give the folder")
     if isinstance(model, DiffusionPipeline):
         pipeline, name, revision = model, type(model).__name__, None
     else:
@@ -84,9 +86,8 @@ def load(
         guidance=guidance,
         height=height,
         width=width,
-        unit=unit or own.get("unit", "output"),
+        unit=own.get("unit", "output") if unit is None else unit,
         call=own.get("call", {}),
-        alone=type(pipeline).__name__ in COMPANY_COUNTS,
         model=name,
         revision=revision,
     )
@@ -118,14 +119,16 @@ def _read(name: str, dtype: torch.dtype) -> tuple[Any, str, str | None, dict[str
                 part.to(dtype)
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError) as error:
+    except (
+        OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError, OverflowError
+    ) as error:  # fmt: skip
         raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
     return pipeline, name, revision, _own_settings(folder, name)
 
 
 def _found(name: str) -> tuple[Path, str | None]:
     """The folder that `name` stands for, and the revision where it comes from the Hub."""
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return Path(name), None
     repository, _, revision = name.partition("@")
     owner_and_name = repository.split("/")
@@ -180,6 +183,8 @@ def _check_parts(folder: Path, name: str, index: dict[str, Any]) -> None:
         if not (folder / part).is_dir():
             raise InputError(f"model {name!r} lacks its part {part!r} ({what[1]}); the folder is incomplete, copy it again")
         files = [file.suffix for file in (folder / part).iterdir()]
+        if not files:
+            raise InputError(f"model {name!r} has an empty part {part!r} ({what[1]}); the folder is incomplete, copy it again")
         if ".safetensors" not in files and any(suffix in PICKLES for suffix in files):
             raise InputError(
                 f"model {name!r} keeps its {part!r} in a pickled checkpoint, which can run code; only safetensors are read: "
@@ -218,7 +223,7 @@ def _tune(pipeline: Any, compile: bool, channels_last: bool) -> None:
 
 def _dtype(dtype: str | None) -> torch.dtype:
     kinds = {None: torch.float32, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if dtype not in kinds:
+    if not isinstance(dtype, str | None) or dtype not in kinds:
         raise InputError(f"unknown dtype {dtype!r}; allowed are float32, float16 and bfloat16")
     return kinds[dtype]
 

@@ -20,7 +20,7 @@ from diffusers import PNDMScheduler
 from conjure.errors import InputError
 from conjure.memory import out_of_memory
 from conjure.once import Encoded
-from conjure.process import Process
+from conjure.process import Process, opposite
 from conjure.units import Level, level_of
 
 
@@ -91,7 +91,8 @@ def follow(
         call.arguments["sample"] = x_t
         if "generator" in signature.parameters and call.arguments.get("generator") is None:
             call.arguments["generator"] = step_noise  # most flow pipelines would draw from the global generator
-        result = stock(*call.args, **call.kwargs)
+        with opposite(step_noise, seeds):
+            result = stock(*call.args, **call.kwargs)
         if path is not None and not replayed:
             points.append(x_t)
         calls += 1
@@ -110,7 +111,7 @@ def follow(
         replace(process, scheduler=scheduler).run(texts, seeds, encoded=encoded)
     except InputError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         if out_of_memory(error):
             raise
         # the stock pipeline's word against these settings

@@ -11,7 +11,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from conjure.errors import InputError
 
-ON_CPU = 48  # benchmarks/rows.py
+ON_CPU = 48  # benchmarks/many.py
 FIRST, MOST = 16, 1024
 SHARE = 0.8  # of what is free: allocators keep pieces that are too small to use, and others use the device too
 

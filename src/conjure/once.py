@@ -18,6 +18,9 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+# by id of an input: its tensors, held so that no id comes again, their versions, and for each row the first that equals it
+Known = dict[int, tuple[list[torch.Tensor], list[float], list[int]]]
+
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 # Positions in the picture or the text, the same for all rows; their number may happen to be that of the rows.
@@ -41,7 +44,7 @@ def replaced(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[N
 def rows_once(module: torch.nn.Module, at_most: int | None = None) -> contextlib.AbstractContextManager[None]:
     """While it lasts, `module` evaluates the distinct rows of its input only, `at_most` in a call, and repeats their outputs."""
     forward = module.forward
-    known: dict[int, tuple[Any, float, list[int]]] = {}  # of the last call: texts stay the same over the steps
+    known: Known = {}  # of the last call: texts stay the same over the steps
 
     @functools.wraps(forward)  # Modular pipelines read the signature to find out what to hand over
     def once(*args: Any, **kwargs: Any) -> Any:
@@ -49,7 +52,7 @@ def rows_once(module: torch.nn.Module, at_most: int | None = None) -> contextlib
         call = Call.of(args, kwargs)
         if call.rows < 2:
             return forward(*args, **kwargs)
-        seen = {id(leaf): (leaf, _version(leaf), _first_equal(leaf, known)) for leaf in call.batched}
+        seen = {id(leaf): (_items(leaf), _versions(leaf), _first_equal(leaf, known)) for leaf in call.batched}
         known = seen
         groups: dict[tuple[int, ...], int] = {}
         kept: list[int] = []
@@ -170,10 +173,13 @@ def _is_list(leaf: Any) -> bool:
     return isinstance(leaf, list) and bool(leaf) and all(isinstance(item, torch.Tensor) for item in leaf)
 
 
-def _version(leaf: Any) -> float:
-    """Counts edits in place; equal to nothing where torch does not count them."""
-    items = leaf if isinstance(leaf, list) else [leaf]
-    return sum(math.nan if item.is_inference() else item._version for item in items)
+def _items(leaf: Any) -> list[torch.Tensor]:
+    return list(leaf) if isinstance(leaf, list) else [leaf]
+
+
+def _versions(leaf: Any) -> list[float]:
+    """Counts of edits in place; equal to nothing where torch does not count them."""
+    return [math.nan if item.is_inference() else item._version for item in _items(leaf)]
 
 
 def _content(leaf: Any) -> Any:
@@ -186,10 +192,12 @@ def _bytes(output: Any) -> int:
     return sum(leaf.nbytes for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor))
 
 
-def _first_equal(rows: Any, known: dict[int, tuple[Any, float, list[int]]]) -> list[int]:
+def _first_equal(rows: Any, known: Known) -> list[int]:
     """For each row the number of the first row that equals it, from `known` if these are the rows of the last call."""
-    if id(rows) in known and known[id(rows)][1] == _version(rows):
-        return known[id(rows)][2]
+    items, versions, first = known.get(id(rows), ([], [], []))
+    same = len(items) == len(_items(rows)) and all(one is other for one, other in zip(items, _items(rows), strict=True))
+    if same and all(one == other for one, other in zip(versions, _versions(rows), strict=True)):
+        return first
     if isinstance(rows, list):
         marks = torch.stack([_marks(row[None])[0] for row in rows]).tolist()
         keys = [(mark, row.shape) for mark, row in zip(marks, rows, strict=True)]

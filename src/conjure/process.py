@@ -55,7 +55,9 @@ def scheduler_for(own: Any, name: str | None) -> Any:
 
     Errors: `InputError` for a name that does not exist or does not go with the model.
     """
-    classes = {short(cls.__name__): cls for cls in [*own.compatibles, type(own)]}
+    if not isinstance(name, str | None):
+        raise InputError(f"the scheduler is {name!r}; allowed are names, such as lms or own")
+    classes, asked = {short(cls.__name__): cls for cls in [*own.compatibles, type(own)]}, name
     learned = own.config.get("variance_type") in ("learned", "learned_range")  # for the sampler that it was learned with
     if name is None:
         flows = own.config.get("prediction_type") == "flow_prediction"
@@ -70,9 +72,25 @@ def scheduler_for(own: Any, name: str | None) -> Any:
     fixed = {"variance_type": "fixed_small"} if learned and classes[short(name)] is not type(own) else {}
     config = dict(own.config) | fixed
     try:
-        return classes[short(name)].from_config(config, **({"timestep_spacing": "linspace"} if spaced else {}))
+        made = classes[short(name)].from_config(config, **({"timestep_spacing": "linspace"} if spaced else {}))
     except (ImportError, ValueError, NotImplementedError) as error:
         raise InputError(f"the scheduler {name!r} cannot be used here: {' '.join(str(error).split())}") from error
+    if same_noise(made, own):
+        return made
+    if asked is None:
+        return type(own).from_config(own.config)
+    raise InputError(
+        f"the scheduler {name!r} does not know the noise schedule that this model was trained with (such as zero terminal SNR); "
+        "use own"
+    )
+
+
+def same_noise(one: Any, other: Any) -> bool:
+    """Whether two schedulers have the same level of noise at every training timestep, as far as they tell."""
+    here, there = (getattr(scheduler, "alphas_cumprod", None) for scheduler in (one, other))
+    if here is None or there is None:
+        return True
+    return len(here) == len(there) and bool((here.cpu() - there.cpu()).abs().max() < 1e-4)  # some keep the last above zero
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,7 @@ class Process:
     unit: in what the uniform weighting measures differences, one of `units.UNITS`.
     call: further arguments for the pipeline's call.
     model, revision: where it came from, for the record.
-    alone: no text shares a batch with another, for pipelines whose answers depend on the company (`COMPANY_COUNTS`).
+    alone: no text shares a batch with another, for pipelines whose answers depend on the company; None for `COMPANY_COUNTS`.
     rows: how many rows the denoiser evaluates in one call, None for as many as fit. It changes speed and memory alone.
     """
 
@@ -100,7 +118,7 @@ class Process:
     call: dict[str, Any] = field(default_factory=dict)
     model: str = "pipeline"
     revision: str | None = None
-    alone: bool = False
+    alone: bool | None = None
     rows: int | None = None
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
@@ -116,6 +134,14 @@ class Process:
             raise InputError(f"rows is {self.rows!r}; allowed are whole numbers from 1 on")
         if self.unit not in UNITS:
             raise InputError(f"unknown unit {self.unit!r}; allowed are {', '.join(UNITS)}")
+        if (self.height is None) != (self.width is None):  # some pipelines would ignore the one
+            raise InputError(f"height is {self.height!r} and width is {self.width!r}; give both or neither")
+        if self.alone is None:
+            names = {cls.__name__ for cls in type(self.pipeline).__mro__}
+            object.__setattr__(self, "alone", not names.isdisjoint(COMPANY_COUNTS))
+        for part, module in self.pipeline.components.items():
+            if isinstance(module, torch.nn.Module) and module.training:
+                raise InputError(f"the part {part!r} is in training mode, where answers vary from call to call; call its eval()")
         for name, pixels in (("height", self.height), ("width", self.width)):
             if pixels is not None and not (isinstance(pixels, Integral) and pixels >= 1):
                 raise InputError(f"{name} is {pixels!r}; allowed are whole numbers of pixels from 1 on")
@@ -160,8 +186,7 @@ class Process:
         Warns: `TextCutWarning` for a text whose end the text encoder does not take.
         """
         arguments = self.arguments(texts, seeds, output_type) | call
-        opposite = [generator for generator, seed in zip(arguments["generator"], seeds, strict=True) if seed < 0]
-        with self._session(encoded or Encoded()), _Opposite(opposite) if opposite else contextlib.nullcontext():
+        with self._session(encoded or Encoded()), opposite(arguments["generator"], seeds):
             return self.pipeline(**arguments).images
 
     def arguments(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
@@ -247,7 +272,10 @@ class Process:
         }
 
     def identity(self) -> str:
-        """SHA-256 of everything that changes a number: the settings, and the bytes of the weights as they are in memory."""
+        """SHA-256 of all that changes a number: settings, configurations, vocabularies and the weights as they are in memory.
+
+        Not of what is switched on in a module and stands in neither, such as FreeU.
+        """
         # where weights came from, and where they lie, changes nothing
         settings = {**self.settings(), "model": "", "revision": "", "device": ""}
         return hashlib.sha256((json.dumps(settings, default=str) + _digest(self.pipeline)).encode()).hexdigest()
@@ -267,9 +295,19 @@ def _digest(pipeline: Any) -> str:
         for tensor in part.values()
         if tensor.numel()
     ]
+    # what can be changed without a tensor, and is quick to tell
+    told = {name: value for name, value in dict(pipeline.config).items() if not name.startswith("_") and name != "scheduler"}
+    configs = {
+        name: {key: value for key, value in dict(part.config).items() if not key.startswith("_")}
+        for name, part in parts
+        if name not in tensors and name != "scheduler" and hasattr(part, "config")
+    }
+    scales = [module.scaling for part in pipeline.components.values() if isinstance(part, torch.nn.Module)
+              for module in part.modules() if isinstance(getattr(module, "scaling", None), dict)]  # of adapters  # fmt: skip
+    state.append((json.dumps([told, configs, scales], default=str, sort_keys=True),))
     if pipeline in _digests and _digests[pipeline][0] == state:
         return _digests[pipeline][1]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(state[-1]).encode())
     for name, part in parts:
         if name in tensors:
             digest.update(f"{name} {type(part).__name__} {getattr(part, 'config', None)}".encode())
@@ -277,13 +315,21 @@ def _digest(pipeline: Any) -> str:
                 digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         elif hasattr(part, "get_vocab"):
-            digest.update(json.dumps(sorted(part.get_vocab().items())).encode())
+            rules = part.backend_tokenizer.to_str() if hasattr(part, "backend_tokenizer") else sorted(part.get_vocab().items())
+            settings = [getattr(part, name, None) for name in ("chat_template", "model_max_length", "padding_side")]
+            digest.update(json.dumps([rules, settings]).encode())
     _digests[pipeline] = (state, digest.hexdigest())
     return digest.hexdigest()
 
 
+def opposite(generators: Sequence[torch.Generator], seeds: Sequence[int]) -> contextlib.AbstractContextManager[Any]:
+    """While it lasts, normal noise from the generators of negative seeds comes out with the opposite sign."""
+    negative = [generator for generator, seed in zip(generators, seeds, strict=True) if seed < 0]
+    return _Opposite(negative) if negative else contextlib.nullcontext()
+
+
 class _Opposite(TorchFunctionMode):
-    """While it lasts, normal noise from `generators` comes out with the opposite sign, wherever a pipeline draws it."""
+    """While it lasts, normal noise from `generators` comes out with the opposite sign, wherever it is drawn."""
 
     def __init__(self, generators: Sequence[torch.Generator]) -> None:
         super().__init__()

@@ -158,7 +158,7 @@ def _apart(
     visits: list[list[Visit | None]] = []
     finals: list[torch.Tensor | None] = [None] * len(texts)
     paths: dict[int, Path] = {}
-    judges = [row for row in range(len(texts)) if drivers[row] != row]
+    judges = [row for row in range(len(texts)) if texts[drivers[row]] != texts[row]]
     for rows in (sorted(set(drivers)), judges):
         for text in dict.fromkeys(texts[row] for row in rows):
             own = [row for row in rows if texts[row] == text]
@@ -176,8 +176,10 @@ def _apart(
             for row, end, *points in zip(own, final.split(1), *(point.split(1) for point in path.points), strict=True):
                 finals[row] = end
                 paths.setdefault(row, Path(points))
-    for rows_of_step in visits:
-        whole = [visit for visit in rows_of_step if visit is not None]
+    for rows_of_step in visits:  # a text that judges itself says what it said
+        told = [visit or rows_of_step[driver] for visit, driver in zip(rows_of_step, drivers, strict=True)]
+        whole = [visit for visit in told if visit is not None]
         x_t, output = (torch.cat([getattr(visit, part) for visit in whole]) for part in ("x_t", "output"))
         observe(replace(whole[0], x_t=x_t, output=output))
-    return torch.cat([final for final in finals if final is not None])
+    ends = [final if final is not None else finals[driver] for final, driver in zip(finals, drivers, strict=True)]
+    return torch.cat([end for end in ends if end is not None])

@@ -51,8 +51,8 @@ def check(texts: Iterable[str], samples: int, noise: Noise, measure: Measure, pr
             raise InputError(f"the text {text!r} is blank; give a text with at least one visible character")
         if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
             raise InputError(f"the text {text!r} is not valid Unicode; give it in UTF-8")
-    if not isinstance(samples, Integral) or samples < 1:
-        raise InputError(f"samples is {samples!r}; allowed are whole numbers from 1 on")
+    if not isinstance(samples, Integral) or not 1 <= samples <= 10**6:
+        raise InputError(f"samples is {samples!r}; allowed are whole numbers from 1 to 1,000,000")
     if not isinstance(noise.seed, Integral) or noise.seed < 0:
         raise InputError(f"seed is {noise.seed!r}; allowed are whole numbers from 0 on")
     if noise.antithetic and measure.divergence == "direct":
@@ -139,12 +139,12 @@ def distance(
     """
     measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
     results, samples, _ = sample(process, a, b, samples, noise, measure, precision=precision, progress=progress)
-    return estimate_of(process, results.seen(a, b, samples), measure, (a, b), noise)
+    return estimate_of(results.seen(a, b, samples), measure, (a, b), record_of(process, measure, noise))
 
 
 def distances(
     process: Process,
-    pairs: Sequence[tuple[str, str]],
+    pairs: Iterable[tuple[str, str]],
     *,
     samples: int = 3,
     seed: int = 0,
@@ -156,11 +156,16 @@ def distances(
 ) -> list[Estimate]:
     """The distances of many `pairs`, for less than one by one: what several pairs share is computed once, in full batches.
 
-    The arguments and errors are those of `distance`, and so are the numbers.
+    The other arguments and the errors are those of `distance`, and so are the numbers.
     """
     measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
+    pairs = list(pairs)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"a pair is {pair!r}; allowed are tuples of two texts")
     results = _run(process, pairs, samples, noise, measure, progress)
-    return [estimate_of(process, results.seen(a, b, samples), measure, (a, b), noise) for a, b in pairs]
+    record = record_of(process, measure, noise)
+    return [estimate_of(results.seen(a, b, samples), measure, (a, b), record) for a, b in pairs]
 
 
 @dataclass(frozen=True)
@@ -188,7 +193,7 @@ class Matrix:
 
 def matrix(
     process: Process,
-    texts: Sequence[str],
+    texts: Iterable[str],
     *,
     samples: int = 3,
     seed: int = 0,
@@ -202,6 +207,9 @@ def matrix(
 
     Errors: `InputError`, also for fewer than two texts and for a text that stands there twice.
     """
+    if isinstance(texts, str):
+        raise InputError(f"the texts of a matrix are {texts!r}; allowed are lists of texts")
+    texts = list(texts)
     if len(texts) < 2:
         raise InputError(f"a matrix of {len(texts)} texts; give at least two")
     for i, text in enumerate(texts):
@@ -257,9 +265,11 @@ def samples_for(values: np.ndarray, precision: float) -> int:
     At most four times as many as there are, since a standard error from few samples tells little.
     """
     mean, _, (low, high) = interval(values)
-    over = (high - low) / 2 / (precision * abs(mean)) if high > low else 0.0
-    drawn = len(values)
-    return drawn if over <= 1 else min(max(drawn + 1, math.ceil(drawn * over**2)), 4 * drawn, MOST_SAMPLES)
+    drawn, half, wanted = len(values), (high - low) / 2, precision * abs(mean)
+    if half <= wanted:
+        return drawn
+    over = min(half / wanted, 2.0) if wanted else 2.0
+    return max(drawn, min(max(drawn + 1, math.ceil(drawn * over**2)), MOST_SAMPLES))
 
 
 def _run(
@@ -272,19 +282,21 @@ def _run(
     return results
 
 
-def estimate_of(process: Process, seen: Seen, measure: Measure, texts: tuple[str, str], noise: Noise) -> Estimate:
-    """The estimate of what was `seen` of a pair, with its record."""
-    return estimate(
-        measure.contributions(seen),
-        texts=texts,
-        divergence=measure.divergence,
-        weighting=measure.weighting,
-        unit=str(measure),
-        antithetic=noise.antithetic,
-        seed=int(noise.seed),
-        timesteps=seen.timesteps,
-        snr=tuple(level.snr for level in seen.levels),
-        process=process.settings(),
-        identity=process.identity(),
-        version=version("conjure"),
-    )
+def record_of(process: Process, measure: Measure, noise: Noise) -> dict[str, Any]:
+    """How a run measures, for the record of its estimates."""
+    return {
+        "divergence": measure.divergence,
+        "weighting": measure.weighting,
+        "unit": str(measure),
+        "antithetic": noise.antithetic,
+        "seed": int(noise.seed),
+        "process": process.settings(),
+        "identity": process.identity(),
+        "version": version("conjure"),
+    }
+
+
+def estimate_of(seen: Seen, measure: Measure, texts: tuple[str, str], record: dict[str, Any]) -> Estimate:
+    """The estimate of what was `seen` of a pair, with its `record`."""
+    snr = tuple(level.snr for level in seen.levels)
+    return estimate(measure.contributions(seen), texts=texts, timesteps=seen.timesteps, snr=snr, **record)

@@ -82,7 +82,9 @@ def level_of(scheduler: Any, timestep: float | Tensor) -> Level:
     """
     t = float(timestep)
     if hasattr(scheduler, "sigmas"):
-        sigma = float(scheduler.sigmas[int((scheduler.timesteps.cpu().double() - t).abs().argmin())])
+        # its own count of steps, once there is one, since rounded timesteps may stand there twice
+        index = getattr(scheduler, "step_index", None)
+        sigma = float(scheduler.sigmas[int((scheduler.timesteps.cpu().double() - t).abs().argmin()) if index is None else index])
         if output_of(scheduler) == "flow":
             return Level(alpha=1 - sigma, sigma=sigma)
         return Level(alpha=1 / math.hypot(1, sigma), sigma=sigma / math.hypot(1, sigma))
