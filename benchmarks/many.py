@@ -149,14 +149,24 @@ def main() -> None:
         "| time | plain loop | Conjure | plain / Conjure, round by round |",
         "|---|---|---|---|",
     ]
-    for name, work, all_pairs in (
-        ("64 pairs of 128 texts", lambda: [one.distance for one in conjure.distances(process, pairs, samples=1)], pairs),
-        ("matrix of 16 texts", lambda: [conjure.matrix(process, sixteen, samples=1).distance[i, j]
-                                        for i, j in combinations(range(16), 2)], quads),
-    ):  # fmt: skip
-        apart = max(abs(ours / theirs - 1) for ours, theirs in zip(work(), plain(process, all_pairs), strict=True))  # a warm-up
-        assert apart < 1e-3, f"{name}: the plain loop and the engine differ by {apart:.1e}"
-        times = [(seconds(lambda p=all_pairs: plain(process, p)), seconds(work)) for _ in range(rounds)]  # type: ignore[misc]
+
+    def many() -> list[float]:
+        return [one.distance for one in conjure.distances(process, pairs, samples=1)]
+
+    def matrix() -> list[float]:
+        found = conjure.matrix(process, sixteen, samples=1)
+        return [found.distance[i, j] for i, j in combinations(range(16), 2)]
+
+    for name, work, all_pairs in (("64 pairs of 128 texts", many, pairs), ("matrix of 16 texts", matrix, quads)):
+        times = []
+        for _ in range(rounds):
+            begun = time.perf_counter()
+            theirs = plain(process, all_pairs)
+            between = time.perf_counter()
+            ours = work()
+            times.append((between - begun, time.perf_counter() - between))
+            apart = max(abs(one / other - 1) for one, other in zip(ours, theirs, strict=True))
+            assert apart < 1e-3, f"{name}: the plain loop and the engine differ by {apart:.1e}"
         ratios = [one / two for one, two in times]
         median = [statistics.median(column) for column in zip(*times, strict=True)]
         lines.append(

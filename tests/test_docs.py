@@ -58,3 +58,12 @@ def test_makefile_has_the_commands_that_are_named():
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = set(re.findall(r"make ([a-z]+)\b", README + (ROOT / "CONTRIBUTING.md").read_text()))
     assert named - {"and"} <= set(targets)
+
+
+def test_table_of_sets_is_that_of_the_code():
+    from conjure.benchmarks import TASKS
+
+    table = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name, benchmark in TASKS.items():
+        assert f"`{name}`" in table or re.fullmatch(r"sts1[345]", name), name
+        assert str(benchmark.pairs) in table, name
