@@ -9,6 +9,7 @@ from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import conjure
+from conjure.cli import main
 
 SIMILARITY = Path(__file__).parents[2] / "shared" / "data" / "similarity"
 
@@ -30,6 +31,20 @@ def judgements():
         return [dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in lines]
 
     return read
+
+
+@pytest.fixture
+def conjure_command(capsys):
+    """Run the command line here, give its exit code and what it printed."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, told.out, told.err
+
+    return run
 
 
 def clip_tokenizer(folder: Path) -> CLIPTokenizer:

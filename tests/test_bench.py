@@ -44,21 +44,6 @@ def quick(default):
     return default.set(steps=2)
 
 
-@pytest.fixture
-def command(capsys):
-    """Run the command line here; its exit code and what it printed."""
-    from conjure.cli import main
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, told.out, told.err
-
-    return run
-
-
 # data
 
 
@@ -111,12 +96,12 @@ def test_frames(own):
         ("one\ttwo\tscore\na\tb\n", "row 2: 2 columns instead of 3; separate them by tabs"),
     ],
 )
-def test_bad_files(tmp_path, command, text, message):
+def test_bad_files(tmp_path, conjure_command, text, message):
     path = tmp_path / "bad.tsv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_file(path)
-    code, out, err = command("bench", "--data", path, "--out", tmp_path / "out")
+    code, out, err = conjure_command("bench", "--data", path, "--out", tmp_path / "out")
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
@@ -148,8 +133,8 @@ def test_sets_that_are_not_what_they_should_be(tmp_path):
         (("--tasks", "rg65"), "not on the Hub in this form"),
     ],
 )
-def test_bad_arguments(command, arguments, message):
-    code, out, err = command("bench", *arguments)
+def test_bad_arguments(conjure_command, arguments, message):
+    code, out, err = conjure_command("bench", *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
 
@@ -182,9 +167,9 @@ def test_sets_from_the_hub(monkeypatch):
 # runs
 
 
-def test_bench_command(command, own, tmp_path, quick):
+def test_bench_command(conjure_command, own, tmp_path, quick):
     out = tmp_path / "run"
-    code, told, err = command("bench", "--data", own, "--out", out, "--steps", 2, "--samples", 2, "--json")
+    code, told, err = conjure_command("bench", "--data", own, "--out", out, "--steps", 2, "--samples", 2, "--json")
     summary = json.loads(told)
     task = summary["tasks"]["own"]
     assert code == 0
@@ -207,7 +192,7 @@ def test_bench_command(command, own, tmp_path, quick):
         values = [conjure.distance(quick, a, b, samples=2, divergence=divergence).distance for a, b, _ in OWN]
         agreed = stats.spearmanr(-np.array(values), [score for *_, score in OWN]).statistic
         assert task["divergences"][divergence]["spearman"] == pytest.approx(100 * agreed, abs=0.01)
-    code, told, _ = command("bench", "--data", own, "--out", out, "--steps", 2, "--samples", 2)
+    code, told, _ = conjure_command("bench", "--data", own, "--out", out, "--steps", 2, "--samples", 2)
     assert (code, "own" in told, "Spearman" in told) == (0, True, True)
     assert (out / "report.html").read_text().startswith("<!doctype html>")
 

@@ -13,21 +13,6 @@ import pytest
 from PIL import Image
 
 import conjure
-from conjure.cli import main
-
-
-@pytest.fixture
-def conjure_command(capsys):
-    """Run the command line here, give its exit code and what it printed."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, told.out, told.err
-
-    return run
 
 
 def test_json_has_the_agreed_fields(conjure_command, default):

@@ -24,6 +24,22 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
+# What several commands take
+Steps = Annotated[int, typer.Option(help="Denoising steps T.")]
+Model = Annotated[str, typer.Option(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")]
+Guidance = Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")]
+Scheduler = Annotated[str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")]
+Seed = Annotated[int, typer.Option(help="Of the noise, which all texts share.")]
+Divergence = Annotated[str, typer.Option(help="jeffreys, kl, initial, final or direct.")]
+Weighting = Annotated[str, typer.Option(help="uniform (the paper's) or girsanov (nats).")]
+Unit = Annotated[
+    str | None, typer.Option(help="For uniform: output, epsilon, x0, score or velocity; the model's own if not given.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")]
+Compiled = Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")]
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(f"conjure {version('conjure')}")
@@ -43,21 +59,15 @@ def conjure(
 def compare(
     first: Annotated[str, typer.Argument(metavar="TEXT", help="One text.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="TEXT", help="The other text.", show_default=False)],
-    model: Annotated[
-        str, typer.Option(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")
-    ] = "default",
+    model: Model = "default",
     samples: Annotated[int, typer.Option(help="Monte-Carlo draws k; an error bar needs at least 2.")] = 3,
-    steps: Annotated[int, typer.Option(help="Denoising steps T.")] = 10,
-    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise, which all texts share.")] = 0,
-    divergence: Annotated[str, typer.Option(help="jeffreys, kl, initial, final or direct.")] = "jeffreys",
-    weighting: Annotated[str, typer.Option(help="uniform (the paper's) or girsanov (nats).")] = "uniform",
-    unit: Annotated[
-        str | None, typer.Option(help="For uniform: output, epsilon, x0, score or velocity; the model's own if not given.")
-    ] = None,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
     reduction: Annotated[str, typer.Option(help="sum or mean over dimensions.")] = "sum",
     antithetic: Annotated[
         bool, typer.Option("--antithetic", help="Start the two texts from opposite noise: a smaller error at the same cost.")
@@ -68,9 +78,9 @@ def compare(
     figure: Annotated[
         str | None, typer.Option(help="Write the pictures, step by step, to a .png, .svg, .pdf or .html file.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    compiled: Compiled = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a text that the text encoder would cut.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -117,15 +127,13 @@ def compare(
 @app.command()
 def check(
     model: Annotated[str, typer.Argument(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")],
-    steps: Annotated[int, typer.Option(help="Denoising steps T.")] = 4,
-    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")
-    ] = None,
+    steps: Steps = 4,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
     height: Annotated[int | None, typer.Option(help="Pixels; the model's own if not given.")] = None,
     width: Annotated[int | None, typer.Option(help="Pixels; the model's own if not given.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check that a model keeps what Conjure asks of it: the engine against the stock pipeline, one text at a time.
@@ -167,29 +175,23 @@ def bench(
         str | None, typer.Option(help="A folder of sets, or one .tsv of your own; the Hugging Face Hub if not given.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="The first pairs of every set only.")] = None,
-    model: Annotated[
-        str, typer.Option(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")
-    ] = "default",
+    model: Model = "default",
     samples: Annotated[int, typer.Option(help="Monte-Carlo draws k.")] = 1,
-    steps: Annotated[int, typer.Option(help="Denoising steps T.")] = 10,
-    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the noise, which all texts share.")] = 0,
-    divergence: Annotated[str, typer.Option(help="jeffreys, kl, initial, final or direct.")] = "jeffreys",
-    weighting: Annotated[str, typer.Option(help="uniform (the paper's) or girsanov (nats).")] = "uniform",
-    unit: Annotated[
-        str | None, typer.Option(help="For uniform: output, epsilon, x0, score or velocity; the model's own if not given.")
-    ] = None,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
     antithetic: Annotated[bool, typer.Option("--antithetic", help="Start the two texts of a pair from opposite noise.")] = False,
     out: Annotated[
         str | None,
         typer.Option(help="Folder that keeps the run; the same command goes on there. A name of its own if not given."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None,
-    compiled: Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Measure how well a model agrees with people on sets of judged pairs. Stop it at any time; the same command goes on."""

@@ -7,7 +7,6 @@ measure is made of the same squared differences.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from conjure.agreement import Agreement, agreement, reliability
 from conjure.benchmarks import Pairs, read
 from conjure.divergence import DIVERGENCES, Measure, Seen
 from conjure.errors import InputError
+from conjure.files import write_whole
 from conjure.process import Process
 from conjure.report import markdown, page
 from conjure.run import Progress, cost, run
@@ -138,7 +138,7 @@ def evaluate(
             _write_parquet(Path(out) / f"{name}.parquet", result)
         summary = json.dumps(evaluation.summary(), indent=1, default=str) + "\n"
         for name, text in (("summary.json", summary), ("report.md", markdown(evaluation)), ("report.html", page(evaluation))):
-            _replace(Path(out) / name, text.encode())
+            _write(Path(out) / name, text.encode())
     return evaluation
 
 
@@ -186,7 +186,7 @@ def _store(folder: Path, process: Process) -> Store:
         raise InputError(f"the folder {str(folder)!r} cannot be used: {error}; name another by --out") from error
     settings = json.loads(json.dumps({"identity": process.identity(), **process.settings()}, default=str))
     if held is None:
-        _replace(note, (json.dumps(settings, indent=1) + "\n").encode())
+        _write(note, (json.dumps(settings, indent=1) + "\n").encode())
     elif held.get("identity") != settings["identity"]:
         changed = [f"{key} {held.get(key)!r} instead of {value!r}" for key, value in settings.items() if held.get(key) != value]
         shown = [one for one in changed if not one.startswith("identity")] or ["other weights"]
@@ -221,15 +221,12 @@ def _write_parquet(path: Path, result: TaskResult) -> None:
     )
     sink = pyarrow.BufferOutputStream()
     parquet.write_table(table, sink)
-    _replace(path, sink.getvalue().to_pybytes())
+    _write(path, sink.getvalue().to_pybytes())
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_suffix(path.suffix + ".partial")
+def _write(path: Path, content: bytes) -> None:
     try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
+        write_whole(path, content)
     except OSError as error:
         raise InputError(
             f"{str(path)!r} cannot be written: {error.strerror}; make room and run the same command again"

@@ -237,9 +237,8 @@ class Process:
         The pipeline itself decodes: it runs with a scheduler whose step lands on the wanted latents, so that packing, scaling
         and the autoencoder of every family are its own business.
         """
-        if not any(
-            getattr(self.pipeline, name, None) is not None for name in AUTOENCODERS
-        ):  # a model of pixels: latents are pictures in -1..1
+        if all(getattr(self.pipeline, name, None) is None for name in AUTOENCODERS):
+            # a model of pixels: latents are pictures in -1..1
             pictures = latents.float().clamp(-1, 1).movedim(1, -1).cpu().numpy() / 2 + 0.5
             return pictures.repeat(3, axis=-1) if pictures.shape[-1] == 1 else pictures[..., :3]
         scheduler = type(self.scheduler).from_config(self.scheduler.config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 import tempfile
 import textwrap
 import warnings
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from conjure.errors import InputError
+from conjure.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,21 +51,7 @@ def save(explanation: Explanation, path: str | Path) -> None:
     path = check_path(path)
     kind = path.suffix.lower().removeprefix(".")
     data = page(explanation).encode() if kind == "html" else figure_bytes(explanation, kind)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".conjure-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(partial, 0o666 & ~_umask())
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    write_whole(path, data)
 
 
 def figure_bytes(explanation: Explanation, kind: str) -> bytes:

@@ -224,10 +224,7 @@ def matrix(
             mean[i, j], error[i, j], _ = interval(measure.contributions(seen).total.sum(1))
         else:
             mean[i, j], error[i, j] = mean[j, i], error[j, i]
-    return Matrix(
-        tuple(texts), mean, error, str(measure), divergence, weighting, antithetic, samples, int(seed), process.settings(),
-        process.identity(), version("conjure"),
-    )  # fmt: skip
+    return Matrix(tuple(texts), mean, error, samples=samples, **record_of(process, measure, noise))
 
 
 def sample(
@@ -283,7 +280,7 @@ def _run(
 
 
 def record_of(process: Process, measure: Measure, noise: Noise) -> dict[str, Any]:
-    """How a run measures, for the record of its estimates."""
+    """How a run measures, for the record of an estimate or a matrix."""
     return {
         "divergence": measure.divergence,
         "weighting": measure.weighting,
