@@ -1,4 +1,4 @@
-"""Nothing is evaluated twice: rows that a batch repeats, and texts that were encoded before.
+"""Nothing is evaluated twice: rows that a batch repeats, texts that were encoded before, what is made of texts alone (`steady`).
 
 Rows of one trajectory share x_t, and under classifier-free guidance they share the unconditional half as well: of the eight
 denoiser rows that a pair puts into a batch (two directions, two texts, with and without text) six are different. Text encoders
@@ -11,12 +11,14 @@ import contextlib
 import functools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
+
+from conjure.steady import Steady, replaced
 
 # by id of an input: its tensors, held so that no id comes again, their versions, and for each row the first that equals it
 Known = dict[int, tuple[list[torch.Tensor], list[float], list[int]]]
@@ -28,23 +30,14 @@ NOT_ROWS = ("txt_ids", "img_ids", "image_rotary_emb", "freqs_cis")
 
 
 @contextlib.contextmanager
-def replaced(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """While it lasts, `module` answers with `forward`."""
-    own = vars(module).get("forward")  # as hooks of accelerate put one on an instance
-    module.forward = forward  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.forward  # the class' own shows again
-        else:
-            module.forward = own  # type: ignore[method-assign]
+def rows_once(module: torch.nn.Module, at_most: int | None = None) -> Iterator[None]:
+    """While it lasts, `module` evaluates the distinct rows of its input only, `at_most` in a call, and repeats their outputs.
 
-
-def rows_once(module: torch.nn.Module, at_most: int | None = None) -> contextlib.AbstractContextManager[None]:
-    """While it lasts, `module` evaluates the distinct rows of its input only, `at_most` in a call, and repeats their outputs."""
+    What its parts make of inputs that stay the same from call to call is evaluated once (`conjure.steady`).
+    """
     forward = module.forward
     known: Known = {}  # of the last call: texts stay the same over the steps
+    steady = Steady()
 
     @functools.wraps(forward)  # Modular pipelines read the signature to find out what to hand over
     def once(*args: Any, **kwargs: Any) -> Any:
@@ -53,6 +46,11 @@ def rows_once(module: torch.nn.Module, at_most: int | None = None) -> contextlib
         if call.rows < 2:
             return forward(*args, **kwargs)
         seen = {id(leaf): (_items(leaf), _versions(leaf), _first_equal(leaf, known)) for leaf in call.batched}
+        noisy, *others = call.batched
+        # whatever comes again; in the first call, all but the noisy pictures and their timesteps may turn out to
+        for leaf in others:
+            if id(leaf) in known or not (known or leaf is noisy or getattr(leaf, "ndim", 1) == 1):
+                steady.mark(leaf)
         known = seen
         groups: dict[tuple[int, ...], int] = {}
         kept: list[int] = []
@@ -68,11 +66,12 @@ def rows_once(module: torch.nn.Module, at_most: int | None = None) -> contextlib
         chunks = [kept[len(kept) * i // pieces : len(kept) * (i + 1) // pieces] for i in range(pieces)]
         outputs = []
         for chunk in chunks:
-            args, kwargs = call.pick(chunk)
+            args, kwargs = call.pick(chunk, steady)
             outputs.append(forward(*args, **kwargs))
         return joined(outputs, [len(chunk) for chunk in chunks], source)
 
-    return replaced(module, once)
+    with steady.remembered(module), replaced(module, once):
+        yield
 
 
 class Encoded:
@@ -135,11 +134,12 @@ class Call:
     def batched(self) -> list[Any]:
         return [leaf for leaf, batched in zip(self.leaves, self.is_batched, strict=True) if batched]
 
-    def pick(self, rows: Sequence[int]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments of a call for these `rows` alone."""
+    def pick(self, rows: Sequence[int], steady: Steady | None = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call for these `rows` alone; those that `steady` knows are the same ones each time."""
+        steady = steady or Steady()
 
         def of(leaf: Any) -> Any:
-            return [leaf[row] for row in rows] if isinstance(leaf, list) else leaf[torch.tensor(rows, device=leaf.device)]
+            return [leaf[row] for row in rows] if isinstance(leaf, list) else steady.pick(leaf, rows)
 
         picked = [of(leaf) if batched else leaf for leaf, batched in zip(self.leaves, self.is_batched, strict=True)]
         return pytree.tree_unflatten(picked, self.spec)
