@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup train bench clean
+.PHONY: demo test check setup train bench results clean
 
 demo: setup  ## compare two texts on the model that ships with the package, and write the figure
 	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
@@ -30,6 +30,9 @@ train: setup  ## train the default model; stop it at any time, the same command 
 bench: setup  ## the speed figures of the documentation, each a ratio measured in one run
 	$(BIN)/python benchmarks/pair.py
 	$(BIN)/python benchmarks/many.py
+
+results: setup  ## how well the default model agrees with people, all tables and figures; stop it at any time, the same command goes on
+	$(BIN)/python results/make.py $(if $(DATA),--data $(DATA))
 
 clean:
 	rm -rf .venv

@@ -1,34 +1,36 @@
 """Fill the generated parts of README.md and docs from what the scripts left, so that no figure there is typed.
 
-python docs/fill.py          # after training/evaluate.py and the benchmarks; runs the demonstration itself
+python docs/fill.py          # after `make results` and the benchmarks; runs the demonstration itself
 python docs/fill.py --check  # says whether the parts that come from files are as the files have them
 """
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "training"))
+sys.path.insert(0, str(ROOT / "results"))
 
-from card import table  # noqa: E402
+import make  # noqa: E402
 
 DEMO = ("compare", "snow leopard", "bengal tiger")
 
 
 def parts() -> dict[str, dict[str, str]]:
     """The parts that come from files, by document and name."""
-    results = json.loads((ROOT / "training" / "results.json").read_text())
-    paper = "The paper gives 70.3, 60.2 and 20.5 for Stable Diffusion v1.4 (Jeffreys; its own figures, not run here)."
+    tasks = make.load("sets")["tasks"]
+    paper = (
+        "The paper's column is its own, for Stable Diffusion v1.4; the rest was measured here ([all results](docs/results.md))."
+    )
+    results = f"Spearman x100 with people's scores:\n\n{make.sets(tasks).markdown()}\n\n{paper}"
     pair, many, variance = ((ROOT / "benchmarks" / f"{name}.md").read_text().strip() for name in ("pair", "many", "variance"))
     measured = {device: ROOT / "benchmarks" / f"sd-{device}.md" for device in ("cuda", "cpu")}
     sd = [file.read_text().strip() if file.exists() else f"On {device}: not run." for device, file in measured.items()]
     return {
-        "README.md": {"results": "\n".join([*table(results), "", paper]), "speed": pair},
+        "README.md": {"results": results, "speed": pair},
         "docs/method.md": {"variance": variance},
         "docs/speed.md": {"pair": pair, "many": many, "sd": "\n\n".join(sd)},
     }
@@ -59,6 +61,9 @@ def main() -> None:
         if check and filled != text:
             sys.exit(f"{document} is behind its files; run: python docs/fill.py")
         (ROOT / document).write_text(filled)
+    if check and (ROOT / "docs" / "results.md").read_text() != make.page():
+        sys.exit("docs/results.md is behind its files; run: make results")
+    (ROOT / "docs" / "results.md").write_text(make.page())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+import string
 import subprocess
 import sys
 import time
@@ -14,15 +15,19 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from conftest import SIMILARITY
+from huggingface_hub import parse_eval_result_entries
+from huggingface_hub.repocard_data import model_index_to_eval_results
 from pyarrow import parquet
 from scipy import stats
 
 import conjure
 from conjure import InputError
-from conjure.agreement import agreement, difference, reliability
+from conjure.agreement import _counts, _spearman_of, agreement, difference, reliability
+from conjure.baselines import Cosine, Random
 from conjure.benchmarks import SEVEN, TASKS, of_frame, read, read_file, read_tasks
-from conjure.evaluation import evaluate
+from conjure.evaluation import Forecast, evaluate, forecast
 from conjure.report import markdown, page
 from conjure.run import run
 
@@ -62,7 +67,8 @@ def test_protocols():
     assert sum(TASKS[name].pairs for name in SEVEN) == 18850 == sum(len(read(name, SIMILARITY)) for name in SEVEN)
     assert Counter(read("simlex999", SIMILARITY).part) == {"adjective": 111, "noun": 666, "verb": 222}
     plain, stopped = read("sickr", SIMILARITY), read("sickr-stop", SIMILARITY)
-    assert all(text.endswith(".") for text in stopped.first)
+    assert all(text[-1] in string.punctuation for text in stopped.first)
+    assert sum(text.endswith(".") for text in stopped.first) > 4900
     assert [text.rstrip(".") for text in stopped.first] == [text.rstrip(".") for text in plain.first]
     assert len(read("sickr-all", SIMILARITY)) == 9927
     assert plain.sha256 != stopped.sha256
@@ -281,6 +287,165 @@ def test_folders_that_cannot_be_used(quick, own, tmp_path):
         evaluate(quick, [pairs], out=broken)
 
 
+def test_what_would_be_taken_for_another(quick, own):
+    pairs = read_file(own)
+    with pytest.raises(InputError, match="two tasks are called 'own'; give each a name of its own"):
+        evaluate(quick, [pairs, pairs.head(4)])
+    with pytest.raises(InputError, match="no task is given"):
+        evaluate(quick, [])
+    with pytest.raises(InputError, match="all scores are 3"):
+        evaluate(quick, [replace(pairs, scores=np.full(8, 3.0))], started=print)  # said before anything is run
+
+
+def test_a_part_that_people_find_all_alike(quick, own):
+    pairs = replace(read_file(own), scores=np.array([5.0, 5, 5, 1, 2, 3, 4, 5]), part=tuple("xxxyyyyy"))
+    assert set(evaluate(quick, [pairs]).tasks["own"].parts) == {"y"}
+
+
+def test_what_was_measured_is_told(conjure_command, own, tmp_path):
+    """In the summary, the report, the table and the Hub's notes, so that no two measures are taken for one."""
+    arguments = ("bench", "--data", own, "--steps", 2, "--divergence", "final", "--out", tmp_path / "run")
+    code, told, _ = conjure_command(*arguments, "--json")
+    assert code == 0
+    assert json.loads(told)["measure"] == {
+        "divergence": "final", "weighting": "uniform", "reduction": "sum", "unit": "squared norm of noise"
+    }  # fmt: skip
+    assert "final, uniform, squared norm of noise" in (tmp_path / "run" / "report.md").read_text()
+    assert parquet.read_schema(tmp_path / "run" / "own.parquet").metadata[b"divergence"] == b"final"
+
+
+def test_a_full_disk(own, tmp_path):
+    """One line, exit code 2, and what was finished is there for the same command when there is room."""
+    own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\tother thing {i}\t{i % 7}\n" for i in range(40)))
+    command = [sys.executable, "-m", "conjure", "bench", "--data", str(own), "--out", str(tmp_path / "run"), "--steps", "2"]
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000)); from conjure.cli import main; main(sys.argv[1:])"
+    )
+    full = subprocess.run([sys.executable, "-c", limited, *command[3:]], capture_output=True, text=True)
+    assert full.returncode == 2
+    assert "cannot be written" in full.stderr.splitlines()[-1]
+    assert "Traceback" not in full.stderr
+    held = sqlite3.connect(tmp_path / "run" / "store.sqlite").execute("SELECT count(*) FROM judged").fetchone()[0]
+    assert 0 < held < 80
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 0
+    assert f"{80 - held} of 80 trajectories to walk" in again.stderr
+
+
+def test_baselines_of_a_run(conjure_command, own, tmp_path):
+    """Beside the process in every table, kept like its results, and held against it pair by pair."""
+    arguments = ("bench", "--data", own, "--out", tmp_path / "run", "--steps", 2, "--baseline", "encoder", "--baseline", "random")
+    code, told, err = conjure_command(*arguments, "--json")
+    assert (code, "baseline encoder: 8 of 8 pairs" in err) == (0, True)
+    task = json.loads(told)["tasks"]["own"]
+    rows = parquet.read_table(tmp_path / "run" / "own.parquet").to_pylist()
+    scores = [row["score"] for row in rows]
+    for name in ("encoder", "random"):
+        again = stats.spearmanr([-row[f"baseline {name}"] for row in rows], scores).statistic
+        less = task["baselines"][name]["process less this"]
+        assert task["baselines"][name]["spearman"] == pytest.approx(100 * again, abs=0.01)
+        assert less["spearman"] == pytest.approx(task["spearman"] - task["baselines"][name]["spearman"], abs=0.02)
+        assert less["ci95"][0] <= less["spearman"] <= less["ci95"][1]
+    code, told, err = conjure_command(*arguments)
+    assert (code, "baseline encoder:" in err, "Baselines" in told) == (0, False, True)
+
+
+def test_baselines_go_on_where_they_were_stopped(quick, own, tmp_path):
+    asked = []
+
+    def embed(texts):
+        asked.extend(texts)
+        return np.stack([np.random.default_rng(len(text)).normal(size=3) for text in texts])
+
+    pairs = read_file(own)
+    for _ in range(2):
+        evaluate(quick, [pairs.head(4)], baselines=[Cosine("letters", {}, embed)], out=tmp_path / "run")
+    first = len(asked)
+    found = evaluate(quick, [pairs], baselines=[Cosine("letters", {}, embed)], out=tmp_path / "run").tasks["own"]
+    rest = {text for pair in pairs.texts[4:] for text in pair}
+    assert (first, set(asked[first:])) == (len({text for pair in pairs.texts[:4] for text in pair}), rest)
+    np.testing.assert_allclose(found.baselines["letters"].distances, Cosine("letters", {}, embed).distances(pairs.texts))
+    other = Cosine("letters", {"weights": "another"}, embed)
+    asked.clear()
+    evaluate(quick, [pairs], baselines=[other], out=tmp_path / "run")
+    assert asked
+
+
+def test_a_baseline_that_saturates(quick, own):
+    flat = Cosine("flat", {}, lambda texts: np.ones((len(texts), 2)))
+    evaluation = evaluate(quick, [read_file(own)], baselines=[flat, Random()])
+    assert evaluation.tasks["own"].baselines["flat"].agreement is None
+    assert "| own | flat | all 0 |" in markdown(evaluation).replace("2.22e-16", "0")
+    assert evaluation.summary()["tasks"]["own"]["baselines"]["flat"]["spearman"] is None
+
+
+def test_forecast(quick):
+    """Of the order of what the run takes, from a small part of it."""
+    from conjure.run import Source
+
+    process = quick.set(steps=10, rows=12)
+    sources = [Source(f"thing {i}", 1, (f"other {i}",)) for i in range(64)]
+    list(run(process, sources[:4]))
+    told = forecast(process, sources)
+    assert told is not None
+    started = time.perf_counter()
+    list(run(process, sources))
+    assert 1 / 10 < told.seconds / (time.perf_counter() - started) < 10
+    assert told.size == 64 * 16 * 8 * 8 * 4
+    assert forecast(process, sources[:3]) is None  # of so little nothing is to be told
+    assert str(Forecast(30, 0)) == "about a minute"
+    assert str(Forecast(9000, 36_000_000_000)) == "about 2.5 hours, 36.0 GB of latents"
+
+
+def test_hub_files(quick, own, monkeypatch, tmp_path):
+    """In the Hub client's own formats, for whole sets that lie there, at their revisions."""
+    pairs = read_file(own)
+    short = replace(TASKS["stsb"], pairs=len(pairs))
+    assert short.hub is not None
+    monkeypatch.setitem(TASKS, "stsb", short)
+    folder = tmp_path / "run" / "hub"
+    (folder / ".eval_results").mkdir(parents=True)
+    (folder / ".eval_results" / "sts12.yaml").write_text("of an earlier run")
+    whole = replace(pairs, name="stsb", revision=short.hub[1])
+    evaluation = evaluate(quick, [whole, pairs, replace(pairs, name="sts13")], out=tmp_path / "run")
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.yaml")} == {".eval_results/stsb.yaml", "model-index.yaml"}
+    (entry,) = parse_eval_result_entries(yaml.safe_load((folder / ".eval_results" / "stsb.yaml").read_text()))
+    assert (entry.dataset_id, entry.dataset_revision) == short.hub[:2]
+    assert entry.value == evaluation.summary()["tasks"]["stsb"]["spearman"]
+    assert "T = 2" in str(entry.notes)
+    name, (result,) = model_index_to_eval_results(yaml.safe_load((folder / "model-index.yaml").read_text())["model-index"])
+    assert (name, result.dataset_type, result.dataset_split) == ("default", short.hub[0], "test")
+    assert result.metric_value == entry.value
+    evaluate(quick, [replace(whole, revision="folder")], out=tmp_path / "run")  # of the same set, but nobody knows which version
+    assert "revision" not in (folder / ".eval_results" / "stsb.yaml").read_text()
+
+
+def test_evaluator(quick, own, tmp_path):
+    """Called like those of sentence-transformers, again and again."""
+    first, second, scores = zip(*OWN, strict=True)
+    evaluator = conjure.SimilarityEvaluator(first, second, scores, name="own", samples=1)
+    metrics = evaluator(quick, output_path=tmp_path / "out", epoch=1, steps=10)
+    assert metrics[evaluator.primary_metric] == evaluate(quick, [read_file(own)]).tasks["own"].agreement.spearman
+    evaluator(quick.pipeline, output_path=tmp_path / "out", epoch=2)
+    head, *rows = (tmp_path / "out" / "similarity_evaluation_own_results.csv").read_text().splitlines()
+    assert head == "epoch,steps,spearman,spearman_low,spearman_high,pearson"
+    assert [row.split(",")[:2] for row in rows] == [["1", "10"], ["2", "-1"]]
+    assert conjure.SimilarityEvaluator.of(read_file(own)).primary_metric == "own_spearman"
+    pipeline = quick.pipeline
+    pipeline.transformer.train()
+    try:
+        while_training = evaluator(quick.pipeline)
+        left = pipeline.transformer.training
+    finally:
+        pipeline.transformer.eval()
+    assert (left, while_training) == (True, evaluator(quick.pipeline))
+    with pytest.raises(InputError, match="2 and 1 texts and 2 scores; give as many of each"):
+        conjure.SimilarityEvaluator(["a", "b"], ["c"], [1, 2])
+    with pytest.raises(InputError, match="the score is nan"):
+        conjure.SimilarityEvaluator(["a"] * 3, ["b"] * 3, [1, 2, float("nan")])
+
+
 def test_antithetic_and_nats(quick, own):
     pairs = read_file(own)
     result = evaluate(quick, [pairs], samples=2, antithetic=True).tasks["own"]
@@ -297,7 +462,7 @@ def test_antithetic_and_nats(quick, own):
 def test_report(quick, own):
     pairs = replace(read_file(own), title="<b>a|b</b>")
     evaluation = evaluate(quick, [pairs], samples=2)
-    assert "| <b>a\\|b</b> | 8 |" in markdown(evaluation)
+    assert "| \\<b\\>a\\|b\\</b\\> | 8 |" in markdown(evaluation)
     assert "<td>&lt;b&gt;a|b&lt;/b&gt;</td><td>8</td>" in page(evaluation)
     assert "http" not in page(evaluation)
 
@@ -357,6 +522,27 @@ def test_what_does_not_correlate(distances, scores, message):
         agreement(np.array(distances)[:, None], np.array(scores))
 
 
+def test_intervals_over_samples_cover_the_truth():
+    """What k samples of an infinite number agree with: the interval around it covers the correlation of k fresh ones."""
+    rng = np.random.default_rng(6)
+    below = above = 0
+    for _ in range(60):
+        scores = rng.normal(size=150)
+        noisy = -scores[:, None] + rng.normal(size=(150, 4))
+        found = agreement(noisy, scores)
+        known = 1 / (1 + 1 / 4) ** 0.5  # of means of four, by their variances; of ranks a little less
+        known = 6 / np.pi * np.arcsin(known / 2)
+        below += known < found.ci95[0]
+        above += known > found.ci95[1]
+    assert below + above <= 12
+    assert min(below, above) + 6 >= max(below, above)
+
+
+def test_halves_that_disagree():
+    known, ceiling = reliability(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]))
+    assert (known, ceiling) == (-1, 0)
+
+
 def test_reliability_is_that_of_the_simulation():
     """Truth of variance 1 under noise of variance 1 a sample: k samples have the reliability k / (k + 1)."""
     rng = np.random.default_rng(3)
@@ -372,10 +558,27 @@ def test_paired_difference():
     rng = np.random.default_rng(4)
     scores = rng.normal(size=400)
     good, bad = (-scores[:, None] + rng.normal(size=(400, 1)) * noise for noise in (0.5, 2.0))
-    whole, (low, high), p = difference(good, bad, scores)
-    assert 0 < low < whole < high
-    assert p < 0.01
-    same, (low, high), p = difference(good, -scores[:, None] + rng.normal(size=(400, 1)) * 0.5, scores)
-    assert low < 0 < high
-    assert p > 0.05
-    assert abs(same) < 0.1
+    found = difference(good, bad, scores)
+    assert 0 < found.ci95[0] < found.spearman < found.ci95[1]
+    assert found.p < 0.01
+    assert found.ranks == pytest.approx(stats.spearmanr(good[:, 0], bad[:, 0]).statistic)
+    same = difference(good, -scores[:, None] + rng.normal(size=(400, 1)) * 0.5, scores)
+    assert same.ci95[0] < 0 < same.ci95[1]
+    assert same.p > 0.05
+    assert abs(same.spearman) < 0.1
+
+
+def test_bootstrap_is_that_of_resampled_pairs():
+    """Ranks are found for all resamples at once: each must be what scipy says of the pairs that were drawn."""
+    rng = np.random.default_rng(5)
+    one, other = rng.integers(0, 9, 60).astype(float), rng.integers(0, 5, 60).astype(float)  # with many ties
+    counts = _counts(60, 250, rng)
+    found = _spearman_of(one, other, counts)
+    for correlation, count in zip(found, counts, strict=True):
+        drawn = np.repeat(np.arange(60), count)
+        assert correlation == pytest.approx(stats.spearmanr(one[drawn], other[drawn]).statistic, abs=1e-12)
+    assert counts.sum(1).tolist() == [60] * 250
+
+
+def test_resamples_that_do_not_vary_count_as_nothing():
+    assert _spearman_of(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([[2, 0], [1, 1]])).tolist() == [0.0, 1.0]

@@ -15,7 +15,7 @@ from families import FAMILIES
 from plain import algorithm_1, guided_pixart, guided_unet
 
 import conjure
-from conjure import InputError
+from conjure import InputError, identity
 from conjure.estimate import noise_seed
 from conjure.lockstep import follow
 from conjure.process import scheduler_for, short
@@ -405,6 +405,16 @@ def test_training_mode_is_refused(tiny_sd):
 def test_one_side_of_a_picture_is_refused(tiny_sd):
     with pytest.raises(InputError, match="height is 128 and width is None; give both or neither"):
         conjure.load(tiny_sd, height=128)
+
+
+def test_identity_is_the_same_after_use(default):
+    """Tokenizers remember how they were last asked to cut and pad, which changes nothing that is asked next."""
+    fresh = conjure.load()
+    before = fresh.identity()
+    conjure.distance(fresh.set(steps=1), "sun", "moon", samples=1)
+    fresh.pipeline.tokenizer(["a", "longer text"], padding=True, truncation=True, max_length=5)
+    identity._digests.clear()
+    assert fresh.identity() == before == default.identity()
 
 
 def test_identity_follows_configurations():

@@ -1,10 +1,10 @@
-"""Write the model card from what training and evaluation left: losses.csv of both stages, and results.json."""
+"""Write the model card from what training and `make results` left: losses.csv of both stages, and the folder `results`."""
 
 from __future__ import annotations
 
 import csv
-import json
 import shutil
+import sys
 from pathlib import Path
 
 import autoencoder
@@ -14,6 +14,9 @@ from conjure.default_model import FOLDER
 from train import SIZE
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "results"))
+
+import make as results  # noqa: E402
 
 
 def curve(stage: str) -> list[list[str]]:
@@ -25,27 +28,9 @@ def curve(stage: str) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def score(result: dict, name: str) -> str:
-    one = result[name]
-    return f"{one['spearman']:.1f} ({one['ci95'][0]:.1f} to {one['ci95'][1]:.1f})"
-
-
-def table(results: dict) -> list[str]:
-    """Agreement with people by divergence, as Markdown."""
-    sets = [name for name in ("STS-B test", "RG65", "SimLex-999") if name in results]
-    lines = ["| Spearman x100 (95 % over pairs) | " + " | ".join(sets) + " |", "|---" * (len(sets) + 1) + "|"]
-    rows = ("jeffreys", "jeffreys in output", "jeffreys in x0", "kl", "final", "initial", "direct")
-    for divergence in rows:
-        lines.append(f"| {divergence} | " + " | ".join(score(results[name], divergence) for name in sets) + " |")
-    if "SimLex-999" in results:
-        parts = ", ".join(f"{pos}s {score(results['SimLex-999'], pos)}" for pos in ("adjective", "noun", "verb"))
-        lines += ["", f"SimLex-999 by part of speech (jeffreys): {parts}."]
-    return lines
-
-
 def main() -> None:
-    results = json.loads((HERE / "results.json").read_text())
-    process = results["process"]
+    measured = results.load("sets")
+    process = measured["process"]
     data = pictographs.load(HERE / "cache", SIZE)
     stages = {stage: curve(stage) for stage in ("autoencoder", "denoiser")}
     weights = sum(path.stat().st_size for path in FOLDER.rglob("*.safetensors")) / 1e6
@@ -105,7 +90,9 @@ The curves are in `training/losses-autoencoder.csv` and `training/losses-denoise
 
 Process: {process["scheduler"]}, T = {process["steps"]}, guidance {process["guidance"]:g}, unit {process["unit"]}, uniform weighting, one sample a pair, seed 0.
 
-{chr(10).join(table(results))}
+{results.sets(measured["tasks"]).markdown()}
+
+{results.words(measured["tasks"]).markdown()}
 
 The cosine of the text encoder alone gives 82.0 on STS-B test: this model's pictures lose some of what its encoder knows, as
 those of large models do. Decisions were made on STS-B dev. STS-B test and RG65 were looked at twice: first with the unit `output`

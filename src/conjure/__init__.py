@@ -13,22 +13,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from conjure.ablation import Ablation, ablate
+    from conjure.comparison import Comparison, diff
     from conjure.errors import InputError, TextCutWarning
     from conjure.estimate import Estimate
     from conjure.evaluation import Evaluation, evaluate
+    from conjure.evaluator import SimilarityEvaluator
     from conjure.explanation import Explanation, explain
     from conjure.loading import load
     from conjure.process import Process
     from conjure.similarity import Matrix, distance, distances, matrix
 
 __all__ = [
+    "Ablation",
+    "Comparison",
     "Estimate",
     "Evaluation",
     "Explanation",
     "InputError",
     "Matrix",
     "Process",
+    "SimilarityEvaluator",
     "TextCutWarning",
+    "ablate",
+    "diff",
     "distance",
     "distances",
     "evaluate",
@@ -38,13 +46,18 @@ __all__ = [
 ]
 
 _HOME = {
+    "Ablation": "ablation",
+    "Comparison": "comparison",
     "Estimate": "estimate",
     "Evaluation": "evaluation",
     "Explanation": "explanation",
     "InputError": "errors",
     "Matrix": "similarity",
     "Process": "process",
+    "SimilarityEvaluator": "evaluator",
     "TextCutWarning": "errors",
+    "ablate": "ablation",
+    "diff": "comparison",
     "distance": "similarity",
     "distances": "similarity",
     "evaluate": "evaluation",

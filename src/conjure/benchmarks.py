@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,7 +46,8 @@ class Benchmark:
 
 
 def _with_full_stop(text: str) -> str:
-    return text if text.endswith(".") else text + "."
+    """As the authors' earlier code did it: where no other mark ends the text."""
+    return text if text[-1] in string.punctuation else text + "."
 
 
 STS = "scores CC BY-SA 4.0, texts under licences of their own"
@@ -96,6 +98,7 @@ class Pairs:
 
     name, title: of the task. first, second: the texts. scores: what people said, float64 of shape (pairs,). part: the part of
     each pair, where there are parts. sha256: of all this, so that another version of a set is another run.
+    revision: of the Hub's set that they are, `folder` for a declared set from a folder, None for pairs of one's own.
     """
 
     name: str
@@ -105,6 +108,12 @@ class Pairs:
     scores: np.ndarray
     part: tuple[str, ...] | None
     sha256: str
+    revision: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether they are all of a declared set, so that they may stand beside others' results on it."""
+        return self.revision is not None and len(self) == TASKS[self.name].pairs
 
     def __len__(self) -> int:
         return len(self.first)
@@ -116,7 +125,8 @@ class Pairs:
     def head(self, limit: int | None) -> Pairs:
         """The first `limit` pairs, all of them for None."""
         part = None if self.part is None else self.part[:limit]
-        return _pairs(self.name, self.title, self.first[:limit], self.second[:limit], self.scores[:limit], part)
+        head = _pairs(self.name, self.title, self.first[:limit], self.second[:limit], self.scores[:limit], part)
+        return replace(head, revision=self.revision)
 
 
 def read(task: str, data: str | Path | None = None) -> Pairs:
@@ -143,7 +153,7 @@ def read(task: str, data: str | Path | None = None) -> Pairs:
         raise InputError(
             f"{where!r} has parts {dict(Counter(pairs.part))} of {benchmark.title} instead of {dict(benchmark.parts)}"
         )
-    return pairs
+    return replace(pairs, revision="folder" if data is not None or benchmark.hub is None else benchmark.hub[1])
 
 
 def read_tasks(tasks: str | None, data: str | Path | None, limit: int | None) -> list[Pairs]:

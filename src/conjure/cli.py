@@ -37,6 +37,15 @@ Unit = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")]
+Tasks = Annotated[
+    str | None, typer.Option(help="Names such as stsb,sickr, or seven; all nine of the paper if not given.", show_default=False)
+]
+Data = Annotated[str | None, typer.Option(help="A folder of sets, or one .tsv of your own; the Hugging Face Hub if not given.")]
+Limit = Annotated[int | None, typer.Option(help="The first pairs of every set only.")]
+Draws = Annotated[int, typer.Option(help="Monte-Carlo draws k.")]
+Folder = Annotated[
+    str | None, typer.Option(help="Folder that keeps the run; the same command goes on there. A name of its own if not given.")
+]
 Compiled = Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")]
 
 
@@ -167,16 +176,11 @@ def check(
 
 @app.command()
 def bench(
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="Names such as stsb,sickr, or seven; all nine of the paper if not given.", show_default=False),
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="A folder of sets, or one .tsv of your own; the Hugging Face Hub if not given.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="The first pairs of every set only.")] = None,
+    tasks: Tasks = None,
+    data: Data = None,
+    limit: Limit = None,
     model: Model = "default",
-    samples: Annotated[int, typer.Option(help="Monte-Carlo draws k.")] = 1,
+    samples: Draws = 1,
     steps: Steps = 10,
     guidance: Guidance = None,
     scheduler: Scheduler = None,
@@ -185,10 +189,14 @@ def bench(
     weighting: Weighting = "uniform",
     unit: Unit = None,
     antithetic: Annotated[bool, typer.Option("--antithetic", help="Start the two texts of a pair from opposite noise.")] = False,
-    out: Annotated[
-        str | None,
-        typer.Option(help="Folder that keeps the run; the same command goes on there. A name of its own if not given."),
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Another measure of the same pairs, such as encoder or sentence:MODEL; may be given again.", show_default=False
+        ),
     ] = None,
+    pictures: Annotated[int, typer.Option(help="Pictures a text, for baselines of pictures.")] = 16,
+    out: Folder = None,
     device: Device = None,
     dtype: Dtype = None,
     compiled: Compiled = False,
@@ -200,25 +208,124 @@ def bench(
     wanted = read_tasks(tasks, data, limit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    from conjure.baselines import baselines
     from conjure.evaluation import evaluate
     from conjure.report import markdown
 
+    others = baselines(baseline or (), process, samples=samples, seed=seed, pictures=pictures)
     folder = out or f"bench-{process.identity()[:12]}"
-    with warnings.catch_warnings(record=True) as told, _Bar() as progress:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("default", TextCutWarning)  # once a text
+    with _Cuts(), _Bar() as progress:
         evaluation = evaluate(
             process, wanted, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic,
-            out=folder, progress=progress, started=lambda plan: errors.print(f"{plan}; kept in {escape(folder)}"),
+            baselines=others, out=folder, progress=progress, started=lambda plan: errors.print(escape(plan)),
         )  # fmt: skip
-    if told:
-        errors.print(f"[yellow]warning:[/] {len(told)} texts do not count whole, the first: {escape(str(told[0].message))}")
+    errors.print(f"kept in {escape(folder)}; report.html there shows the pairs that the model gets wrong as well")
+    _tell(evaluation.summary(), markdown(evaluation, pairs=False), as_json)
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a run of conjure bench.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.", show_default=False)],
+    pictures: Annotated[int, typer.Option(min=0, help="Draw the texts of so many pairs a task, with both models.")] = 0,
+    out: Annotated[str | None, typer.Option(help="Write it as a .html or .md file.")] = None,
+    device: Device = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Hold two runs against each other: which model agrees better with people, is that sure, and which pairs moved most?"""
+    if out is not None and not out.endswith((".html", ".md")):
+        raise InputError(f"out is {out!r}; allowed are names that end with .html or .md")
+    if pictures and (out is None or not out.endswith(".html")):
+        raise InputError("pictures need a page to stand in; give --out FILE.html as well")
+    from pathlib import Path
+
+    from conjure.comparison import diff, pictures_of
+    from conjure.evaluation import write_file
+
+    comparison = diff(first, second)
+    if pictures:
+        with errors.status("drawing"):
+            _quiet()
+            drawn = pictures_of(comparison, pictures, device)
+    document = comparison.document(drawn if pictures else None)
+    if out is not None:
+        write_file(Path(out), (document.page() if out.endswith(".html") else document.markdown()).encode())
+    _tell(comparison.summary(), document.markdown(), as_json)
+
+
+@app.command()
+def ablate(
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to vary, as steps=5,10,20, guidance=1,3, scheduler=lms,ddim, size=512,768, model=A,B, or prior, "
+            "samples, weighting, which one run gives; may be given again.",
+            show_default="prior, weighting",
+        ),
+    ] = None,
+    tasks: Tasks = None,
+    data: Data = None,
+    limit: Limit = None,
+    model: Model = "default",
+    samples: Draws = 1,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    unit: Unit = None,
+    out: Folder = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    compiled: Compiled = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Vary one setting at a time: what does the agreement with people depend on? The same command goes on when stopped."""
+    from conjure.benchmarks import read_tasks
+
+    wanted = read_tasks(tasks, data, limit)
+    sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
+    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    from conjure.ablation import ablate
+
+    axes: dict[str, list[str]] = {}
+    for axis, _, values in (one.partition("=") for one in over or USUAL):
+        axes.setdefault(axis, []).extend(value.strip() for value in values.split(",") if value.strip())
+    folder = out or f"ablate-{process.identity()[:12]}"
+    with _Cuts(), _Bar() as progress:
+        ablation = ablate(
+            process, wanted, axes, samples=samples, seed=seed, out=folder, progress=progress,
+            started=lambda plan: errors.print(escape(plan)),
+        )  # fmt: skip
+    errors.print(f"kept in {escape(folder)}, with a figure for each")
+    _tell(ablation.summary(), ablation.document().markdown(), as_json)
+
+
+USUAL = ("prior", "weighting")  # what costs no more than the run itself
+
+
+def _tell(summary: dict[str, Any], text: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(evaluation.summary(), default=str, allow_nan=False))
+        print(json.dumps(summary, default=str, allow_nan=False))
     else:
         from rich.markdown import Markdown
 
-        Console(emoji=False).print(Markdown(markdown(evaluation)))
+        Console(emoji=False).print(Markdown(text))
+
+
+class _Cuts:
+    """While it lasts, texts that do not count whole are collected, to be told in one line in the end."""
+
+    def __enter__(self) -> None:
+        self._caught = warnings.catch_warnings(record=True)
+        self._told = self._caught.__enter__()
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", TextCutWarning)  # once a text
+
+    def __exit__(self, *problem: Any) -> None:
+        self._caught.__exit__(*problem)
+        if self._told:
+            first = escape(" ".join(str(self._told[0].message).split()))
+            errors.print(f"[yellow]warning:[/] {len(self._told)} texts do not count whole, the first: {first}")
 
 
 def _load(model: str, **settings: Any) -> Process:

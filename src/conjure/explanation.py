@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 
 from conjure.divergence import Contributions, Measure
 from conjure.estimate import Estimate
-from conjure.memory import Rows
+from conjure.memory import Rows, in_batches
 from conjure.process import Process
 from conjure.run import Measured, Progress
 from conjure.similarity import Noise, estimate_of, record_of, sample
@@ -82,21 +82,6 @@ def explain(
     return Explanation(estimate, forward, backward)
 
 
-def _decoded(process: Process, latents: torch.Tensor) -> Iterator[np.ndarray]:
-    """Pictures of all `latents`, as many at once as the memory takes."""
-    rows, done = Rows(process.pipeline.device, DECODED), 0
-    while done < len(latents):
-        part = latents[done : done + rows.number]
-        try:
-            pictures = process.decode(part)
-        except Exception as error:
-            if not rows.failed(error):
-                raise
-            continue
-        done += len(part)
-        yield pictures
-
-
 def _directions(process: Process, first: Sequence[Measured], shares: Contributions) -> tuple[Direction, Direction]:
     there, back = first[0], first[-1]  # one and the same where a text is compared with itself
     looks_there, looks_back = there.pictures, back.pictures
@@ -107,7 +92,7 @@ def _directions(process: Process, first: Sequence[Measured], shares: Contributio
         looks_back.x_t, looks_back.x0[:, 1], looks_back.x0[:, 0],
     ]  # fmt: skip
     stack = torch.cat(latents).to(process.pipeline.device, process.pipeline.dtype)
-    pictures = np.concatenate(list(_decoded(process, stack)))
+    pictures = np.concatenate(list(in_batches(Rows(process.pipeline.device, DECODED), stack, process.decode)))
     parts = np.split(pictures, len(latents))
     return (
         Direction(there.source.text, parts[0], parts[1], parts[2], shares.forward[0]),

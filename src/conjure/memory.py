@@ -6,10 +6,15 @@ fuller it is: the first batch is small, and from what it took the next ones are 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from conjure.errors import InputError
+
+R = TypeVar("R")
 
 ON_CPU = 48  # benchmarks/many.py
 FIRST, MOST = 16, 1024
@@ -19,6 +24,21 @@ SHARE = 0.8  # of what is free: allocators keep pieces that are too small to use
 def out_of_memory(error: Exception) -> bool:
     """Whether `error` is any device's way to say that its memory is full."""
     return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
+
+
+def in_batches(rows: Rows, items: Any, work: Callable[[Any], R]) -> Iterator[R]:
+    """What `work` makes of all `items`, a sequence or a tensor, as many in a call as `rows` says and the memory takes."""
+    done = 0
+    while done < len(items):
+        part = items[done : done + rows.number]
+        try:
+            made = work(part)
+        except Exception as error:
+            if not rows.failed(error):
+                raise
+            continue
+        done += len(part)
+        yield made
 
 
 class Rows:

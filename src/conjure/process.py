@@ -13,7 +13,6 @@ import json
 import math
 import threading
 import warnings
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
@@ -26,6 +25,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from torch.overrides import TorchFunctionMode
 
 from conjure.errors import InputError, TextCutWarning
+from conjure.identity import digest
 from conjure.once import Encoded, rows_once
 from conjure.units import UNITS
 
@@ -277,48 +277,7 @@ class Process:
         """
         # where weights came from, and where they lie, changes nothing
         settings = {**self.settings(), "model": "", "revision": "", "device": ""}
-        return hashlib.sha256((json.dumps(settings, default=str) + _digest(self.pipeline)).encode()).hexdigest()
-
-
-_digests: weakref.WeakKeyDictionary[Any, tuple[list[tuple], str]] = weakref.WeakKeyDictionary()
-
-
-def _digest(pipeline: Any) -> str:
-    """SHA-256 of a pipeline's weights, configurations and vocabularies, computed again only when a tensor has changed."""
-    parts = sorted(pipeline.components.items())
-    tensors = {name: part.state_dict() for name, part in parts if isinstance(part, torch.nn.Module)}
-    # a tensor's version counts edits in place, but for those through `.data`, which its ends are likely to show
-    state = [
-        (tensor.data_ptr(), tensor._version, *tensor.reshape(-1)[[0, -1]].tolist())
-        for part in tensors.values()
-        for tensor in part.values()
-        if tensor.numel()
-    ]
-    # what can be changed without a tensor, and is quick to tell
-    told = {name: value for name, value in dict(pipeline.config).items() if not name.startswith("_") and name != "scheduler"}
-    configs = {
-        name: {key: value for key, value in dict(part.config).items() if not key.startswith("_")}
-        for name, part in parts
-        if name not in tensors and name != "scheduler" and hasattr(part, "config")
-    }
-    scales = [module.scaling for part in pipeline.components.values() if isinstance(part, torch.nn.Module)
-              for module in part.modules() if isinstance(getattr(module, "scaling", None), dict)]  # of adapters  # fmt: skip
-    state.append((json.dumps([told, configs, scales], default=str, sort_keys=True),))
-    if pipeline in _digests and _digests[pipeline][0] == state:
-        return _digests[pipeline][1]
-    digest = hashlib.sha256(str(state[-1]).encode())
-    for name, part in parts:
-        if name in tensors:
-            digest.update(f"{name} {type(part).__name__} {getattr(part, 'config', None)}".encode())
-            for key, tensor in tensors[name].items():
-                digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        elif hasattr(part, "get_vocab"):
-            rules = part.backend_tokenizer.to_str() if hasattr(part, "backend_tokenizer") else sorted(part.get_vocab().items())
-            settings = [getattr(part, name, None) for name in ("chat_template", "model_max_length", "padding_side")]
-            digest.update(json.dumps([rules, settings]).encode())
-    _digests[pipeline] = (state, digest.hexdigest())
-    return digest.hexdigest()
+        return hashlib.sha256((json.dumps(settings, default=str) + digest(self.pipeline)).encode()).hexdigest()
 
 
 def opposite(generators: Sequence[torch.Generator], seeds: Sequence[int]) -> contextlib.AbstractContextManager[Any]:

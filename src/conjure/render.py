@@ -8,6 +8,7 @@ import io
 import tempfile
 import textwrap
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,10 +57,14 @@ def save(explanation: Explanation, path: str | Path) -> None:
 
 def figure_bytes(explanation: Explanation, kind: str) -> bytes:
     """The grid in matplotlib's file format `kind`."""
+    return _bytes(grid(explanation), kind)
+
+
+def _bytes(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a text may hold what the font does not
-        grid(explanation).savefig(buffer, format=kind, dpi=150)
+        figure.savefig(buffer, format=kind, dpi=150)
     return buffer.getvalue()
 
 
@@ -137,3 +142,40 @@ def page(explanation: Explanation) -> str:
         f'<img alt="noisy pictures and what either text takes them for, step by step" src="data:image/png;base64,{picture}">'
         f"<table><tr><th>timestep</th><th>signal to noise</th><th>adds</th></tr>{steps}</table></html>\n"
     )
+
+
+def contact_sheet(pictures: Sequence[Sequence[np.ndarray]], rows: Sequence[str], columns: Sequence[str]) -> bytes:
+    """Rows of `pictures`, each (height, width, 3) in 0..1, with names for `rows` and `columns`, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.2 * len(columns) + 0.6, 2 * len(rows) + 0.7), layout="constrained")
+    for axes, row, name in zip(figure.subplots(len(rows), len(columns), squeeze=False), pictures, rows, strict=True):
+        for axis, picture, text in zip(axes, row, columns, strict=True):
+            axis.imshow(picture.clip(0, 1), interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if name == rows[0]:
+                axis.set_title(_quoted(text, 28, lines=3), fontsize=8, parse_math=False)
+        axes[0].set_ylabel(name, fontsize=8, parse_math=False)
+    return _bytes(figure, "png")
+
+
+def lines(values: Sequence[str], drawn: Mapping[str, Sequence[tuple[float, float, float]]], across: str, up: str) -> bytes:
+    """Values by name of what was varied, each (mean, low, high) over `values`, as PNG. Names that are no numbers stand evenly."""
+    from matplotlib.figure import Figure
+
+    try:
+        places = [float(value) for value in values]
+    except ValueError:
+        places = list(map(float, range(len(values))))
+    figure = Figure(figsize=(max(5.0, 0.38 * len(values) + 2), 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, points in drawn.items():
+        mean, low, high = np.array(points).T
+        axes.errorbar(places, mean, [mean - low, high - mean], marker="o", markersize=4, capsize=2, linewidth=1.2, label=name)
+    axes.set_xticks(places, values)
+    if max(map(len, values)) > 5:
+        axes.tick_params("x", labelrotation=60)
+    axes.set(xlabel=across, ylabel=up)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8)
+    return _bytes(figure, "png")

@@ -129,8 +129,7 @@ def _measure(
             looks[start].append((x_t[start].cpu(), x0_of(output, x_t[rows], m[rows], visit.level).cpu()))
         report(visit.index + 1)
 
-    walk = _apart if process.alone else follow
-    final = walk(process, texts, drivers, seeds, observe, encoded=encoded).float().cpu()
+    final = walker(process)(process, texts, drivers, seeds, observe, encoded=encoded).float().cpu()
     table = torch.stack(squared, 1).cpu().double().numpy()
     return [
         Measured(
@@ -143,6 +142,11 @@ def _measure(
         )
         for start, source in starts.items()
     ]
+
+
+def walker(process: Process) -> Callable[..., torch.Tensor]:
+    """What walks rows of `process` in lockstep: `lockstep.follow`, or the like of it for texts that must have no company."""
+    return _apart if process.alone else follow
 
 
 def _apart(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import combinations, permutations
@@ -86,7 +86,8 @@ class Results:
         self.output = output_of(process.scheduler)
         self.noise = noise
         self.squared: dict[tuple[str, int, str], np.ndarray] = {}
-        self.finals: dict[tuple[str, int], torch.Tensor] = {}
+        self.held: dict[tuple[str, int], torch.Tensor] = {}
+        self.finals: Mapping[tuple[str, int], torch.Tensor] = self.held
 
     def add(self, measured: Measured, keep_final: bool) -> None:
         """keep_final: hold the last latents as well, which the divergence `direct` compares."""
@@ -94,7 +95,7 @@ class Results:
         for target, squared in zip(source.targets, measured.squared, strict=True):
             self.squared[source.text, source.seed, target] = squared
         if keep_final:
-            self.finals[source.text, source.seed] = measured.final
+            self.held[source.text, source.seed] = measured.final
         self.timesteps, self.levels, self.dimensions = measured.timesteps, measured.levels, measured.final.numel()
 
     def seen(self, a: str, b: str, samples: int) -> Seen:

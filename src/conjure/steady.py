@@ -61,10 +61,14 @@ class Steady:
         if not self.holds(tensor):
             return tensor[at]
         key = (_key(tensor), tuple(rows))
-        if key not in self.picked:
-            self.picked[key] = tensor, tensor[at]
-            self.mark(self.picked[key][1])
-        return self.picked[key][1]
+        if key in self.picked:
+            return self.picked[key][1]
+        picked = tensor[at]
+        if self.size + picked.nbytes <= self.limit:
+            self.size += picked.nbytes
+            self.picked[key] = tensor, picked
+            self.mark(picked)
+        return picked
 
     @contextlib.contextmanager
     def remembered(self, network: torch.nn.Module) -> Iterator[None]:
@@ -100,7 +104,8 @@ def _key(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _parts(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
     """All modules inside `network` that are not compiled, which would be compiled again for every new `forward`."""
-    if hasattr(network.forward, "_torchdynamo_orig_callable"):
+    compiled = getattr(network, "_compiled_call_impl", None) is not None
+    if compiled or hasattr(network.forward, "_torchdynamo_orig_callable"):
         return
     for part in network.children():
         if getattr(part, "_compiled_call_impl", None) is None:
