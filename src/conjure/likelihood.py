@@ -25,7 +25,7 @@ from conjure.lockstep import Visit
 from conjure.memory import Rows
 from conjure.once import Encoded
 from conjure.process import Process, scheduler_for
-from conjure.run import Source, cost, end_of_batch, walker
+from conjure.run import Source, batched, rows_of, walker
 from conjure.similarity import Noise, sources_of
 from conjure.units import Level, output_of, x0_of
 
@@ -69,26 +69,14 @@ class JensenShannon:
 
     def ratios(self, sources: Sequence[Source]) -> dict[tuple[str, int, str], float]:
         """Log likelihood ratios L along the paths of `sources`, by text, seed and the text that judges."""
-        rows, done = self.rows, 0
         found: dict[tuple[str, int, str], float] = {}
-        while done < len(sources):
-            batch = sources[done : end_of_batch(sources, done, rows.number)]
-            try:
-                found |= self._ratios(batch, rows.number)
-            except Exception as error:
-                if not rows.failed(error):
-                    raise
-                continue
-            done += len(batch)
-            rows.fitted(min(rows.number, sum(map(cost, batch))))
+        for part in batched(sources, self.rows, lambda batch, _: self._ratios(batch)):
+            found |= part
         return found
 
-    def _ratios(self, batch: Sequence[Source], rows: int) -> dict[tuple[str, int, str], float]:
-        process = replace(self.process, rows=rows)
-        texts = [text for source in batch for text in (source.text, *source.targets)]
-        sizes = [1 + len(source.targets) for source in batch]
-        drivers = np.repeat(np.cumsum([0, *sizes[:-1]]), sizes).tolist()
-        seeds = [source.seed for source, size in zip(batch, sizes, strict=True) for _ in range(size)]
+    def _ratios(self, batch: Sequence[Source]) -> dict[tuple[str, int, str], float]:
+        process = replace(self.process, rows=self.rows.number)
+        texts, drivers, seeds = rows_of(batch)
         total = torch.zeros(len(texts), dtype=torch.float64)
         latest: Visit | None = None
         output = output_of(process.scheduler)
@@ -102,7 +90,7 @@ class JensenShannon:
             latest = visit
 
         walker(process)(process, texts, drivers, seeds, observe, encoded=self.encoded)
-        judged = [(source.text, source.seed, text) for source in batch for text in (source.text, *source.targets)]
+        judged = [(texts[driver], seed, text) for text, driver, seed in zip(texts, drivers, seeds, strict=True)]
         return dict(zip(judged, total.tolist(), strict=True))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from conjure.once import Encoded
 from conjure.process import Process
 from conjure.units import Level, output_of, x0_of
 
+R = TypeVar("R")
 Progress = Callable[[int, int], None]  # (done, all) denoising steps of sources
 
 
@@ -67,23 +69,35 @@ def run(
     Errors: `InputError` where not even one row fits.
     """
     rows, encoded = Rows(process.pipeline.device, process.rows), Encoded()
+
+    def measure(batch: Sequence[Source], before: int) -> list[Measured]:
+        def report(steps: int) -> None:
+            if progress:
+                progress(before * process.steps + steps * len(batch), len(sources) * process.steps)
+
+        return _measure(replace(process, rows=rows.number), batch, pictures, report, encoded)
+
+    for measured in batched(sources, rows, measure):
+        yield from measured
+
+
+def batched(sources: Sequence[Source], rows: Rows, work: Callable[[Sequence[Source], int], R]) -> Iterator[R]:
+    """What `work` makes of all `sources`, packed into batches of as many `rows` as the memory takes.
+
+    work: is given a batch and the number of sources before it.
+    """
     done = 0
     while done < len(sources):
         batch = sources[done : end_of_batch(sources, done, rows.number)]
-
-        def report(steps: int, before: int = done, size: int = len(batch)) -> None:
-            if progress:
-                progress(before * process.steps + steps * size, len(sources) * process.steps)
-
         try:
-            measured = _measure(replace(process, rows=rows.number), batch, pictures, report, encoded)
+            made = work(batch, done)
         except Exception as error:
             if not rows.failed(error):
                 raise
             continue
         done += len(batch)
         rows.fitted(min(rows.number, sum(map(cost, batch))))
-        yield from measured
+        yield made
 
 
 def cost(source: Source) -> int:
@@ -100,9 +114,8 @@ def end_of_batch(sources: Sequence[Source], start: int, rows: int) -> int:
     return end
 
 
-def _measure(
-    process: Process, batch: Sequence[Source], pictures: Sequence[Source], report: Callable[[int], None], encoded: Encoded
-) -> list[Measured]:
+def rows_of(batch: Sequence[Source]) -> tuple[list[str], list[int], list[int]]:
+    """The rows of a batch: each source's text and then its targets, the row that drives each, and their seeds."""
     texts: list[str] = []
     drivers: list[int] = []
     seeds: list[int] = []
@@ -110,6 +123,13 @@ def _measure(
         drivers += [len(texts)] * (1 + len(source.targets))
         texts += [source.text, *source.targets]
         seeds += [source.seed] * (1 + len(source.targets))
+    return texts, drivers, seeds
+
+
+def _measure(
+    process: Process, batch: Sequence[Source], pictures: Sequence[Source], report: Callable[[int], None], encoded: Encoded
+) -> list[Measured]:
+    texts, drivers, seeds = rows_of(batch)
     starts = dict(zip(sorted(set(drivers)), batch, strict=True))
     shown = {start: source for start, source in starts.items() if source in pictures}
     squared: list[torch.Tensor] = []
