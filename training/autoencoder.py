@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
+from rich.progress import track
 
 import loop
-from pictographs import Pictographs
+from views import Views
 
 SCHEDULE = loop.Schedule(samples=56_000, batch=16, rate=2e-3)
 CHANNELS = 48
@@ -27,7 +29,7 @@ def build() -> AutoencoderTiny:
     )
 
 
-def train(data: Pictographs, folder: Path) -> AutoencoderTiny:
+def train(data: Views, folder: Path) -> AutoencoderTiny:
     """A trained autoencoder, its `scaling_factor` set so that latents have unit variance."""
     torch.manual_seed(SCHEDULE.seed)
     model = build().to(memory_format=torch.channels_last)
@@ -43,11 +45,26 @@ def train(data: Pictographs, folder: Path) -> AutoencoderTiny:
 
     loop.fit(model, SCHEDULE, loss_on(data.train), loss_on(data.held_out), folder)
     model.to(memory_format=torch.contiguous_format).eval()
-    model.register_to_config(scaling_factor=float(1 / latents_of(model, data, data.train[::8]).std()))
+    some = data.train[:: len(data.train) // 2000]
+    model.register_to_config(
+        scaling_factor=float(1 / torch.cat([model.encoder(data.batch(some[i::40])) for i in range(40)]).std())
+    )
     return model
 
 
 @torch.inference_mode()
-def latents_of(model: AutoencoderTiny, data: Pictographs, rows: np.ndarray) -> torch.Tensor:
-    """Unscaled latents of `rows`, shape (len(rows), 16, 8, 8)."""
-    return torch.cat([model.encoder(data.batch(part)) for part in np.array_split(rows, max(1, len(rows) // 64))])
+def encode(model: AutoencoderTiny, data: Views, cache: Path) -> tuple[torch.Tensor, list[list[str]]]:
+    """Scaled latents of all views, float16 of shape (len(data), 16, 8, 8), and their captions; made once and kept in `cache`."""
+    weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
+    store = cache / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}-{len(data)}.pt"
+    if not store.exists():
+        latents, captions = [], []
+        for start in track(range(0, len(data), 64), "encoding views"):
+            views = [data.view(row) for row in range(start, min(start + 64, len(data)))]
+            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in views])).permute(0, 3, 1, 2).float() / 127.5 - 1
+            latents.append((model.encoder(pixels) * model.config.scaling_factor).half())
+            captions += [texts for _, texts in views]
+        torch.save({"latents": torch.cat(latents), "captions": captions}, store.with_suffix(".partial"))
+        store.with_suffix(".partial").rename(store)
+    saved = torch.load(store, weights_only=True)
+    return saved["latents"], saved["captions"]

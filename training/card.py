@@ -9,7 +9,8 @@ from pathlib import Path
 
 import autoencoder
 import denoiser
-import pictographs
+import sources
+import views
 from conjure.default_model import FOLDER
 from train import SIZE
 
@@ -31,15 +32,15 @@ def curve(stage: str) -> list[list[str]]:
 def main() -> None:
     measured = results.load("sets")
     process = measured["process"]
-    data = pictographs.load(HERE / "cache", SIZE)
+    data = views.load(HERE / "cache", SIZE)
+    names = {meaning.label for meaning in data.data.meanings}
     stages = {stage: curve(stage) for stage in ("autoencoder", "denoiser")}
     weights = sum(path.stat().st_size for path in FOLDER.rglob("*.safetensors")) / 1e6
     cost = sum(float(rows[-1][3]) for rows in stages.values()) / 60
-    licences = {"Apache-2.0": "Apache-2.0", "MIT": "MIT", "CC-BY-4.0": "CC BY 4.0"}
-    sources = [
-        f"| [{source.package}](https://www.npmjs.com/package/{source.package}) {source.version} | {source.author} | "
-        f"{licences[source.licence]} |"
-        for source in pictographs.PICTURES
+    licences = {"CC-BY-4.0": "CC BY 4.0"}
+    packages = [
+        f"| [{source.package}]({source.page}) {source.version} | {source.author} | {licences.get(source.licence, source.licence)} |"
+        for source in sources.PICTURES
     ]
     losses = [
         f"| {stage} | {rows[-1][0]} | {float(rows[-1][1]):.4f} | {float(rows[-1][2]):.4f} |" for stage, rows in stages.items()
@@ -62,13 +63,13 @@ there so that Conjure's comparisons run offline, at once and the same everywhere
 
 ## Data and licences
 
-{len(data.labels):,} drawings under {len(set(data.labels)):,} names, each set's own drawing of a thing, over white, without skin-tone variants;
-one in fifty held out. Captions: names, keywords and kinds from [emojibase](https://emojibase.dev) 17.0.0 (MIT), plain phrases around them, and the
+{len(data.data.pixels):,} drawings under {len(names):,} names, each set's own drawing of a thing, without skin-tone variants, and
+{data.scenes:,} scenes composed of them; one drawing in fifty held out, and one name in thirty. Captions: names, keywords and kinds from [emojibase](https://emojibase.dev) 17.0.0 (MIT), plain phrases around them, and the
 colour word for most of the picture. No text or score of any benchmark was used.
 
 | package | author | licence |
 |---|---|---|
-{chr(10).join(sources)}
+{chr(10).join(packages)}
 
 The packages are those of [Iconify](https://iconify.design). Noto Emoji is by Google, FxEmoji by Mozilla, Fluent Emoji by Microsoft, Twemoji
 by Twitter and other contributors (CC BY 4.0), Emoji One by EmojiTwo (CC BY 4.0). Share-alike sets were left out.

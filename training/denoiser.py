@@ -11,7 +11,7 @@ from rich.progress import track
 
 import loop
 from conjure.default_model import text_encoder, tokenizer
-from pictographs import Pictographs
+from views import Views
 
 SCHEDULE = loop.Schedule(samples=336_000, batch=64, rate=1e-3, warmup=500)
 LIMIT = 64  # tokens a text may have
@@ -37,10 +37,10 @@ def scheduler() -> DDPMScheduler:
 class Captions:
     """The frozen encoder's states of every caption, computed once: `states[i]` is (tokens, 384) in float16."""
 
-    def __init__(self, data: Pictographs, cache: Path) -> None:
-        self.texts = ["", *sorted({caption for captions in data.captions for caption in captions})]
+    def __init__(self, captions: list[list[str]], cache: Path) -> None:
+        self.texts = ["", *sorted({text for texts in captions for text in texts})]
         number = {text: i for i, text in enumerate(self.texts)}
-        self.of_picture = [[number[caption] for caption in captions] for captions in data.captions]
+        self.of_view = [[number[text] for text in texts] for texts in captions]
         store = cache / "captions.pt"
         saved = torch.load(store, weights_only=True) if store.exists() else {}
         self.states: list[torch.Tensor] = saved["states"] if saved.get("texts") == self.texts else self._encode()
@@ -59,24 +59,27 @@ class Captions:
                 states[i] = state[: int(mask.sum())].half().clone()
         return states
 
-    def batch(self, pictures: np.ndarray, choose: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """A caption for each picture, or none: states (len(pictures), tokens, 384) and their mask."""
-        drawn = [0 if choose.random() < DROPPED else choose.choice(self.of_picture[picture]) for picture in pictures]
+    def batch(self, views: np.ndarray, choose: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """A caption for each view, or none: states (len(views), tokens, 384) and their mask."""
+        drawn = [0 if choose.random() < DROPPED else choose.choice(self.of_view[view]) for view in views]
         states = torch.nn.utils.rnn.pad_sequence([self.states[i].float() for i in drawn], batch_first=True)
         lengths = torch.tensor([len(self.states[i]) for i in drawn])
         return states, (torch.arange(states.shape[1]) < lengths[:, None]).float()
 
 
-def train(data: Pictographs, latents: torch.Tensor, captions: Captions, folder: Path) -> PixArtTransformer2DModel:
-    """A trained denoiser of scaled `latents`, (pictures, 16, 8, 8)."""
+def train(data: Views, latents: torch.Tensor, captions: Captions, folder: Path) -> PixArtTransformer2DModel:
+    """A trained denoiser of scaled `latents`, (views, 16, 8, 8), half of the time of single pictures and half of scenes."""
     torch.manual_seed(SCHEDULE.seed)
     model, noising = build(), scheduler()
 
     def loss_on(rows: np.ndarray) -> loop.Loss:
+        single, composed = rows[rows < len(data.data.pixels)], rows[rows >= len(data.data.pixels)]
+
         def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
-            pictures = choose.choice(rows, SCHEDULE.batch)
-            states, mask = captions.batch(pictures, choose)
-            x0 = latents[pictures]
+            half = SCHEDULE.batch // 2
+            views = np.concatenate([choose.choice(single, half), choose.choice(composed, SCHEDULE.batch - half)])
+            states, mask = captions.batch(views, choose)
+            x0 = latents[views].float()
             eps = torch.randn(x0.shape, generator=noise)
             t = torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise)
             v = model(noising.add_noise(x0, eps, t), encoder_hidden_states=states, encoder_attention_mask=mask, timestep=t).sample

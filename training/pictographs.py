@@ -1,149 +1,102 @@
-"""The training pictures: open-licence colour pictographs, drawn over white, with the words people file them under.
+"""The training pictures: open-licence colour pictographs and clip art, drawn with their transparency, and what they answer to.
 
-Sources are npm packages at pinned versions, checked against the registry's SHA-512. Share-alike sets are left out, so that
-the weights stay free to use. One picture is a row `(pixels, emoji)`; one emoji has several captions (name, keywords and
-plain phrases around them), and training draws one of them for every view of a picture.
+One picture is a thing of some name; it has several captions (name, keywords, synonyms, kinds, glosses, plain phrases around
+them), and training draws one of them for every view of it. What is held out is held out here, by picture and by name.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import json
-import os
 import random
 import re
-import tarfile
-import urllib.request
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import resvg_py
-import torch
 from PIL import Image
 from rich.progress import track
 
-REGISTRY = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
-
-
-@dataclass(frozen=True)
-class Source:
-    """One npm package: what it is, whose it is, and the hash that its archive must have."""
-
-    package: str
-    version: str
-    licence: str
-    author: str
-    sha512: str
-
-    @property
-    def folder(self) -> str:
-        return self.package.split("/")[-1]
-
-    @property
-    def url(self) -> str:
-        return f"{REGISTRY}/{self.package}/-/{self.folder}-{self.version}.tgz"
-
-
-PICTURES = (
-    Source("@iconify-json/noto", "1.2.9", "Apache-2.0", "Google Inc",
-           "DQiuXENbun41ch+XPSV55H9FaWKpHTyz46YIKtSaKYD4fIDDzL1tR6H4np/T38jfrTAeI3rcKF0mqHYeZVAuaw=="),
-    Source("@iconify-json/noto-v1", "1.2.5", "Apache-2.0", "Google Inc",
-           "/DsVMius69Q0fRS53z7QK1TROSuar606jiIx+laXtdsYGMXpf6LtHBx6CGfoo3UHHb/XpBsw+1L1x3eyPqMuVA=="),
-    Source("@iconify-json/fxemoji", "1.2.2", "Apache-2.0", "Mozilla",
-           "UAasRaxzFUKfIGSmLwnoarsssA4LX0VLLuEmplIqM6ZNQqIQRtav8tZ4H1neTlBreXuMQyAifr5jP4kn78DpiQ=="),
-    Source("@iconify-json/fluent-emoji", "1.2.7", "MIT", "Microsoft Corporation",
-           "D8G6bKAyIsyxP1rzZtIWr/gg/fO4Rg1+DyCWlfqKK4h8W+4Em/Y0P6QYgJUQTlUcagzJvSyg+9OBv4hz4Hc/QA=="),
-    Source("@iconify-json/fluent-emoji-flat", "1.2.6", "MIT", "Microsoft Corporation",
-           "RY47RgPb47fYUiyrA64sIOL0+UU02s29sXpNBbIQRBUlPlfNFTKUmZDERGuxDs/7yNGWqQYvuaSYM1M4fRXlUw=="),
-    Source("@iconify-json/twemoji", "1.2.5", "CC-BY-4.0", "Twitter and other contributors",
-           "uKpuIEV0v6K5BW3Mjdyl+XKFVAbbcPxAgifKvEMtZoUZB5+YiY5zaMm2uNNCxyXzAWU9yNLlj41WU6/mvgALsw=="),
-    Source("@iconify-json/emojione", "1.2.3", "CC-BY-4.0", "EmojiTwo",
-           "T9+T3HIbJNLKKsmxYKlaYhvnHYkz/HNYTV7SHCXVZPfeUi4FqskY70YeN8yYAZT8cCv7w5vJxS4Q1m8zb9CMMg=="),
-)  # fmt: skip
-NAMES = Source("emojibase-data", "17.0.0", "MIT", "Miles Johnson",
-               "Yvgb5AWoHViHV/gq1qr5ZAarcBip+B27/ZLRsUJkbgAEaLlZ/fof9g882LTpmEpyhBNEC0m2SEmItljHsTygjA==")  # fmt: skip
+from sources import CLIPART, EMOJI, ICONS, Source, download
+from words import Meaning, Sense, WordNet, names_of, squash
 
 SKIN_TONE = re.compile(r"-(light|medium|dark)(-skin-tone)?(-|$)")  # repeats of one picture; only the untoned one is kept
-
-
-def squash(name: str) -> str:
-    """`name` without case, spaces and punctuation: the packages spell one name in several ways."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def download(source: Source, cache: Path) -> Path:
-    """The unpacked package of `source` under `cache`; an archive whose hash is another is refused."""
-    folder = cache / f"{source.folder}-{source.version}"
-    if not folder.exists():
-        archive = urllib.request.urlopen(source.url, timeout=120).read()
-        got = base64.b64encode(hashlib.sha512(archive).digest()).decode()
-        if got != source.sha512:
-            raise ValueError(f"{source.url} has SHA-512 {got}, but {source.sha512} is pinned")
-        partial = folder.with_suffix(".partial")
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(partial, filter="data")
-        partial.rename(folder)  # last, so that a stopped download is not taken for a whole one
-    return folder / "package"
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """What emojibase knows of a pictograph: its name, its keywords, and the kind of thing it is filed under."""
-
-    label: str
-    keywords: tuple[str, ...] = ()
-    kind: str = ""
-
-
-def names_of(cache: Path) -> dict[str, Meaning]:
-    """What a squashed icon name means, from emojibase and from the code points that some packages list."""
-    root = download(NAMES, cache) / "en"
-    known: dict[str, Meaning] = {}
-    by_code: dict[str, Meaning] = {}
-    kinds = {kind["order"]: kind["message"] for kind in json.loads((root / "messages.json").read_text())["subgroups"]}
-    for entry in json.loads((root / "data.json").read_text()):
-        label = entry["label"].replace("“", "").replace("”", "")
-        meaning = Meaning(label, tuple(entry.get("tags", ())), kinds.get(entry.get("subgroup"), ""))
-        by_code[entry["hexcode"].replace("-FE0F", "").lower()] = meaning
-    for path in sorted((root / "shortcodes").glob("*.json")):
-        for code, names in json.loads(path.read_text()).items():
-            if found := by_code.get(code.replace("-FE0F", "").lower()):
-                for name in [names] if isinstance(names, str) else names:
-                    known.setdefault(squash(name), found)
-    for source in PICTURES:
-        for code, name in json.loads((download(source, cache) / "chars.json").read_text()).items():
-            if found := by_code.get(code.replace("-fe0f", "")):
-                known[squash(name)] = found
-    known.update({squash(meaning.label): meaning for meaning in by_code.values()})
-    return known
-
-
-def captions_of(meaning: Meaning) -> list[str]:
-    """The texts that a pictograph answers to, its name most often. The draw depends on the name alone."""
-    label = meaning.label
-    draw = random.Random(label)
-    words = [word for word in meaning.keywords if word.lower() != label.lower()]
-    phrases = [label, label, label]  # the name itself is the likeliest caption
-    phrases += [f"a {label}", f"a picture of a {label}", f"the {label} is shown in a drawing"]
-    phrases += draw.sample(words, min(4, len(words)))
-    for count in (2, 2, 3):
-        if len(words) >= count:
-            chosen = ", ".join(draw.sample(words, count))
-            phrases += [f"{label}, {chosen}", chosen]
-    return [*phrases, meaning.kind] if meaning.kind else phrases
-
+DULL = re.compile(
+    r"stars?/|jigsaw|flowchart|callouts|patterns|gradients|examples|duplicates|cardbacks|folders|etiquette|logos|signs_and"
+)
+MOST_BYTES = 300_000  # of a piece of clip art, beyond which drawing takes longer than it is worth
 
 COLOURS = ("black", "grey", "white", "red", "orange", "brown", "yellow", "green", "blue", "purple", "pink")
 HUES = ((10, "red"), (22, "orange"), (40, "yellow"), (105, "green"), (180, "blue"), (205, "purple"), (240, "pink"), (256, "red"))
 
 
+@dataclass(frozen=True)
+class Pictographs:
+    """`pixels` uint8 (N, size, size, 4), with transparency; picture i shows `meanings[i]` and answers to `captions[i]`."""
+
+    pixels: np.ndarray
+    meanings: list[Meaning]
+    captions: list[list[str]]
+
+    @cached_property
+    def unseen(self) -> np.ndarray:
+        """Pictures of the things whose names are never trained on: one name in thirty, by a hash of it."""
+        drawn = [zlib.crc32(f"name {squash(meaning.label)}".encode()) % 30 == 0 for meaning in self.meanings]
+        return np.flatnonzero(drawn)
+
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        """Pictures that are never trained on, though others of the same name are: one in fifty."""
+        chosen = np.random.default_rng(0).permutation(len(self.pixels))[: len(self.pixels) // 50]
+        return np.setdiff1d(chosen, self.unseen)
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        return np.setdiff1d(np.arange(len(self.pixels)), np.union1d(self.held_out, self.unseen))
+
+    def over_white(self, rows: np.ndarray) -> np.ndarray:
+        """Pictures `rows` over white, uint8 (len(rows), size, size, 3)."""
+        picked = self.pixels[rows].astype(np.uint16)
+        alpha = picked[..., 3:]
+        return ((picked[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+
+
+def captions_of(meaning: Meaning, sense: Sense | None, colour: str | None) -> list[str]:
+    """The texts that a picture answers to, its name most often. The draw depends on the name alone."""
+    label = meaning.label
+    draw = random.Random(label)
+    words = [word for word in meaning.keywords if word.lower() != label.lower()]
+    phrases = [label, label, label]  # the name itself is the likeliest caption
+    phrases += [f"{article(label)} {label}", f"a picture of {article(label)} {label}", f"the {label} is shown in a drawing"]
+    phrases += draw.sample(words, min(4, len(words)))
+    for count in (2, 2, 3):
+        if len(words) >= count:
+            chosen = ", ".join(draw.sample(words, count))
+            phrases += [f"{label}, {chosen}", chosen]
+    if meaning.kind:
+        phrases.append(meaning.kind)
+    if sense is not None:
+        others = [word for word in sense.words if word.lower() != label.lower()]
+        phrases += others[:2]
+        phrases += [sense.gloss, f"{label}: {sense.gloss}"]
+        phrases += [f"{label}, {article(kind)} {kind}" for kind in sense.above[:1]] + list(sense.above[:2])
+    if colour and not set(COLOURS) & set(label.lower().split()):
+        phrases += [f"{colour} {label}", f"{article(colour)} {colour} {label}"]
+    return phrases
+
+
+def article(words: str) -> str:
+    return "an" if words[:1].lower() in "aeiou" else "a"
+
+
 def colour_of(pixels: np.ndarray) -> str | None:
-    """The colour word for most of what is not the white ground, if one holds for more than half of it."""
-    hue, saturation, value = np.asarray(Image.fromarray(pixels).convert("HSV")).reshape(-1, 3).T.astype(int)
-    shown = (value < 245) | (saturation > 25)
+    """The colour word for most of what shows in `pixels` (size, size, 4), if one holds for more than half of it."""
+    hue, saturation, value = np.asarray(Image.fromarray(pixels[..., :3]).convert("HSV")).reshape(-1, 3).T.astype(int)
+    shown = pixels[..., 3].reshape(-1) > 128
     if not shown.any():
         return None
     hue, saturation, value = hue[shown], saturation[shown], value[shown]
@@ -156,62 +109,97 @@ def colour_of(pixels: np.ndarray) -> str | None:
     return str(words[counts.argmax()]) if counts.max() > shown.sum() / 2 else None
 
 
-def draw(svg: str, size: int) -> np.ndarray:
-    """`svg` over white as uint8 of shape (size, size, 3)."""
-    picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=size, height=size)))).convert("RGBA")
-    ground = Image.new("RGBA", (size, size), "white")
-    ground.alpha_composite(picture.resize((size, size)))
-    return np.asarray(ground.convert("RGB"))
+def draw(svg: str, size: int) -> np.ndarray | None:
+    """`svg` as uint8 (size, size, 4), whole and in the middle; None for one that cannot be drawn, or shows next to nothing."""
+    try:
+        picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=4 * size)))).convert("RGBA")
+    except (ValueError, OSError):
+        return None
+    if not 1 / 4 < picture.width / picture.height < 4:
+        return None
+    picture.thumbnail((size, size), Image.Resampling.BOX)
+    ground = Image.new("RGBA", (size, size), (255, 255, 255, 0))
+    ground.paste(picture, ((size - picture.width) // 2, (size - picture.height) // 2))
+    pixels = np.asarray(ground)
+    return pixels if (pixels[..., 3] > 128).mean() > 0.03 else None
 
 
-@dataclass(frozen=True)
-class Pictographs:
-    """`pixels` uint8 (N, size, size, 3); `labels[i]` names picture i, and `captions[i]` are the texts it answers to."""
+def _emoji(source: Source, cache: Path, known: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
+    for name, svg in _icons(source, cache):
+        if SKIN_TONE.search(name):
+            continue
+        if squash(name) not in known and source.folder == "fxemoji":
+            continue  # its names have no word boundaries, so without a match there is nothing to say
+        yield svg, known.get(squash(name)) or known.get(squash(re.sub(r"-\d+$", "", name)), Meaning(_words(name)))
 
-    pixels: np.ndarray
-    labels: list[str]
-    captions: list[list[str]]
 
-    @property
-    def held_out(self) -> np.ndarray:
-        """Numbers of the pictures that are never trained on: one in fifty. Other sets still show the same things."""
-        return np.random.default_rng(0).permutation(len(self.pixels))[: len(self.pixels) // 50]
+def _named(source: Source, cache: Path, known: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
+    """Icons whose names say what they show; of several sizes of one, the largest."""
+    sized: dict[str, tuple[int, str]] = {}
+    for name, svg in _icons(source, cache):
+        plain, _, number = name.rpartition("-")
+        size = int(number) if source.folder == "fluent-color" and number.isdigit() else 0
+        key = plain if size else name
+        if size >= sized.get(key, (-1, ""))[0]:
+            sized[key] = (size, svg)
+    for name, (_, svg) in sorted(sized.items()):
+        words = _words(name)
+        yield svg, known.get(squash(words), Meaning(words))
 
-    @property
-    def train(self) -> np.ndarray:
-        return np.setdiff1d(np.arange(len(self.pixels)), self.held_out)
 
-    def batch(self, rows: np.ndarray) -> torch.Tensor:
-        """Pictures `rows` as float (len(rows), 3, size, size) in -1..1."""
-        return torch.from_numpy(self.pixels[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
+def _clipart(source: Source, cache: Path, known: dict[str, Meaning]) -> Iterator[tuple[str, Meaning]]:
+    """Drawings with a title and keywords of their own, filed in folders by what they show."""
+    root = download(source, cache) / "usr" / "share" / "openclipart" / "svg"
+    for path in sorted(root.rglob("*.svg")):
+        where = str(path.relative_to(root))
+        if DULL.search(where) or path.stat().st_size > MOST_BYTES:
+            continue
+        svg = path.read_text(encoding="utf-8", errors="replace")
+        title = re.search(r"<dc:title>([^<]*)</dc:title>", svg)
+        subjects = [word.strip().lower().replace("_", " ") for word in re.findall(r"<rdf:li>([^<]*)</rdf:li>", svg)]
+        label = _words(title.group(1)) if title else ""
+        if len(label) < 3 or len(label.split()) > 5:
+            label = next((word for word in subjects if word), "")
+        folders = [part.replace("_", " ") for part in where.split("/")[:-1] if part != "unsorted"]
+        keywords = tuple(word for word in dict.fromkeys([*subjects, *folders]) if 2 < len(word) < 30 and "unsorted" not in word)
+        if label:
+            found = known.get(squash(label))
+            yield svg, Meaning(label, keywords, folders[-1] if folders else "", found.key if found else "")
+
+
+def _icons(source: Source, cache: Path) -> Iterator[tuple[str, str]]:
+    icons = json.loads((download(source, cache) / "icons.json").read_text())
+    for name, icon in sorted(icons["icons"].items()):
+        if icon.get("hidden"):
+            continue
+        width, height = (icon.get(side, icons.get(side, 16)) for side in ("width", "height"))
+        yield name, (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+                     f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>')  # fmt: skip
+
+
+def _words(name: str) -> str:
+    """A name of several words, without numbers and signs: `cute_tiger_01` is `cute tiger`."""
+    return " ".join(re.sub(r"[^A-Za-z' ]|\d", " ", name.replace("-", " ").replace("_", " ")).split()).lower()
 
 
 def load(cache: Path, size: int) -> Pictographs:
     """All pictures at `size` pixels, drawn once and then read from `cache`."""
     store = cache / f"pictographs-{size}.npz"
     if not store.exists():
-        known = names_of(cache)
-        pixels, labels, captions = [], [], []
-        for source in PICTURES:
-            icons = json.loads((download(source, cache) / "icons.json").read_text())
-            for name, icon in track(sorted(icons["icons"].items()), f"drawing {source.package}"):
-                if SKIN_TONE.search(name) or icon.get("hidden"):
-                    continue
-                if squash(name) not in known and source.folder == "fxemoji":
-                    continue  # its names have no word boundaries, so without a match there is nothing to say
-                meaning = known.get(squash(name), Meaning(name.replace("-", " ")))
-                width = icon.get("width", icons.get("width", 16))
-                height = icon.get("height", icons.get("height", 16))
-                svg = (f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-                       f'viewBox="0 0 {width} {height}">{icon["body"]}</svg>')  # fmt: skip
-                pixels.append(draw(svg, size))
-                labels.append(meaning.label)
-                captions.append(captions_of(meaning))
-                colour = colour_of(pixels[-1])
-                if colour and not set(COLOURS) & set(meaning.label.lower().split()):
-                    captions[-1] += [f"{colour} {meaning.label}", f"a {colour} {meaning.label}"]
+        known, net = names_of(cache), WordNet(cache)
+        pixels, meanings, captions = [], [], []
+        readers = {**dict.fromkeys(EMOJI, _emoji), **dict.fromkeys(ICONS, _named), CLIPART: _clipart}
+        for source, read in readers.items():
+            for svg, meaning in track(list(read(source, cache, known)), f"drawing {source.package}"):
+                picture = draw(svg, size)
+                if picture is not None and meaning.label:
+                    pixels.append(picture)
+                    meanings.append(meaning)
+                    captions.append(captions_of(meaning, net.sense(meaning.label), colour_of(picture)))
+        told = json.dumps([[[one.label, one.keywords, one.kind, one.key] for one in meanings], captions])
         partial = store.with_suffix(".partial.npz")
-        np.savez(partial, pixels=np.stack(pixels), labels=np.array(labels), captions=np.array(json.dumps(captions)))
+        np.savez_compressed(partial, pixels=np.stack(pixels), told=np.array(told))
         partial.rename(store)
     with np.load(store) as saved:
-        return Pictographs(saved["pixels"], saved["labels"].tolist(), json.loads(str(saved["captions"])))
+        rows, captions = json.loads(str(saved["told"]))
+        return Pictographs(saved["pixels"], [Meaning(a, tuple(b), c, d) for a, b, c, d in rows], captions)

@@ -10,13 +10,12 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import PixArtAlphaPipeline
 
 import autoencoder
 import denoiser
-import pictographs
+import views
 from conjure.default_model import FOLDER, text_encoder, tokenizer
 
 HERE = Path(__file__).parent
@@ -48,10 +47,10 @@ def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -
 
 
 def main() -> None:
-    data = pictographs.load(HERE / "cache", SIZE)
+    data = views.load(HERE / "cache", SIZE)
     vae = autoencoder.train(data, HERE / "runs/autoencoder")
-    latents = autoencoder.latents_of(vae, data, np.arange(len(data.pixels))) * vae.config.scaling_factor
-    transformer = denoiser.train(data, latents.clone(), denoiser.Captions(data, HERE / "cache"), HERE / "runs/denoiser")
+    latents, captions = autoencoder.encode(vae, data, HERE / "cache")
+    transformer = denoiser.train(data, latents, denoiser.Captions(captions, HERE / "cache"), HERE / "runs/denoiser")
     assemble(vae, transformer, FOLDER)
     print(f"wrote {FOLDER}; look at it with: python training/sheet.py")
 
