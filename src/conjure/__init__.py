@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from conjure.evaluator import SimilarityEvaluator
     from conjure.explanation import Explanation, explain
     from conjure.loading import load
+    from conjure.matrices import Matrix, matrix
     from conjure.process import Process
-    from conjure.similarity import Matrix, distance, distances, matrix
+    from conjure.similarity import distance, distances
 
 __all__ = [
     "Ablation",
@@ -52,7 +53,7 @@ _HOME = {
     "Evaluation": "evaluation",
     "Explanation": "explanation",
     "InputError": "errors",
-    "Matrix": "similarity",
+    "Matrix": "matrices",
     "Process": "process",
     "SimilarityEvaluator": "evaluator",
     "TextCutWarning": "errors",
@@ -63,7 +64,7 @@ _HOME = {
     "evaluate": "evaluation",
     "explain": "explanation",
     "load": "loading",
-    "matrix": "similarity",
+    "matrix": "matrices",
 }
 
 

@@ -35,6 +35,10 @@ Weighting = Annotated[str, typer.Option(help="uniform (the paper's) or girsanov 
 Unit = Annotated[
     str | None, typer.Option(help="For uniform: output, epsilon, x0, score or velocity; the model's own if not given.")
 ]
+Antithetic = Annotated[
+    bool,
+    typer.Option("--antithetic", help="Start the two texts of a pair from opposite noise: less error at the same cost."),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, mps; the best there is if not given.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")]
 Tasks = Annotated[
@@ -78,9 +82,7 @@ def compare(
     weighting: Weighting = "uniform",
     unit: Unit = None,
     reduction: Annotated[str, typer.Option(help="sum or mean over dimensions.")] = "sum",
-    antithetic: Annotated[
-        bool, typer.Option("--antithetic", help="Start the two texts from opposite noise: a smaller error at the same cost.")
-    ] = False,
+    antithetic: Antithetic = False,
     precision: Annotated[
         float | None, typer.Option(help="Draw on until the 95 % interval is this share of the distance to either side.")
     ] = None,
@@ -131,6 +133,81 @@ def compare(
     out.print(f"  [dim]model {escape(used['model'])}, {used['scheduler']}{guided}, seed {seed}[/]")
     if figure is not None:
         out.print(f"  wrote {escape(figure)}")
+
+
+@app.command()
+def matrix(
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="The texts.", show_default=False)] = None,
+    file: Annotated[
+        str | None, typer.Option(help="A file with a text a line instead; blank lines part groups, whose separation is told.")
+    ] = None,
+    model: Model = "default",
+    samples: Annotated[int, typer.Option(help="Monte-Carlo draws k; an error bar needs at least 2.")] = 3,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
+    antithetic: Antithetic = False,
+    figure: Annotated[
+        str | None, typer.Option(help="Write a heat map with its tree to a .png, .svg, .pdf or .html file.")
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    compiled: Compiled = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
+) -> None:
+    """Compare all texts with all: distances, errors, and which of them stand together."""
+    from conjure.render import check_path
+
+    if as_json and as_csv:
+        raise InputError("both --json and --csv are given; allowed is one of them")
+    if bool(texts) == (file is not None):
+        raise InputError("give texts, or a file of texts by --file" + (", not both" if texts else ""))
+    from conjure.matrices import check_texts, matrix, read_groups
+
+    groups = [list(texts or ())] if file is None else read_groups(file)
+    all_texts = check_texts(text for group in groups for text in group)
+    if figure is not None:
+        check_path(figure)
+    sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
+    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    with _Cuts(), _Bar() as progress:
+        found = matrix(process, all_texts, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
+                       antithetic=antithetic, progress=progress)  # fmt: skip
+    apart = found.separation(groups) if len(groups) > 1 else None
+    if figure is not None:
+        found.save(figure)
+    if as_json:
+        told = found.to_dict()
+        if apart is not None:
+            ci95 = None if math.isnan(apart.ci95[0]) else apart.ci95
+            told["separation"] = {"silhouette": apart.silhouette, "ci95": ci95, "of": apart.of}
+        print(json.dumps(told, default=str, allow_nan=False))
+        return
+    if as_csv:
+        print(found.to_csv(), end="")
+        return
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("")
+    for j in found.order:
+        table.add_column(escape(found.texts[j]), justify="right", overflow="fold")
+    for i in found.order:
+        table.add_row(escape(found.texts[i]), *(f"{found.distance[i, j]:.4g}" for j in found.order))
+    out = Console(highlight=False, emoji=False)
+    out.print(table)
+    out.print(
+        f"[dim]{found.divergence}, {found.unit}; {samples} samples of {steps} steps, model {escape(model)}[/]", soft_wrap=True
+    )
+    if apart is not None:
+        out.print(f"the {len(groups)} groups stand apart by a mean silhouette of {apart}", soft_wrap=True)
+    if figure is not None:
+        out.print(f"wrote {escape(figure)}", soft_wrap=True)
 
 
 @app.command()
@@ -188,7 +265,7 @@ def bench(
     divergence: Divergence = "jeffreys",
     weighting: Weighting = "uniform",
     unit: Unit = None,
-    antithetic: Annotated[bool, typer.Option("--antithetic", help="Start the two texts of a pair from opposite noise.")] = False,
+    antithetic: Antithetic = False,
     baseline: Annotated[
         list[str] | None,
         typer.Option(

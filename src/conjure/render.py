@@ -1,4 +1,4 @@
-"""Explanations as files: the grid of Figure 1 as PNG, SVG or PDF, or inside one HTML page that needs nothing else."""
+"""Results as pictures, and as HTML pages that need nothing else: the grid of Figure 1, heat maps, contact sheets, lines."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from conjure.estimate import Estimate
     from conjure.explanation import Direction, Explanation
+    from conjure.matrices import Matrix
 
 ENDINGS = (".png", ".svg", ".pdf", ".html")
 
@@ -142,6 +143,66 @@ def page(explanation: Explanation) -> str:
         f'<img alt="noisy pictures and what either text takes them for, step by step" src="data:image/png;base64,{picture}">'
         f"<table><tr><th>timestep</th><th>signal to noise</th><th>adds</th></tr>{steps}</table></html>\n"
     )
+
+
+def save_matrix(matrix: Matrix, path: str | Path) -> None:
+    """Write the heat map of `matrix` to `path`, whole or not at all."""
+    path = check_path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    write_whole(path, matrix_page(matrix).encode() if kind == "html" else heat_map_bytes(matrix, kind))
+
+
+def heat_map_bytes(matrix: Matrix, kind: str) -> bytes:
+    """The heat map in matplotlib's file format `kind`."""
+    return _bytes(heat_map(matrix), kind)
+
+
+def heat_map(matrix: Matrix) -> Figure:
+    """Distances of all texts to all, like ones next to each other, with the tree that they make."""
+    from matplotlib.figure import Figure
+    from scipy.cluster.hierarchy import dendrogram
+
+    texts = len(matrix.texts)
+    order = list(matrix.order)
+    side = max(3.2, 0.36 * texts)
+    figure = Figure(figsize=(side + 3.4, side + 1.6), layout="constrained")
+    tree, heat = figure.subplots(1, 2, width_ratios=[1, max(3.0, side)])
+    dendrogram(matrix.linkage, orientation="left", no_labels=True, ax=tree, color_threshold=0, above_threshold_color="0.35")
+    tree.invert_yaxis()
+    tree.axis("off")
+    shown = matrix.distance[np.ix_(order, order)]
+    picture = heat.imshow(shown, cmap="viridis_r", aspect="auto")
+    names = [_quoted(matrix.texts[i], 24, lines=2) for i in order]
+    heat.set_xticks(range(texts), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
+    heat.set_yticks(range(texts), names, fontsize=8, parse_math=False)
+    heat.yaxis.tick_right()
+    if texts <= 16:
+        middle = (shown.max() + shown.min()) / 2
+        for i, j in np.ndindex(shown.shape):
+            shade = "white" if shown[i, j] > middle else "black"
+            heat.text(j, i, f"{shown[i, j]:.3g}", ha="center", va="center", fontsize=7, color=shade)
+    bar = figure.colorbar(picture, ax=heat, shrink=0.7, location="bottom")
+    bar.set_label(f"{matrix.divergence}, {matrix.unit}", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(f"{matrix.process['model']}, {matrix.samples} samples", fontsize=9, parse_math=False)
+    return figure
+
+
+def matrix_page(matrix: Matrix) -> str:
+    """One HTML file: the heat map as a picture, the distances with their errors as a table."""
+    from conjure.document import Document, Table
+
+    def cell(i: int, j: int) -> str:
+        error = "" if np.isnan(matrix.stderr[i, j]) or i == j else f" ± {matrix.stderr[i, j]:.2g}"
+        return f"{matrix.distance[i, j]:.4g}{error}"
+
+    order = matrix.order
+    rows = [[matrix.texts[i], *(cell(i, j) for j in order)] for i in order]
+    table = Table("Distances and standard errors", ["", *(matrix.texts[i] for i in order)], rows)
+    used = matrix.process
+    settings = f"{matrix.divergence}, {matrix.unit}; model {used['model']}, {used['scheduler']}, T = {used['steps']}, " \
+               f"guidance {used['guidance']}, k = {matrix.samples}, seed {matrix.seed}; conjure {matrix.version}"  # fmt: skip
+    return Document("All texts against all", [settings], [table], "", {"Heat map": heat_map_bytes(matrix, "png")}).page()
 
 
 def contact_sheet(pictures: Sequence[Sequence[np.ndarray]], rows: Sequence[str], columns: Sequence[str]) -> bytes:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import combinations, permutations
 from numbers import Integral, Real
 from typing import Any
 
@@ -164,68 +163,9 @@ def distances(
     for pair in pairs:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise InputError(f"a pair is {pair!r}; allowed are tuples of two texts")
-    results = _run(process, pairs, samples, noise, measure, progress)
+    results = run_pairs(process, pairs, samples, noise, measure, progress)
     record = record_of(process, measure, noise)
     return [estimate_of(results.seen(a, b, samples), measure, (a, b), record) for a, b in pairs]
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Distances of all texts to all.
-
-    texts: the N texts. distance, stderr: shape (N, N), mean over samples and its standard error (NaN with one sample); entry
-    [i, j] is symmetric but for the divergence `kl`, where it belongs to trajectories of text i. The diagonal is 0.
-    unit, divergence, weighting, antithetic, samples, seed, process, identity, version: what was measured and how.
-    """
-
-    texts: tuple[str, ...]
-    distance: np.ndarray
-    stderr: np.ndarray
-    unit: str
-    divergence: str
-    weighting: str
-    antithetic: bool
-    samples: int
-    seed: int
-    process: dict[str, Any]
-    identity: str
-    version: str
-
-
-def matrix(
-    process: Process,
-    texts: Iterable[str],
-    *,
-    samples: int = 3,
-    seed: int = 0,
-    divergence: str = "jeffreys",
-    weighting: str = "uniform",
-    reduction: str = "sum",
-    antithetic: bool = False,
-    progress: Progress | None = None,
-) -> Matrix:
-    """All-against-all distances of `texts`; N texts take N (N + 1) denoiser rows a sample and step. For the rest see `distance`.
-
-    Errors: `InputError`, also for fewer than two texts and for a text that stands there twice.
-    """
-    if isinstance(texts, str):
-        raise InputError(f"the texts of a matrix are {texts!r}; allowed are lists of texts")
-    texts = list(texts)
-    if len(texts) < 2:
-        raise InputError(f"a matrix of {len(texts)} texts; give at least two")
-    for i, text in enumerate(texts):
-        if text in texts[:i]:
-            raise InputError(f"the text {text!r} stands there twice; give each text once")
-    measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
-    results = _run(process, list(combinations(texts, 2)), samples, noise, measure, progress)
-    mean, error = np.zeros((2, len(texts), len(texts)))
-    for i, j in permutations(range(len(texts)), 2):
-        if i < j or divergence == "kl":
-            seen = results.seen(texts[i], texts[j], samples)
-            mean[i, j], error[i, j], _ = interval(measure.contributions(seen).total.sum(1))
-        else:
-            mean[i, j], error[i, j] = mean[j, i], error[j, i]
-    return Matrix(tuple(texts), mean, error, samples=samples, **record_of(process, measure, noise))
 
 
 def sample(
@@ -270,9 +210,10 @@ def samples_for(values: np.ndarray, precision: float) -> int:
     return max(drawn, min(max(drawn + 1, math.ceil(drawn * over**2)), MOST_SAMPLES))
 
 
-def _run(
+def run_pairs(
     process: Process, pairs: Sequence[tuple[str, str]], samples: int, noise: Noise, measure: Measure, progress: Progress | None
 ) -> Results:
+    """What all `pairs` give, trajectories shared. Errors: `InputError`, before anything is run."""
     check((text for pair in pairs for text in pair), samples, noise, measure)
     results = Results(process, noise)
     for measured in run(process, sources_of(pairs, range(samples), noise), progress=progress):
