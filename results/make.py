@@ -16,7 +16,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import conjure
-from conjure.ablation import Ablation
+from conjure.ablation import Ablation, file_of
 from conjure.baselines import OF_PICTURES, baselines
 from conjure.benchmarks import SEVEN, read
 from conjure.document import Document, Table
@@ -39,12 +39,12 @@ def measure(data: Path, progress: Any, started: Any) -> None:
     """Run all, and write each part as soon as it is there."""
     process = conjure.load()
     told: dict[str, Any] = {"progress": progress, "started": started}
-    texts = baselines(["encoder", "mean:minilm", "cls:minilm", "random"], process)
-    nine = evaluate(process, NINE, data=data, baselines=texts, out=ROOT / "runs" / "default", **told)
-    write("sets.json", nine.summary())
     drawn = baselines([*OF_PICTURES, "jensen-shannon"], process, samples=5)
     rg65 = evaluate(process, ["rg65"], data=data, samples=5, baselines=drawn, out=ROOT / "runs" / "default", **told)
     write("pictures.json", rg65.summary())
+    texts = baselines(["encoder", "mean:minilm", "cls:minilm", "random"], process)
+    nine = evaluate(process, NINE, data=data, baselines=texts, out=ROOT / "runs" / "default", **told)
+    write("sets.json", nine.summary())
     dev = [read("stsb-dev", data).head(500)]
     for name, tasks, over, samples, out in (
         ("stsb", ["stsb"], {"prior": None, "weighting": None}, 1, "default"),
@@ -62,7 +62,7 @@ def write(name: str, content: Any) -> None:
 
 def figures(ablation: Ablation) -> None:
     for axis, figure in ablation.figures().items():
-        (HERE / f"{axis}.png").write_bytes(figure)
+        (HERE / file_of(axis)).write_bytes(figure)
 
 
 def load(name: str) -> Any:
@@ -92,7 +92,8 @@ def page() -> str:
         "sampler and samples are varied on the first 500 pairs of STS-B dev, for time. Not run here, for want of weights: the "
         "paper's other encoders and language models, Stable Diffusion.",
     )
-    figures = [f"![Spearman by {axis}](../results/{axis}.png)" for axis in ("steps", "prior", "guidance", "samples")]
+    axes = ("steps", "prior", "single step", "guidance", "samples")
+    figures = [f"![Spearman by {axis}](../results/{file_of(axis)})" for axis in axes]
     return document.markdown() + "\n" + "\n\n".join(figures) + "\n"
 
 

@@ -56,14 +56,13 @@ def test_one_run_gives_priors_samples_and_weightings(quick, pairs):
         alone = [one.distance for one in conjure.distances(quick, pairs.texts, samples=k)]
         assert found["samples", str(k)] == pytest.approx(spearman(pairs, alone))
     first, *_, last = conjure.distance(quick, *pairs.texts[0]).timesteps
-    for value, divergence in (
-        (f"{first:.0f} alone", "initial"),
-        (f"{last:.0f} alone", "final"),
-        (f"from {first:.0f} to {last:.0f}", "jeffreys"),
-    ):
+    whole = ("prior", f"{first:.0f} to {last:.0f}", "jeffreys")
+    for axis, value, divergence in (
+        ("single step", f"{first:.0f}", "initial"), ("single step", f"{last:.0f}", "final"), whole
+    ):  # fmt: skip
         alone = [one.distance for one in conjure.distances(quick, pairs.texts, samples=2, divergence=divergence)]
-        assert found["prior", value] == pytest.approx(spearman(pairs, alone))
-    assert len([axis for axis, _ in found if axis == "prior"]) == 6
+        assert found[axis, value] == pytest.approx(spearman(pairs, alone))
+    assert [axis for axis, _ in found][:6] == ["prior"] * 3 + ["single step"] * 3
     for unit in ("epsilon", "x0", "score", "velocity", "output"):
         alone = [one.distance for one in conjure.distances(quick.set(unit=unit), pairs.texts, samples=2)]
         assert found["weighting", unit] == pytest.approx(spearman(pairs, alone))
@@ -113,9 +112,9 @@ def test_ablate_command(conjure_command, pairs, tmp_path):
     written = list(csv.DictReader((tmp_path / "out" / "ablation.csv").open()))
     assert [float(row["spearman"]) for row in written] == [cell["spearman"] for cell in cells]
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
-        "ablation.json", "ablation.md", "ablation.html", "steps.png", "prior.png"
+        "ablation.json", "ablation.md", "ablation.html", "steps.png", "prior.png", "single-step.png"
     }  # fmt: skip
-    assert (tmp_path / "out" / "ablation.html").read_text().count("data:image/png") == 2
+    assert (tmp_path / "out" / "ablation.html").read_text().count("data:image/png") == 3
     code, told, _ = conjure_command("ablate", *arguments)
     assert (code, "## " in (tmp_path / "out" / "ablation.md").read_text(), "steps" in told) == (0, True, True)
 

@@ -129,15 +129,21 @@ class Ablation:
         told = {"ablation.json": json.dumps(self.summary(), indent=1, default=str) + "\n", "ablation.csv": text.getvalue()}
         told |= {"ablation.md": document.markdown(), "ablation.html": document.page()}
         files = {name: content.encode() for name, content in told.items()}
-        for name, content in (files | {f"{axis}.png": figure for axis, figure in document.pictures.items()}).items():
+        files |= {file_of(axis): figure for axis, figure in document.pictures.items()}
+        for name, content in files.items():
             write_file(folder / name, content)
 
 
 NOTE = (
     "Spearman x100 of negated distances with human scores, 95 % bootstrap intervals over pairs (and samples). One setting is "
-    "varied at a time. Prior: uniform over the steps from the noisiest one to the named one, or that step alone. Samples: the "
-    "first k. The paper's column is Stable Diffusion v1.4 in Liu and Soatto (2026), as printed there."
+    "varied at a time. Prior: uniform over the steps from the noisiest one to the named one. Single step: that one alone. "
+    "Samples: the first k. The paper's column is Stable Diffusion v1.4 in Liu and Soatto (2026), as printed there."
 )
+
+
+def file_of(axis: str) -> str:
+    """The name of the figure of an axis."""
+    return f"{axis.replace(' ', '-')}.png"
 
 
 def _told(found: Agreement) -> tuple[str, str]:
@@ -257,13 +263,13 @@ def _prior(base: Evaluation) -> list[Cell]:
         name: np.stack([result.measure.contributions(one).total for one in result.seen]) for name, result in base.tasks.items()
     }  # (pairs, samples, T)
     timesteps = next(iter(base.tasks.values())).seen[0].timesteps
-    for title, values_of in (
-        ("from {0:.0f} to {1:.0f}", lambda part, i: part[..., : i + 1].sum(-1)),
-        ("{1:.0f} alone", lambda part, i: part[..., i]),
+    for axis, title, values_of in (
+        ("prior", "{0:.0f} to {1:.0f}", lambda part, i: part[..., : i + 1].sum(-1)),
+        ("single step", "{1:.0f}", lambda part, i: part[..., i]),
     ):
         for i, timestep in enumerate(timesteps):
             found = {name: agreement(values_of(part, i), base.tasks[name].pairs.scores) for name, part in parts.items()}
-            cells.append(Cell("prior", title.format(timesteps[0], timestep), found, base.identity))
+            cells.append(Cell(axis, title.format(timesteps[0], timestep), found, base.identity))
     return cells
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import json
+import math
 import sys
 import warnings
 from importlib.metadata import version

@@ -225,14 +225,14 @@ def lines(values: Sequence[str], drawn: Mapping[str, Sequence[tuple[float, float
     from matplotlib.figure import Figure
 
     try:
-        places = [float(value) for value in values]
+        places, style = [float(value) for value in values], "o-"
     except ValueError:
-        places = list(map(float, range(len(values))))
+        places, style = list(map(float, range(len(values)))), "o"
     figure = Figure(figsize=(max(5.0, 0.38 * len(values) + 2), 3.6), layout="constrained")
     axes = figure.subplots()
     for name, points in drawn.items():
         mean, low, high = np.array(points).T
-        axes.errorbar(places, mean, [mean - low, high - mean], marker="o", markersize=4, capsize=2, linewidth=1.2, label=name)
+        axes.errorbar(places, mean, [mean - low, high - mean], fmt=style, markersize=4, capsize=2, linewidth=1.2, label=name)
     axes.set_xticks(places, values)
     if max(map(len, values)) > 5:
         axes.tick_params("x", labelrotation=60)
