@@ -48,7 +48,7 @@ def measure(data: Path, progress: Any, started: Any) -> None:
     dev = [read("stsb-dev", data).head(500)]
     for name, tasks, over, samples, out in (
         ("stsb", ["stsb"], {"prior": None, "weighting": None}, 1, "default"),
-        ("dev", dev, {"steps": None, "guidance": None, "scheduler": None}, 1, "dev"),
+        ("dev", dev, {"steps": None, "guidance": (1, 2, 3, 5, 7.5), "scheduler": ("lms", "ddim", "euler")}, 1, "dev"),
         ("samples", dev, {"samples": None}, 5, "dev"),
     ):
         found = conjure.ablate(process, tasks, over, samples=samples, data=data, out=ROOT / "runs" / out, **told)

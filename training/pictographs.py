@@ -112,7 +112,7 @@ def colour_of(pixels: np.ndarray) -> str | None:
 def draw(svg: str, size: int) -> np.ndarray | None:
     """`svg` as uint8 (size, size, 4), whole and in the middle; None for one that cannot be drawn, or shows next to nothing."""
     try:
-        picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=4 * size)))).convert("RGBA")
+        picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=svg, width=2 * size)))).convert("RGBA")
     except (ValueError, OSError):
         return None
     if not 1 / 4 < picture.width / picture.height < 4:
