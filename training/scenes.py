@@ -125,7 +125,20 @@ class Stock:
 
     def _plain(self, row: int) -> bool:
         label = self.data.meanings[row].label
-        return ":" not in label and len(label.split()) <= 3 and "button" not in label
+        odd = (
+            "button",
+            "construction",
+            "barrier",
+            "stop",
+            "station",
+            "traffic light",
+            "fuel",
+            "tram car",
+            "anchor",
+            "seat",
+            "coral",
+        )
+        return ":" not in label and len(label.split()) <= 3 and not any(word in label for word in odd)
 
     def pick(self, role: str, rng: np.random.Generator) -> tuple[np.ndarray, str]:
         """A picture (size, size, 4) that can be `role`, and a noun for it."""
@@ -171,10 +184,10 @@ def _action(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarr
         paste(canvas, picture, *spot)
     verb = str(rng.choice(verbs))
     where = f" {rng.choice(PLACES[place])}" if place else ""
-    told = verb.replace("%s", f"{article(other)} {other}")
+    told = verb.replace("%s", f"{a(other)}")
     return canvas, [
-        f"{article(name)} {name} is {told}{where}".capitalize() + ".",
-        f"{article(name)} {name} {told}{where}",
+        f"{a(name)} is {told}{where}".capitalize() + ".",
+        f"{a(name)} {told}{where}",
         f"the {name} is {verb.replace('%s', f'the {other}')}{where}",
         f"someone is {told}" if who == "person" else f"an animal is {told}",
     ]
@@ -188,8 +201,8 @@ def _pose(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarray
     paste(canvas, picture, 0.5, {"high": 0.3, "low": 0.7, "lying": 0.66}.get(how, 0.52), 0.56, turn=turn)
     doing = str(rng.choice(doings))
     return canvas, [
-        f"{article(name)} {name} {doing}",
-        f"{article(name)} {name} is {doing}".capitalize() + ".",
+        f"{a(name)} {doing}",
+        f"{a(name)} is {doing}".capitalize() + ".",
         f"the {name} is {doing}",
         doing,
     ]
@@ -202,8 +215,8 @@ def _place(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarra
     paste(canvas, picture, rng.uniform(0.38, 0.62), 0.6, rng.uniform(0.5, 0.7))
     where = str(rng.choice(PLACES[place]))
     return canvas, [
-        f"{article(name)} {name} {where}",
-        f"there is {article(name)} {name} {where}",
+        f"{a(name)} {where}",
+        f"there is {a(name)} {where}",
         f"the {name} is {where}",
         f"{name} {where}",
     ]
@@ -231,11 +244,9 @@ def _relation(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.nda
         paste(canvas, picture, *spot)
     word = str(rng.choice(words))
     return canvas, [
-        f"{article(name)} {name} {word} {article(other)} {other}",
-        f"the {name} is {word} the {other}"
-        if word not in ("and", "with")
-        else f"a picture of {article(name)} {name} {word} {article(other)} {other}",
-        f"there is {article(name)} {name} {word} {article(other)} {other}",
+        f"{a(name)} {word} {a(other)}",
+        f"the {name} is {word} the {other}" if word not in ("and", "with") else f"a picture of {a(name)} {word} {a(other)}",
+        f"there is {a(name)} {word} {a(other)}",
     ]
 
 
@@ -287,10 +298,16 @@ def _look(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarray
     told = " ".join(adjectives)
     return canvas, [
         f"{told} {name}",
-        f"{article(told)} {told} {name}",
+        f"{a(told)} {name}",
         f"the {name} is {' and '.join(adjectives)}",
         f"something {told}",
     ]
+
+
+def a(noun: str) -> str:
+    """`noun` with its article, if it takes one: a dog, an old car, cherries."""
+    many = (noun.endswith("s") and not noun.endswith(("ss", "us"))) or noun.split()[-1] in ("men", "women", "children", "people")
+    return noun if many else f"{article(noun)} {noun}"
 
 
 def plural(noun: str) -> str:

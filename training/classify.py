@@ -1,0 +1,91 @@
+"""Does the model see what a text says? As a diffusion classifier (Li et al. 2023), it must know a picture's caption among twenty.
+
+python training/classify.py      # writes results/classifier.json
+
+The caption under which noise is removed best, on the same noise for all, is the one it chooses. Asked of held-out pictures of things
+whose names it was trained on, and of pictures of things whose names it never saw, among names of the same kind of set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from scipy.stats import binomtest
+
+import conjure
+import views
+from conjure.process import Process
+
+HERE = Path(__file__).parent
+SIZE = 64
+CAPTIONS = 20
+LEVELS = (100, 250, 400, 550, 700, 850)  # timesteps, each with a draw of noise of its own
+
+
+@torch.no_grad()
+def losses(process: Process, picture: np.ndarray, captions: list[str], seed: int) -> np.ndarray:
+    """Mean denoising loss of `picture`, uint8 (size, size, 3), under each caption: (captions,)."""
+    pipeline: Any = process.pipeline
+    pixels = torch.from_numpy(picture)[None].permute(0, 3, 1, 2).float() / 127.5 - 1
+    x0 = pipeline.vae.encode(pixels).latents * pipeline.vae.config.scaling_factor
+    eps = torch.randn(len(LEVELS), *x0.shape[1:], generator=torch.Generator().manual_seed(seed))
+    t = torch.tensor(LEVELS)
+    noising = pipeline.scheduler
+    noisy, target = noising.add_noise(x0.expand_as(eps), eps, t), noising.get_velocity(x0.expand_as(eps), eps, t)
+    limit = process.call.get("max_sequence_length", 120)
+    states, mask, *_ = pipeline.encode_prompt(captions, do_classifier_free_guidance=False, max_sequence_length=limit,
+                                              clean_caption=False)  # fmt: skip
+    longest = int(mask.sum(1).max())
+    found = []
+    for state, real in zip(states[:, :longest], mask[:, :longest], strict=True):
+        many = len(LEVELS)
+        said = pipeline.transformer(noisy, encoder_hidden_states=state.expand(many, -1, -1), timestep=t,
+                                    encoder_attention_mask=real.expand(many, -1)).sample  # fmt: skip
+        found.append(float((said - target).square().mean()))
+    return np.array(found)
+
+
+def accuracy(process: Process, data: views.Views, rows: np.ndarray, number: int, what: str) -> dict[str, Any]:
+    """How often the right caption wins among `CAPTIONS`, with its 95 % interval, on `number` of the pictures `rows`."""
+    rng = np.random.default_rng(0)
+    labels = [meaning.label for meaning in data.data.meanings]
+    names = sorted({labels[row] for row in rows})
+    chosen = rng.permutation(rows)[:number]
+    right = 0
+    for row in track(chosen, what):
+        others = [name for name in rng.permutation(names) if name != labels[row]][: CAPTIONS - 1]
+        found = losses(process, data.view(int(row))[0], [labels[row], *others], seed=int(row))
+        right += int(found.argmin() == 0)
+    interval = binomtest(right, len(chosen)).proportion_ci(method="wilson")
+    return {
+        "pictures": len(chosen),
+        "captions": CAPTIONS,
+        "right": round(100 * right / len(chosen), 1),
+        "ci95": [round(100 * interval.low, 1), round(100 * interval.high, 1)],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="default")
+    parser.add_argument("--number", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "classifier.json")
+    arguments = parser.parse_args()
+    process, data = conjure.load(arguments.model), views.load(HERE / "cache", SIZE)
+    found = {
+        "known things, pictures held out": accuracy(process, data, data.data.held_out, arguments.number, "known things"),
+        "things whose names it never saw": accuracy(process, data, data.data.unseen, arguments.number, "unseen names"),
+        "identity": process.identity(),
+    }
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
