@@ -2,8 +2,8 @@
 
 python training/classify.py      # writes results/classifier.json
 
-The caption under which noise is removed best, on the same noise for all, is the one it chooses. Asked of held-out pictures of things
-whose names it was trained on, and of pictures of things whose names it never saw, among names of the same kind of set.
+The caption under which noise is removed best, on the same noise for all, is the one it chooses. Asked of held-out pictures of
+things whose names it was trained on, and of pictures of things whose names it never saw, each among names of its own kind.
 """
 
 from __future__ import annotations
