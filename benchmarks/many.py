@@ -14,7 +14,9 @@ import statistics
 import subprocess
 import sys
 import time
+import unittest.mock
 from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from plain import algorithm_1, guided_pixart  # noqa: E402
 
 import conjure  # noqa: E402
 from conjure.estimate import noise_seed  # noqa: E402
+from conjure.steady import Steady  # noqa: E402
 
 COLOURS = ["red", "blue", "green", "yellow", "black", "white", "brown", "pink"]
 THINGS = [
@@ -188,10 +191,13 @@ def main() -> None:
     }
     for variant in variants.values():
         conjure.distances(variant, half, samples=1)
-    taken_by = {name: [] for name in variants}  # type: dict[str, list[float]]
+    every_step = "as it is, but texts projected at every step"
+    taken_by = {name: [] for name in (*variants, every_step)}  # type: dict[str, list[float]]
     for _ in range(rounds):
         for name, variant in variants.items():
             taken_by[name].append(seconds(lambda v=variant: conjure.distances(v, half, samples=1)))  # type: ignore[misc]
+        with unittest.mock.patch("conjure.once.Steady", partial(Steady, limit=0)):
+            taken_by[every_step].append(seconds(lambda: conjure.distances(process, half, samples=1)))
     for name, all_taken in taken_by.items():
         ratio = statistics.median(one / other for one, other in zip(all_taken, taken_by["as it is"], strict=True))
         lines.append(f"| {name} | {statistics.median(all_taken):.1f} s | {ratio:.2f} |")

@@ -21,6 +21,7 @@ from conjure.benchmarks import Pairs
 FEWEST = 10  # pairs of which something is said
 FARTHEST = 20
 
+NEGATED = ("in neither", "in one", "in both")
 NEGATIONS = re.compile("no|not|never|none|nobody|nothing|nowhere|neither|nor|without|cannot|.*n['’]t")
 NUMBERS = re.compile(
     r"\d.*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(thir|four|fif|six|seven|eigh|nine)teen|"
@@ -70,8 +71,8 @@ def groups(pairs: Pairs, distances: np.ndarray) -> list[Group]:
     """The pairs by kind: length, words in common, negation, numbers, and the parts of the set (of speech, in SimLex-999)."""
     left = residuals(distances, pairs.scores)
     found = []
-    for kind, names in _kinds(pairs).items():
-        for name in dict.fromkeys(names):
+    for kind, (order, names) in _kinds(pairs).items():
+        for name in order:
             at = np.array([one == name for one in names])
             if at.sum() < FEWEST or at.all():
                 continue
@@ -82,19 +83,18 @@ def groups(pairs: Pairs, distances: np.ndarray) -> list[Group]:
     return found
 
 
-def _kinds(pairs: Pairs) -> dict[str, list[str]]:
-    """For each kind the name of every pair's group."""
+def _kinds(pairs: Pairs) -> dict[str, tuple[list[str], list[str]]]:
+    """For each kind its groups in order, and the group of every pair."""
     words = [(_words(first), _words(second)) for first, second in pairs.texts]
+    lengths = [(len(a) + len(b)) / 2 for a, b in words]
+    common = [len(set(a) & set(b)) / max(len(set(a) | set(b)), 1) for a, b in words]
     kinds = {
-        "length": _thirds([(len(a) + len(b)) / 2 for a, b in words], lambda low, high: f"{low:g} to {high:g} words"),
-        "words in common": _thirds(
-            [len(set(a) & set(b)) / max(len(set(a) | set(b)), 1) for a, b in words],
-            lambda low, high: f"{100 * low:.0f} to {100 * high:.0f} %",
-        ),
-        "negation": [("in neither", "in one", "in both")[_negates(a) + _negates(b)] for a, b in words],
-        "numbers": [_numbers(a, b) for a, b in words],
+        "length": _thirds(lengths, lambda low, high: f"{low:g} to {high:g} words"),
+        "words in common": _thirds(common, lambda low, high: f"{100 * low:.0f} to {100 * high:.0f} %"),
+        "negation": (list(NEGATED), [NEGATED[_negates(a) + _negates(b)] for a, b in words]),
+        "numbers": (["none", "the same", "different"], [_numbers(a, b) for a, b in words]),
     }
-    return kinds | ({} if pairs.part is None else {"part": list(pairs.part)})
+    return kinds | ({} if pairs.part is None else {"part": (sorted(set(pairs.part)), list(pairs.part))})
 
 
 def _words(text: str) -> list[str]:
@@ -112,9 +112,9 @@ def _numbers(a: Sequence[str], b: Sequence[str]) -> str:
     return "the same" if first == second else "different"
 
 
-def _thirds(values: Sequence[float], name: Callable[[float, float], str]) -> list[str]:
-    """Each value's third of all of them, named by the values that it spans; fewer than three where values repeat."""
+def _thirds(values: Sequence[float], name: Callable[[float, float], str]) -> tuple[list[str], list[str]]:
+    """Thirds of `values` by the values that they span, in order, and each value's own; fewer than three where values repeat."""
     array = np.asarray(values, dtype=float)
     third = np.searchsorted(np.quantile(array, [1 / 3, 2 / 3]), array, side="left")
     names = {one: name(array[third == one].min(), array[third == one].max()) for one in sorted(set(third.tolist()))}
-    return [names[one] for one in third.tolist()]
+    return list(names.values()), [names[one] for one in third.tolist()]
