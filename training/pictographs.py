@@ -25,8 +25,8 @@ from sources import CLIPART, EMOJI, ICONS, Source, download
 from words import Meaning, Sense, WordNet, names_of, squash
 
 SKIN_TONE = re.compile(r"-(light|medium|dark)(-skin-tone)?(-|$)")  # repeats of one picture; only the untoned one is kept
-DULL = re.compile(
-    r"stars?/|jigsaw|flowchart|callouts|patterns|gradients|examples|duplicates|cardbacks|folders|etiquette|logos|signs_and"
+DULL = re.compile(  # folders of clip art that show nothing in particular, or one thing a hundred times
+    "stars?/|jigsaw|flowchart|callouts|patterns|gradients|examples|duplicates|cards|folders|icons|theme|logos|signs_and|flags|arrows"
 )
 MOST_BYTES = 300_000  # of a piece of clip art, beyond which drawing takes longer than it is worth
 
@@ -195,7 +195,9 @@ def load(cache: Path, size: int) -> Pictographs:
                 if picture is not None and meaning.label:
                     pixels.append(picture)
                     meanings.append(meaning)
-                    captions.append(captions_of(meaning, net.sense(meaning.label), colour_of(picture)))
+                    captions.append(
+                        captions_of(meaning, net.sense(meaning.label, (*meaning.keywords, meaning.kind)), colour_of(picture))
+                    )
         told = json.dumps([[[one.label, one.keywords, one.kind, one.key] for one in meanings], captions])
         partial = store.with_suffix(".partial.npz")
         np.savez_compressed(partial, pixels=np.stack(pixels), told=np.array(told))

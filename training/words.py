@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +59,14 @@ class Sense:
     above: tuple[str, ...]
     gloss: str
 
+    @property
+    def vocabulary(self) -> set[str]:
+        """Its words, for comparison with others."""
+        return {word for text in (*self.words, *self.above, self.gloss) for word in re.findall("[a-z]{3,}", text.lower())}
+
 
 class WordNet:
-    """The nouns of WordNet 3.0, by their first sense."""
+    """The nouns of WordNet 3.0."""
 
     def __init__(self, cache: Path) -> None:
         folder = download(WORDNET, cache) / "usr" / "share" / "wordnet"
@@ -70,19 +76,25 @@ class WordNet:
         for number, line in enumerate(self._data):
             self._at[offset] = number
             offset += len(line.encode())
-        self._first = {}
+        self._senses = {}
         for line in (folder / "index.noun").read_text().splitlines():
             if not line.startswith(" "):
                 fields = line.split()
-                self._first[fields[0]] = int(fields[-int(fields[2])])
+                self._senses[fields[0]] = [int(at) for at in fields[-int(fields[2]) :]]
 
-    def sense(self, name: str) -> Sense | None:
-        """The first sense of `name`, or of its last words where the whole is unknown ("bengal tiger", then "tiger")."""
+    def sense(self, name: str, about: Sequence[str] = ()) -> Sense | None:
+        """What `name` means, or its last words where the whole is unknown ("bengal tiger", then "tiger").
+
+        Of several senses, the one that has most words in common with what else the picture is filed under (Lesk 1986); the
+        commonest where that does not tell.
+        """
         words = re.sub(r"[^a-z' -]", "", name.lower()).split()
         for start in range(len(words)):
             lemma = "_".join(words[start:])
-            if lemma in self._first:
-                return self._sense(self._first[lemma])
+            if lemma in self._senses:
+                known = [self._sense(at) for at in self._senses[lemma][:8]]
+                context = {word for text in about for word in re.findall("[a-z]{3,}", text.lower())} - {words[-1]}
+                return max(known, key=lambda sense: len(context & sense.vocabulary))
         return None
 
     def _sense(self, offset: int) -> Sense:
