@@ -122,6 +122,9 @@ class Stock:
                         for name, labels in PERSONS.items()}  # fmt: skip
         self.persons = {name: rows for name, rows in self.persons.items() if len(rows)}
         self.rows = {role: rows for role, rows in self.rows.items() if len(rows)}
+        there = {"person", *self.rows}  # a role may have no picture left, where its name is held out
+        self.actions = [action for action in ACTIONS if {action[0], action[2]} <= there]
+        self.poses = [pose for pose in POSES if pose[0] in there]
 
     def _plain(self, row: int) -> bool:
         label = self.data.meanings[row].label
@@ -168,7 +171,7 @@ def compose(stock: Stock, size: int, seed: int, number: int) -> tuple[np.ndarray
 
 
 def _action(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-    who, verbs, what, how = ACTIONS[rng.integers(len(ACTIONS))]
+    who, verbs, what, how = stock.actions[rng.integers(len(stock.actions))]
     (subject, name), (thing, other) = stock.pick(who, rng), stock.pick(what, rng)
     place = str(rng.choice(list(PLACES))) if rng.random() < 0.3 else ""
     canvas = ground(place, size, rng)
@@ -194,7 +197,7 @@ def _action(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def _pose(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-    who, doings, how, place = POSES[rng.integers(len(POSES))]
+    who, doings, how, place = stock.poses[rng.integers(len(stock.poses))]
     picture, name = stock.pick(who, rng)
     turn = {"lying": 90, "leaning": -18, "over": 180}.get(how, 0)
     canvas = ground(place, size, rng)
