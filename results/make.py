@@ -21,7 +21,7 @@ from conjure.baselines import OF_PICTURES, baselines
 from conjure.benchmarks import SEVEN, read
 from conjure.document import Document, Table
 from conjure.evaluation import evaluate
-from conjure.report import PAPER, PAPER_ENCODER, PAPER_MEANS, PAPER_PARTS, ends, mean_of_seven
+from conjure.report import PAPER, PAPER_ENCODER, PAPER_MEANS, PAPER_PARTS, ends, kinds_table, mean_of_seven
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -170,14 +170,9 @@ def _pictures(task: dict[str, Any]) -> Table:
 
 
 def _failures(tasks: dict[str, Any]) -> Iterable[Table]:
-    head = ["kind", "group", "pairs", "bias", "95 %", "Spearman within", "95 %"]
     for name in ("stsb", "sickr", "simlex999"):
-        rows = [
-            [one["kind"], one["name"], str(one["pairs"]), f"{one['bias']:+.1f}", ends(one["bias95"]), _cell(one["spearman"]),
-             ends(one["ci95"])]
-            for one in tasks[name]["groups"]
-        ]  # fmt: skip
-        yield Table(f"Where it and people part: {tasks[name]['title']} (bias above 0: more alike to the model)", head, rows)
+        title = f"Where it and people part: {tasks[name]['title']} (bias above 0: more alike to the model)"
+        yield kinds_table(title, tasks[name])
 
 
 def _ablations() -> Iterable[Table]:

@@ -11,7 +11,7 @@ from diffusers import AutoencoderTiny
 from rich.progress import track
 
 import loop
-from views import Views
+from views import Views, as_tensor
 
 SCHEDULE = loop.Schedule(samples=56_000, batch=16, rate=2e-3)
 CHANNELS = 48
@@ -61,7 +61,7 @@ def encode(model: AutoencoderTiny, data: Views, cache: Path) -> tuple[torch.Tens
         latents, captions = [], []
         for start in track(range(0, len(data), 64), "encoding views"):
             views = [data.view(row) for row in range(start, min(start + 64, len(data)))]
-            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in views])).permute(0, 3, 1, 2).float() / 127.5 - 1
+            pixels = as_tensor(np.stack([pixels for pixels, _ in views]))
             latents.append((model.encoder(pixels) * model.config.scaling_factor).half())
             captions += [texts for _, texts in views]
         torch.save({"latents": torch.cat(latents), "captions": captions}, store.with_suffix(".partial"))

@@ -32,8 +32,7 @@ LEVELS = (100, 250, 400, 550, 700, 850)  # timesteps, each with a draw of noise 
 def losses(process: Process, picture: np.ndarray, captions: list[str], seed: int) -> np.ndarray:
     """Mean denoising loss of `picture`, uint8 (size, size, 3), under each caption: (captions,)."""
     pipeline: Any = process.pipeline
-    pixels = torch.from_numpy(picture)[None].permute(0, 3, 1, 2).float() / 127.5 - 1
-    x0 = pipeline.vae.encode(pixels).latents * pipeline.vae.config.scaling_factor
+    x0 = pipeline.vae.encode(views.as_tensor(picture[None])).latents * pipeline.vae.config.scaling_factor
     eps = torch.randn(len(LEVELS), *x0.shape[1:], generator=torch.Generator().manual_seed(seed))
     t = torch.tensor(LEVELS)
     noising = pipeline.scheduler

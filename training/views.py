@@ -54,8 +54,12 @@ class Views:
 
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """Views `rows` as float (len(rows), 3, size, size) in -1..1."""
-        pixels = np.stack([self.view(int(row))[0] for row in rows])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return as_tensor(np.stack([self.view(int(row))[0] for row in rows]))
+
+
+def as_tensor(pixels: np.ndarray) -> torch.Tensor:
+    """Pictures, uint8 (rows, size, size, 3), as float (rows, 3, size, size) in -1..1."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def load(cache: Path, size: int) -> Views:

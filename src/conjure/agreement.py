@@ -29,6 +29,16 @@ class Agreement:
     p: float
     pairs: int
 
+    def summary(self) -> dict[str, Any]:
+        """Plain data for JSON, correlations x100."""
+        return {
+            "spearman": round(100 * self.spearman, 2),
+            "ci95": [round(100 * end, 2) for end in self.ci95],
+            "pearson": round(100 * self.pearson, 2),
+            "p": self.p,
+            "pairs": self.pairs,
+        }
+
 
 def agreement(distances: np.ndarray, scores: np.ndarray, seed: int = 0) -> Agreement:
     """The agreement of `distances` (pairs, samples) with `scores` (pairs,).
@@ -81,6 +91,11 @@ def difference(one: np.ndarray, other: np.ndarray, scores: np.ndarray, seed: int
         p=float(min(1.0, 2 * min((drawn <= 0).mean(), (drawn >= 0).mean()) + 1 / DRAWS)),
         ranks=_spearman(*means),
     )
+
+
+def places(values: np.ndarray) -> np.ndarray:
+    """The average ranks of `values`, from 0 (the least) to 100 (the most)."""
+    return 100 * (stats.rankdata(values) - 1) / max(len(values) - 1, 1)
 
 
 def reliability(distances: np.ndarray, seed: int = 0) -> tuple[float, float]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from conjure.agreement import Agreement, Difference, agreement, difference
+from conjure.agreement import Agreement, Difference, agreement, difference, places
 from conjure.document import Document, Table
 from conjure.errors import InputError
+from conjure.files import parquet_package
 from conjure.report import ends, process_line
 
 MOVED = 20
@@ -30,10 +30,7 @@ class Run:
     @classmethod
     def read(cls, folder: str | Path) -> Run:
         """Errors: `InputError` for a folder that holds no finished run."""
-        try:
-            from pyarrow import ArrowException, parquet
-        except ImportError as error:
-            raise InputError("tables of pairs need the package pyarrow: pip install 'conjure[bench]'") from error
+        pyarrow, parquet = parquet_package()
         folder = Path(folder)
         try:
             summary = json.loads((folder / "summary.json").read_text())
@@ -44,7 +41,7 @@ class Run:
                 tables[name] = columns, (table.schema.metadata or {})[b"data"].decode()
             process_line(summary["process"])
             summary["identity"], summary["measure"], summary["samples"]
-        except (OSError, ValueError, KeyError, TypeError, ArrowException) as error:
+        except (OSError, ValueError, KeyError, TypeError, pyarrow.ArrowException) as error:
             told = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
             raise InputError(f"{str(folder)!r} holds no finished run ({told}); give a folder that conjure bench wrote") from error
         return cls(folder, summary, tables)
@@ -90,8 +87,7 @@ class Comparison:
                 name: {
                     "title": task.title,
                     "pairs": task.pairs,
-                    "spearman": [round(100 * one.spearman, 2) for one in task.agreements],
-                    "ci95": [[round(100 * end, 2) for end in one.ci95] for one in task.agreements],
+                    **{key: [one.summary()[key] for one in task.agreements] for key in ("spearman", "ci95")},
                     "difference": task.difference.summary(),
                     "moved": [
                         {
@@ -155,8 +151,8 @@ def _task(name: str, runs: Sequence[Run]) -> TaskComparison:
                          "run both on the same data, with the same --limit")  # fmt: skip
     scores = np.array(one["score"])
     distances = [np.array(table["samples"], dtype=float) for table in (one, other)]
-    ranks = [_ranks(-values.mean(1)) for values in distances]
-    people = _ranks(scores)
+    ranks = [places(-values.mean(1)) for values in distances]
+    people = places(scores)
     order = np.argsort(-abs(ranks[0] - ranks[1]), kind="stable")[:MOVED]
     moved = [
         Moved(name, (one["text1"][i], one["text2"][i]), (float(ranks[0][i]), float(ranks[1][i])), float(people[i])) for i in order
@@ -168,10 +164,6 @@ def _task(name: str, runs: Sequence[Run]) -> TaskComparison:
         difference=difference(distances[0], distances[1], scores),
         moved=moved,
     )
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    return 100 * (stats.rankdata(values) - 1) / max(len(values) - 1, 1)
 
 
 def pictures_of(comparison: Comparison, number: int, device: str | None = None) -> dict[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +16,12 @@ from conjure.errors import InputError
 
 def noise_seed(seed: int, sample: int) -> int:
     """The seed of the noise of sample number `sample` in a run with `seed`; the same for every text (common random numbers)."""
-    return int(np.random.SeedSequence((seed, sample)).generate_state(1, np.uint64)[0] >> 1)
+    return seed_of((seed, sample))
+
+
+def seed_of(entropy: Sequence[int]) -> int:
+    """A seed of 63 bits, made of whole numbers from 0 on."""
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
 def interval(values: np.ndarray) -> tuple[float, float, tuple[float, float]]:

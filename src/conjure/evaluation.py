@@ -23,7 +23,7 @@ from conjure.benchmarks import Pairs, read
 from conjure.divergence import DIVERGENCES, Measure, Seen
 from conjure.errors import InputError
 from conjure.failures import Group, groups
-from conjure.files import write_whole
+from conjure.files import parquet_package, write_whole
 from conjure.memory import Rows
 from conjure.process import Process
 from conjure.report import markdown, page, settings_line
@@ -57,9 +57,9 @@ class Compared:
     def summary(self) -> dict[str, Any]:
         """Plain data for JSON, correlations x100."""
         return {
-            **({"spearman": None, "all": float(self.distances[0, 0])} if self.agreement is None else _plain(self.agreement)),
+            **({"spearman": None, "all": float(self.distances[0, 0])} if self.agreement is None else self.agreement.summary()),
             "process less this": None if self.difference is None else self.difference.summary(),
-            "parts": {name: _plain(one) for name, one in self.parts.items()},
+            "parts": {name: one.summary() for name, one in self.parts.items()},
         }
 
 
@@ -94,12 +94,12 @@ class TaskResult:
             "title": self.pairs.title,
             "data": self.pairs.sha256,
             "whole": self.pairs.is_whole,
-            **_plain(self.agreement),
+            **self.agreement.summary(),
             "reliability": None,
             "ceiling": None,
             **{name: round(100 * value, 2) for name, value in known.items()},
-            "divergences": {name: _plain(one) for name, one in self.divergences.items()},
-            "parts": {name: _plain(one) for name, one in self.parts.items()},
+            "divergences": {name: one.summary() for name, one in self.divergences.items()},
+            "parts": {name: one.summary() for name, one in self.parts.items()},
             **_means(self.parts),
             "baselines": {name: one.summary() for name, one in self.baselines.items()},
             "groups": [one.summary() for one in self.groups],
@@ -175,7 +175,7 @@ def evaluate(
     judged = [read(task, data) if isinstance(task, str) else task for task in tasks]
     _check(judged)
     if out is not None:
-        _parquet()
+        parquet_package()
     check((text for task in judged for pair in task.texts for text in pair), samples, noise, measure)
     settings, identity = process.settings(), process.identity()
     own = _store(Path(out), {"identity": identity, **settings}) if out is not None else None
@@ -244,13 +244,9 @@ class Forecast:
 
     def __str__(self) -> str:
         minutes = self.seconds / 60
-        time = (
-            "about a minute"
-            if minutes < 1.5
-            else f"about {minutes:.0f} min"
-            if minutes < 120
-            else f"about {minutes / 60:.1f} hours"
-        )
+        time = f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} hours"
+        if minutes < 1.5:
+            time = "about a minute"
         return time + (f", {self.size / 1e9:.1f} GB of latents" if self.size > 5e8 else "")
 
 
@@ -334,16 +330,6 @@ def distances_of(seen: Sequence[Seen], measure: Measure) -> np.ndarray:
     return np.stack([measure.contributions(one).total.sum(1) for one in seen])
 
 
-def _plain(found: Agreement) -> dict[str, Any]:
-    return {
-        "spearman": round(100 * found.spearman, 2),
-        "ci95": [round(100 * end, 2) for end in found.ci95],
-        "pearson": round(100 * found.pearson, 2),
-        "p": found.p,
-        "pairs": found.pairs,
-    }
-
-
 def _means(parts: dict[str, Agreement]) -> dict[str, Any]:
     """Mean Spearman x100 over the parts of a set, plain and weighted by their pairs."""
     if len(parts) < 2:
@@ -386,18 +372,9 @@ def _write_all(folder: Path, evaluation: Evaluation) -> None:
             path.unlink()
 
 
-def _parquet() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise InputError("tables of pairs need the package pyarrow: pip install 'conjure[bench]'") from error
-    return pyarrow, parquet
-
-
 def _write_parquet(path: Path, result: TaskResult) -> None:
     """One row a pair: texts, human score, part, distance with its error, both directions, per step and sample, baselines."""
-    pyarrow, parquet = _parquet()
+    pyarrow, parquet = parquet_package()
     samples = result.distances.shape[1]
     parts = [result.measure.contributions(one) for one in result.seen]
     errors = result.distances.std(1, ddof=1) / samples**0.5 if samples > 1 else np.full(len(parts), np.nan)

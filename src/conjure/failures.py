@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from conjure.agreement import Agreement, agreement
+from conjure.agreement import Agreement, agreement, places
 from conjure.benchmarks import Pairs
 
 FEWEST = 10  # pairs of which something is said
@@ -49,15 +48,13 @@ class Group:
             "pairs": self.pairs,
             "bias": round(self.bias, 2),
             "bias95": [round(end, 2) for end in self.bias95],
-            "spearman": None if found is None else round(100 * found.spearman, 2),
-            "ci95": None if found is None else [round(100 * end, 2) for end in found.ci95],
+            **{key: None if found is None else found.summary()[key] for key in ("spearman", "ci95")},
         }
 
 
 def residuals(distances: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Of each pair, shape (pairs,), in -100..100; distances (pairs, samples)."""
-    ours, people = stats.rankdata(-distances.mean(1)), stats.rankdata(scores)
-    return 100 * (ours - people) / max(len(scores) - 1, 1)
+    return places(-distances.mean(1)) - places(scores)
 
 
 def farthest(distances: np.ndarray, scores: np.ndarray, number: int = FARTHEST) -> tuple[list[int], list[int]]:

@@ -1,10 +1,13 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the package that tables need."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from conjure.errors import InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -24,3 +27,13 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def parquet_package() -> tuple[Any, Any]:
+    """pyarrow and its part for Parquet. Errors: `InputError` where it is not installed."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise InputError("tables of pairs need the package pyarrow: pip install 'conjure[bench]'") from error
+    return pyarrow, parquet

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conjure.baselines import KEPT, located, readable
+from conjure.baselines import KEPT, located, pooled, readable
 from conjure.errors import InputError
 from conjure.estimate import noise_seed
 from conjure.identity import digest_of
@@ -67,9 +67,7 @@ def seen_by(model: str | None, device: str = "cpu") -> Features:
     def embed(pictures: np.ndarray) -> np.ndarray:
         pixels = prepare(list((pictures * 255).round().astype(np.uint8)), return_tensors="pt").pixel_values.to(device)
         told = own.get_image_features(pixel_values=pixels) if hasattr(own, "get_image_features") else own(pixel_values=pixels)
-        if not isinstance(told, torch.Tensor):
-            pooler = getattr(told, "pooler_output", None)
-            told = told.last_hidden_state.mean(1) if pooler is None else pooler
+        told = told if isinstance(told, torch.Tensor) else pooled(told, None)
         return told.flatten(1).float().cpu().numpy()
 
     return Features(model, {"weights": digest_of(model=own), "prepare": str(prepare.to_dict())}, embed)

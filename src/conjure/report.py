@@ -170,17 +170,20 @@ def _parts(summary: dict[str, dict[str, Any]]) -> Table:
     return Table("Parts", ["set", "part", "pairs", "Spearman", "95 %", *names, "paper"], rows)
 
 
-def _failures(summary: dict[str, Any], result: TaskResult) -> list[Table]:
-    """Where the model and people part, by kind of pair and pair by pair."""
-    kinds = [
+def kinds_table(title: str, summary: dict[str, Any]) -> Table:
+    """Where the model and people part by kind of pair, of a task's summary."""
+    rows = [
         [one["kind"], one["name"], str(one["pairs"]), f"{one['bias']:+.1f}", ends(one["bias95"]),
          "" if one["spearman"] is None else f"{one['spearman']:.1f}", ends(one["ci95"])]
         for one in summary["groups"]
     ]  # fmt: skip
-    tables = []
-    if kinds:
-        head = ["kind", "group", "pairs", "bias", "95 %", "Spearman within", "95 %"]
-        tables.append(Table(f"{summary['title']}: kinds of pairs", head, kinds))
+    return Table(title, ["kind", "group", "pairs", "bias", "95 %", "Spearman within", "95 %"], rows)
+
+
+def _failures(summary: dict[str, Any], result: TaskResult) -> list[Table]:
+    """Where the model and people part, by kind of pair and pair by pair."""
+    kinds = kinds_table(f"{summary['title']}: kinds of pairs", summary)
+    tables = [kinds] if kinds.rows else []
     off = residuals(result.distances, result.pairs.scores)
     for title, numbers in zip(("more", "less"), farthest(result.distances, result.pairs.scores), strict=True):
         rows = [

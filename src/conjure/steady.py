@@ -57,14 +57,11 @@ class Steady:
 
     def pick(self, tensor: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
         """`tensor[rows]`: for a marked tensor the same one each time, and marked itself."""
-        at = torch.tensor(rows, device=tensor.device)
-        if not self.holds(tensor):
-            return tensor[at]
-        key = (_key(tensor), tuple(rows))
+        key = (_key(tensor), tuple(rows)) if self.holds(tensor) else None
         if key in self.picked:
             return self.picked[key][1]
-        picked = tensor[at]
-        if self.size + picked.nbytes <= self.limit:
+        picked = tensor[torch.tensor(rows, device=tensor.device)]
+        if key is not None and self.size + picked.nbytes <= self.limit:
             self.size += picked.nbytes
             self.picked[key] = tensor, picked
             self.mark(picked)

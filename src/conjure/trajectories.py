@@ -20,6 +20,7 @@ import torch
 
 from conjure.baselines import located, readable
 from conjure.errors import InputError
+from conjure.estimate import seed_of
 from conjure.identity import digest_of
 
 KEPT = 4096  # texts whose continuations are held
@@ -91,7 +92,7 @@ class Trajectories:
         if text in self.said:
             self.said.move_to_end(text)
             return self.said[text]
-        generator = torch.Generator().manual_seed(_seed_of(self.seed, text))
+        generator = torch.Generator().manual_seed(seed_of((self.seed, *text.encode())))
         prompt = self._prompt(text)
         told = self.model(prompt.repeat(self.number, 1), use_cache=True, logits_to_keep=1)
         tokens, real = [], []
@@ -121,9 +122,3 @@ class Trajectories:
             each = logits.log_softmax(-1).gather(-1, rows[:, len(prompt) :, None])[..., 0].cpu()
             answers.append((each * counts).sum(1) / counts.sum(1))
         return torch.cat(answers)
-
-
-def _seed_of(seed: int, text: str) -> int:
-    """The seed of a text's draws, which depend on nothing else."""
-    entropy = [seed, *text.encode()]
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
