@@ -13,7 +13,7 @@ from rich.progress import track
 import loop
 from views import Views, as_tensor
 
-SCHEDULE = loop.Schedule(samples=56_000, batch=16, rate=2e-3)
+SCHEDULE = loop.Schedule(samples=128_000, batch=16, rate=2e-3)
 CHANNELS = 48
 JITTER = 0.1  # noise on the latents, so that a denoiser's small errors decode to small errors
 
@@ -32,20 +32,21 @@ def build() -> AutoencoderTiny:
 def train(data: Views, folder: Path) -> AutoencoderTiny:
     """A trained autoencoder, its `scaling_factor` set so that latents have unit variance."""
     torch.manual_seed(SCHEDULE.seed)
-    model = build().to(memory_format=torch.channels_last)
+    model = build().to(loop.DEVICE, memory_format=torch.channels_last)
 
     def loss_on(rows: np.ndarray) -> loop.Loss:
         def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
-            x = data.batch(choose.choice(rows, SCHEDULE.batch)).contiguous(memory_format=torch.channels_last)
+            x = data.batch(choose.choice(rows, SCHEDULE.batch)).to(loop.DEVICE, memory_format=torch.channels_last)
             z = model.encoder(x)
-            decoded = model.decoder(z + JITTER * torch.randn(z.shape, generator=noise))
+            decoded = model.decoder(z + JITTER * torch.randn(z.shape, generator=noise).to(loop.DEVICE)).float()
             return (decoded - x).abs().mean() + (decoded - x).square().mean() + 1e-3 * z.square().mean()
 
         return loss
 
-    loop.fit(model, SCHEDULE, loss_on(data.train), loss_on(data.held_out), folder)
+    drawn, held_out = (np.concatenate(sorts[:2]) for sorts in (data.train, data.held_out))  # sentences show the same things again
+    loop.fit(model, SCHEDULE, loss_on(drawn), loss_on(held_out), folder)
     model.to(memory_format=torch.contiguous_format).eval()
-    some = data.train[:: len(data.train) // 2000]
+    some = drawn[:: len(drawn) // 2000]
     model.register_to_config(
         scaling_factor=float(1 / torch.cat([model.encoder(data.batch(some[i::40])) for i in range(40)]).std())
     )

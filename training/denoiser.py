@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,11 @@ from rich.progress import track
 
 import loop
 from conjure.default_model import text_encoder, tokenizer
+from left_out import Allowed
 from views import Views
 
-SCHEDULE = loop.Schedule(samples=336_000, batch=64, rate=1e-3, warmup=500)
+SCHEDULE = loop.Schedule(samples=560_000, batch=128, rate=1e-3, warmup=300)
+SHARES = (0.3, 0.25, 0.2, 0.25)  # of a batch: single pictures, scenes by templates, scenes for sentences, words
 LIMIT = 64  # tokens a text may have
 DROPPED = 0.1  # share of texts replaced by the empty one, which classifier-free guidance needs
 
@@ -21,8 +26,8 @@ DROPPED = 0.1  # share of texts replaced by the empty one, which classifier-free
 def build() -> PixArtTransformer2DModel:
     """Sixteen tokens of 2x2 latents: on a CPU, few tokens and matrix products are the way."""
     model = PixArtTransformer2DModel(
-        num_attention_heads=4, attention_head_dim=64, num_layers=8, in_channels=16, out_channels=16, sample_size=8, patch_size=2,
-        cross_attention_dim=256, caption_channels=384, interpolation_scale=1, use_additional_conditions=False,
+        num_attention_heads=5, attention_head_dim=64, num_layers=8, in_channels=16, out_channels=16, sample_size=8, patch_size=2,
+        cross_attention_dim=320, caption_channels=384, interpolation_scale=1, use_additional_conditions=False,
     )  # fmt: skip
     torch.nn.init.zeros_(model.proj_out.weight)  # starts by predicting nothing, as diffusion transformers train best
     torch.nn.init.zeros_(model.proj_out.bias)
@@ -35,57 +40,94 @@ def scheduler() -> DDPMScheduler:
 
 
 class Captions:
-    """The frozen encoder's states of every caption, computed once: `states[i]` is (tokens, 384) in float16."""
+    """The frozen encoder's states of every caption, computed once. Number 0 is the empty text."""
 
-    def __init__(self, captions: list[list[str]], cache: Path) -> None:
-        self.texts = ["", *sorted({text for texts in captions for text in texts})]
-        number = {text: i for i, text in enumerate(self.texts)}
-        self.of_view = [[number[text] for text in texts] for texts in captions]
-        store = cache / "captions.pt"
-        saved = torch.load(store, weights_only=True) if store.exists() else {}
-        self.states: list[torch.Tensor] = saved["states"] if saved.get("texts") == self.texts else self._encode()
-        torch.save({"texts": self.texts, "states": self.states}, store)
+    def __init__(self, texts: Iterable[str], cache: Path) -> None:
+        self.texts = ["", *sorted(set(texts))]
+        self._number = {text: i for i, text in enumerate(self.texts)}
+        store = cache / f"captions-{hashlib.sha256(chr(0).join(self.texts).encode()).hexdigest()[:12]}.pt"
+        if not store.exists():
+            torch.save(self._encode(), store.with_suffix(".partial"))
+            store.with_suffix(".partial").rename(store)
+        self._states, self._starts = torch.load(store, weights_only=True, mmap=True)
+
+    def numbers(self, texts: Iterable[str]) -> list[int]:
+        """The numbers of those of `texts` that are here."""
+        return [self._number[text] for text in texts if text in self._number]
 
     @torch.inference_mode()
-    def _encode(self) -> list[torch.Tensor]:
-        encoder, words = text_encoder(), tokenizer()
-        states = [torch.empty(0)] * len(self.texts)
+    def _encode(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """States of all texts one after the other, float16 (tokens of all, 384), and where each text's start and the last one's end."""
+        encoder, words = text_encoder().to(loop.DEVICE), tokenizer()
+        found = [torch.empty(0)] * len(self.texts)
         by_length = sorted(range(len(self.texts)), key=lambda i: len(self.texts[i]))
         for at in track(range(0, len(by_length), 128), "encoding captions"):
             part = by_length[at : at + 128]
             batch = words([self.texts[i] for i in part], padding=True, truncation=True, max_length=LIMIT, return_tensors="pt")
-            encoded = encoder(batch.input_ids, attention_mask=batch.attention_mask)[0]
-            for i, state, mask in zip(part, encoded, batch.attention_mask, strict=True):
-                states[i] = state[: int(mask.sum())].half().clone()
-        return states
+            with loop.autocast():
+                states = encoder(batch.input_ids.to(loop.DEVICE), attention_mask=batch.attention_mask.to(loop.DEVICE))[0]
+            for i, state, mask in zip(part, states.half().cpu(), batch.attention_mask, strict=True):
+                found[i] = state[: int(mask.sum())].clone()
+        return torch.cat(found), torch.tensor([0, *np.cumsum([len(states) for states in found])])
 
-    def batch(self, views: np.ndarray, choose: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """A caption for each view, or none: states (len(views), tokens, 384) and their mask."""
-        drawn = [0 if choose.random() < DROPPED else choose.choice(self.of_view[view]) for view in views]
-        states = torch.nn.utils.rnn.pad_sequence([self.states[i].float() for i in drawn], batch_first=True)
-        lengths = torch.tensor([len(self.states[i]) for i in drawn])
+    def batch(self, numbers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Texts `numbers`: states (len(numbers), tokens, 384), and their mask."""
+        each = [self._states[self._starts[i] : self._starts[i + 1]].float() for i in numbers]
+        states = torch.nn.utils.rnn.pad_sequence(each, batch_first=True)
+        lengths = torch.tensor([len(one) for one in each])
         return states, (torch.arange(states.shape[1]) < lengths[:, None]).float()
 
 
-def train(data: Views, latents: torch.Tensor, captions: Captions, folder: Path) -> PixArtTransformer2DModel:
-    """A trained denoiser of scaled `latents`, (views, 16, 8, 8), half of the time of single pictures and half of scenes."""
+@dataclass
+class Draw:
+    """Views of three sorts and words (if any), each a share of every batch, with one of their captions, or with none."""
+
+    sorts: tuple[np.ndarray, np.ndarray, np.ndarray]
+    words: list[tuple[np.ndarray, list[int]]]
+    of_view: list[list[int]]
+
+    def __call__(self, rng: np.random.Generator, many: int) -> tuple[np.ndarray, list[int]]:
+        """`many` views, and the numbers of their captions."""
+        views, captions = [], []
+        shares = np.array(SHARES if self.words else SHARES[:3])
+        for sort in rng.choice(len(shares), many, p=shares / shares.sum()):
+            if sort < 3:
+                view = int(rng.choice(self.sorts[sort]))
+                told = self.of_view[view]
+            else:
+                rows, told = self.words[rng.integers(len(self.words))]
+                view = int(rng.choice(rows))
+            views.append(view)
+            captions.append(0 if not told or rng.random() < DROPPED else told[rng.integers(len(told))])
+        return np.array(views), captions
+
+
+def train(data: Views, latents: torch.Tensor, told: list[list[str]], cache: Path, folder: Path) -> PixArtTransformer2DModel:
+    """A trained denoiser of scaled `latents`, (views, 16, 8, 8), that answer to the texts `told`."""
+    allowed = Allowed(data.data)
+    texts = {text for texts in told for text in texts} | {text for word in data.words for text in word.captions}
+    captions = Captions(filter(allowed, texts), cache)
+    of_view = [captions.numbers(texts) for texts in told]
+    words = [(word.rows, numbers) for word in data.words if (numbers := captions.numbers(word.captions))]
     torch.manual_seed(SCHEDULE.seed)
-    model, noising = build(), scheduler()
+    model, noising = build().to(loop.DEVICE), scheduler()
 
-    def loss_on(rows: np.ndarray) -> loop.Loss:
-        single, composed = rows[rows < len(data.data.pixels)], rows[rows >= len(data.data.pixels)]
-
+    def loss_on(draw: Draw) -> loop.Loss:
         def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
-            half = SCHEDULE.batch // 2
-            views = np.concatenate([choose.choice(single, half), choose.choice(composed, SCHEDULE.batch - half)])
-            states, mask = captions.batch(views, choose)
+            views, numbers = draw(choose, SCHEDULE.batch)
+            states, mask = captions.batch(numbers)
             x0 = latents[views].float()
             eps = torch.randn(x0.shape, generator=noise)
             t = torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise)
-            v = model(noising.add_noise(x0, eps, t), encoder_hidden_states=states, encoder_attention_mask=mask, timestep=t).sample
-            return (v - noising.get_velocity(x0, eps, t)).square().mean()
+            noisy, states, mask, t, v = (
+                tensor.to(loop.DEVICE)
+                for tensor in (noising.add_noise(x0, eps, t), states, mask, t, noising.get_velocity(x0, eps, t))
+            )
+            said = model(noisy, encoder_hidden_states=states, encoder_attention_mask=mask, timestep=t).sample
+            return (said.float() - v).square().mean()
 
         return loss
 
-    loop.fit(model, SCHEDULE, loss_on(data.train), loss_on(data.held_out), folder)
+    seen, held_out = Draw(data.train, words, of_view), Draw(data.held_out, [], of_view)  # words show training pictures
+    loop.fit(model, SCHEDULE, loss_on(seen), loss_on(held_out), folder)
     return model.eval()

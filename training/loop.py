@@ -1,4 +1,4 @@
-"""One training loop for both stages: AdamW, cosine rate, exponential average, checkpoints, resume.
+"""One training loop for both stages: AdamW, cosine rate, exponential average, checkpoints, resume; on a GPU where there is one.
 
 The draws of step i come from (seed, i) alone, so a run that was stopped and continued sees what an undisturbed one sees.
 """
@@ -19,6 +19,15 @@ from diffusers.training_utils import EMAModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Loss = Callable[[np.random.Generator, torch.Generator], torch.Tensor]
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast() -> torch.autocast:
+    """Matrix products in bfloat16 where the processor has them: 1.3 to 2.5 times the pace on a CPU with AVX-512 BF16."""
+    native = torch.cpu.get_capabilities()
+    fast = DEVICE.type == "cuda" or native.get("avx512_bf16", False) or native.get("amx_bf16", False)
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=fast)
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ def draws(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
 
 
 def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, folder: Path, save_every_s: float = 120) -> None:
-    """Train `model` in place and leave it with its averaged weights; goes on from `folder/checkpoint.pt` where there is one.
+    """Train `model`, which lies on `DEVICE`, in place and leave it with its averaged weights on the CPU; goes on from `folder/checkpoint.pt` where there is one.
 
     loss, held_out: the loss of a batch drawn from the given generators. Both go to `folder/losses.csv` with the seconds spent.
     """
@@ -62,7 +71,7 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
     average = EMAModel(model.parameters(), decay=schedule.average, use_ema_warmup=True, power=0.75, foreach=True)
     first, spent = 0, 0.0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         cosine.load_state_dict(saved["cosine"])
@@ -88,7 +97,8 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
     with Progress(*columns) as bar, curve.open("a", newline="") as log:
         task = bar.add_task(folder.name, total=schedule.steps, completed=first)
         for step in range(first, schedule.steps):
-            value = loss(*draws(schedule.seed, step))
+            with autocast():
+                value = loss(*draws(schedule.seed, step))
             optimiser.zero_grad()
             value.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -98,7 +108,7 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
             running.append(float(value.detach()))
             bar.update(task, advance=1)
             if (step + 1) % 200 == 0 or step + 1 == schedule.steps:
-                with torch.no_grad():  # always the same held-out draws, so that the curve moves with the model alone
+                with torch.no_grad(), autocast():  # always the same held-out draws, so that the curve moves with the model alone
                     held = np.mean([float(held_out(*draws(schedule.seed + 1, i))) for i in range(4)])
                 seconds = spent + time.monotonic() - begun
                 csv.writer(log).writerow([step + 1, f"{np.mean(running):.5f}", f"{held:.5f}", f"{seconds:.0f}"])
@@ -109,3 +119,4 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
                 save(step + 1)
                 saved_at = time.monotonic()
     average.copy_to(model.parameters())
+    model.to("cpu")

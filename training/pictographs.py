@@ -22,7 +22,7 @@ from PIL import Image
 from rich.progress import track
 
 from sources import CLIPART, EMOJI, ICONS, Source, download
-from words import Meaning, Sense, WordNet, names_of, squash
+from words import Key, Meaning, WordNet, names_of, squash
 
 SKIN_TONE = re.compile(r"-(light|medium|dark)(-skin-tone)?(-|$)")  # repeats of one picture; only the untoned one is kept
 DULL = re.compile(  # folders of clip art that show nothing in particular, or one thing a hundred times
@@ -65,7 +65,7 @@ class Pictographs:
         return ((picked[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
 
 
-def captions_of(meaning: Meaning, sense: Sense | None, colour: str | None) -> list[str]:
+def captions_of(meaning: Meaning, net: WordNet, sense: Key | None, colour: str | None) -> list[str]:
     """The texts that a picture answers to, its name most often. The draw depends on the name alone."""
     label = meaning.label
     draw = random.Random(label)
@@ -80,10 +80,10 @@ def captions_of(meaning: Meaning, sense: Sense | None, colour: str | None) -> li
     if meaning.kind:
         phrases.append(meaning.kind)
     if sense is not None:
-        others = [word for word in sense.words if word.lower() != label.lower()]
-        phrases += others[:2]
-        phrases += [sense.gloss, f"{label}: {sense.gloss}"]
-        phrases += [f"{label}, {article(kind)} {kind}" for kind in sense.above[:1]] + list(sense.above[:2])
+        synset, kinds = net.synsets[sense], net.kinds(sense, 2)
+        phrases += [word for word in synset.words if word.lower() != label.lower()][:2]
+        phrases += [synset.gloss, f"{label}: {synset.gloss}"]
+        phrases += [f"{label}, {article(kind)} {kind}" for kind in kinds[:1]] + kinds
     if colour and not set(COLOURS) & set(label.lower().split()):
         phrases += [f"{colour} {label}", f"{article(colour)} {colour} {label}"]
     return phrases
@@ -195,9 +195,7 @@ def load(cache: Path, size: int) -> Pictographs:
                 if picture is not None and meaning.label:
                     pixels.append(picture)
                     meanings.append(meaning)
-                    captions.append(
-                        captions_of(meaning, net.sense(meaning.label, (*meaning.keywords, meaning.kind)), colour_of(picture))
-                    )
+                    captions.append(captions_of(meaning, net, meaning.sense(net), colour_of(picture)))
         told = json.dumps([[[one.label, one.keywords, one.kind, one.key] for one in meanings], captions])
         partial = store.with_suffix(".partial.npz")
         np.savez_compressed(partial, pixels=np.stack(pixels), told=np.array(told))

@@ -22,6 +22,7 @@ NUMBERS = {
     5: ("five", "several"),
     6: ("six", "many", "a group of"),
 }
+TELLINGS = 2  # of the ways in which a scene can be told, how many it gets
 SIZES = {"large": ("big", "large", "huge"), "small": ("small", "little", "tiny")}
 PERSONS = {
     "man": ("man", "man walking", "man standing", "old man", "man: beard", "man running"),
@@ -167,7 +168,22 @@ def compose(stock: Stock, size: int, seed: int, number: int) -> tuple[np.ndarray
         (_action, 0.28), (_pose, 0.14), (_place, 0.14), (_relation, 0.16), (_count, 0.1), (_look, 0.18),
     )  # fmt: skip
     makers, weights = zip(*kinds, strict=True)
-    return makers[rng.choice(len(makers), p=np.array(weights) / sum(weights))](stock, size, rng)
+    canvas, told = makers[rng.choice(len(makers), p=np.array(weights) / sum(weights))](stock, size, rng)
+    return canvas, [told[i] for i in rng.permutation(len(told))[:TELLINGS]]
+
+
+def gather(pictures: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:
+    """One to three pictures (size, size, 4) together in one, uint8 (size, size, 3), the first of them the largest."""
+    canvas = ground("", size, rng)
+    side = 1 if rng.random() < 0.5 else -1
+    spots = {
+        1: ((0.5, 0.5, 0.9),),
+        2: ((0.5 - 0.2 * side, 0.44, 0.6), (0.5 + 0.24 * side, 0.66, 0.5)),
+        3: ((0.5 - 0.16 * side, 0.32, 0.58), (0.5 + 0.27 * side, 0.6, 0.46), (0.5 - 0.22 * side, 0.78, 0.42)),
+    }[len(pictures)]
+    for picture, spot in zip(pictures, spots, strict=True):
+        paste(canvas, picture, *spot)
+    return canvas
 
 
 def _action(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:

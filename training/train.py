@@ -50,7 +50,7 @@ def main() -> None:
     data = views.load(HERE / "cache", SIZE)
     vae = autoencoder.train(data, HERE / "runs/autoencoder")
     latents, captions = autoencoder.encode(vae, data, HERE / "cache")
-    transformer = denoiser.train(data, latents, denoiser.Captions(captions, HERE / "cache"), HERE / "runs/denoiser")
+    transformer = denoiser.train(data, latents, captions, HERE / "cache", HERE / "runs/denoiser")
     assemble(vae, transformer, FOLDER)
     print(f"wrote {FOLDER}; look at it with: python training/sheet.py")
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.progress import track
 
 import pictographs
+from left_out import Allowed
+from lexicon import Lexicon, Word
 from pictographs import Pictographs
-from scenes import Stock, compose
+from scenes import Stock, compose, gather
+from words import WordNet
 
 SCENES = 60_000
 SEED = 0
@@ -20,41 +24,68 @@ SEED = 0
 
 @dataclass
 class Views:
-    """Views 0 ... N - 1 are the single pictures of `data`, the ones after them scenes, composed when they are asked for."""
+    """Views are numbered: the single pictures of `data`, then scenes by templates, then scenes for WordNet's example sentences.
+
+    Scenes are composed when they are asked for.
+    """
 
     data: Pictographs
+    net: WordNet
     size: int
     scenes: int = SCENES
-    stock: Stock = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.stock = Stock(self.data)
 
     def __len__(self) -> int:
-        return len(self.data.pixels) + self.scenes
+        return len(self.data.pixels) + self.scenes + len(self.sentences)
 
     @cached_property
-    def train(self) -> np.ndarray:
-        """Views that are trained on: but for the held-out pictures and names, and one scene in fifty."""
-        return np.concatenate([self.data.train, self._scenes(lambda number: number % 50 != 0)])
+    def stock(self) -> Stock:
+        return Stock(self.data)
 
     @cached_property
-    def held_out(self) -> np.ndarray:
-        """Views that are not trained on, of names that are."""
-        return np.concatenate([self.data.held_out, self._scenes(lambda number: number % 50 == 0)])
+    def sentences(self) -> list[tuple[str, list[np.ndarray]]]:
+        return Lexicon(self.net, self.data).sentences()
 
-    def _scenes(self, keep: Callable[[int], bool]) -> np.ndarray:
-        return np.array([len(self.data.pixels) + number for number in range(self.scenes) if keep(number)], dtype=int)
+    @cached_property
+    def words(self) -> list[Word]:
+        """Words that no picture is named by, as further captions of single pictures."""
+        return Lexicon(self.net, self.data).words()
+
+    @cached_property
+    def train(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Views that are trained on, of each sort: but for the held-out pictures and names, and one scene in fifty."""
+        return self.data.train, *(rows[np.arange(len(rows)) % 50 != 0] for rows in self._composed)
+
+    @cached_property
+    def held_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Views that are not trained on, of names that are, of each sort."""
+        return self.data.held_out, *(rows[::50] for rows in self._composed)
+
+    @property
+    def _composed(self) -> tuple[np.ndarray, np.ndarray]:
+        first, second = len(self.data.pixels), len(self.data.pixels) + self.scenes
+        return np.arange(first, second), np.arange(second, len(self))
 
     def view(self, row: int) -> tuple[np.ndarray, list[str]]:
         """View `row`: pixels uint8 (size, size, 3), and captions."""
         if row < len(self.data.pixels):
             return self.data.over_white(np.array([row]))[0], self.data.captions[row]
-        return compose(self.stock, self.size, SEED, row - len(self.data.pixels))
+        number = row - len(self.data.pixels)
+        if number < self.scenes:
+            return compose(self.stock, self.size, SEED, number)
+        text, things = self.sentences[number - self.scenes]
+        rng = np.random.default_rng((SEED, number))
+        return gather([self.data.pixels[rng.choice(rows)] for rows in things], self.size, rng), [text]
 
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """Views `rows` as float (len(rows), 3, size, size) in -1..1."""
         return as_tensor(np.stack([self.view(int(row))[0] for row in rows]))
+
+    def captions(self) -> Iterator[str]:
+        """Every caption, of what is trained on and of what is not."""
+        for row in track(range(len(self)), "reading captions"):
+            yield from self.view(row)[1]
+        for word in self.words:
+            yield from word.captions
 
 
 def as_tensor(pixels: np.ndarray) -> torch.Tensor:
@@ -63,4 +94,4 @@ def as_tensor(pixels: np.ndarray) -> torch.Tensor:
 
 
 def load(cache: Path, size: int) -> Views:
-    return Views(pictographs.load(cache, size), size)
+    return Views(pictographs.load(cache, size), WordNet(cache), size)

@@ -25,6 +25,10 @@ class Meaning:
     kind: str = ""
     key: str = ""
 
+    def sense(self, net: WordNet) -> Key | None:
+        """Its meaning in WordNet, if it has one there."""
+        return net.sense(self.label, (*self.keywords, self.kind))
+
 
 def names_of(cache: Path) -> dict[str, Meaning]:
     """What a squashed icon name means, from emojibase and from the code points that some packages list."""
@@ -51,65 +55,98 @@ def names_of(cache: Path) -> dict[str, Meaning]:
     return known
 
 
+Key = tuple[str, int]  # part of speech (n, v, a, r) and place in its file
+
+NEAR = {"+", "&", "\\", "="}  # derived from, similar to, pertaining to, attribute of
+
+
 @dataclass(frozen=True)
-class Sense:
-    """A sense of a noun in WordNet. words: those that share it. above: kinds it belongs to, nearest first. gloss: what it is."""
+class Synset:
+    """A meaning in WordNet. words: those that share it. gloss: what it is. examples: sentences with it. above: more general
+    meanings, nearest kind first. near: meanings that it derives from, resembles, pertains to or measures."""
 
     words: tuple[str, ...]
-    above: tuple[str, ...]
     gloss: str
-
-    @property
-    def vocabulary(self) -> set[str]:
-        """Its words, for comparison with others."""
-        return {word for text in (*self.words, *self.above, self.gloss) for word in re.findall("[a-z]{3,}", text.lower())}
+    examples: tuple[str, ...]
+    above: tuple[Key, ...]
+    near: tuple[Key, ...]
 
 
 class WordNet:
-    """The nouns of WordNet 3.0."""
+    """WordNet 3.0: `synsets[key]`, and `senses[part of speech][lemma]`, the commonest first.
+
+    common: the meanings that some lemma was tagged with in running text, which leaves out what only specialists say.
+    """
 
     def __init__(self, cache: Path) -> None:
         folder = download(WORDNET, cache) / "usr" / "share" / "wordnet"
-        self._data = (folder / "data.noun").read_text().splitlines(keepends=True)
-        self._at: dict[int, int] = {}
-        offset = 0
-        for number, line in enumerate(self._data):
-            self._at[offset] = number
-            offset += len(line.encode())
-        self._senses = {}
-        for line in (folder / "index.noun").read_text().splitlines():
-            if not line.startswith(" "):
-                fields = line.split()
-                self._senses[fields[0]] = [int(at) for at in fields[-int(fields[2]) :]]
+        self.synsets: dict[Key, Synset] = {}
+        self.senses: dict[str, dict[str, list[Key]]] = {}
+        self.common: set[Key] = set()
+        self._irregular: dict[str, dict[str, str]] = {}
+        for part, file in {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}.items():
+            for line in (folder / f"data.{file}").read_text().splitlines():
+                if not line.startswith(" "):
+                    self.synsets[part, int(line[:8])] = self._read(line)
+            lemmas = self.senses[part] = {}
+            for line in (folder / f"index.{file}").read_text().splitlines():
+                if not line.startswith(" "):
+                    fields = line.split()
+                    keys = [(part, int(at)) for at in fields[-int(fields[2]) :]]
+                    lemmas[fields[0].replace("_", " ")] = keys
+                    self.common.update(keys[: int(fields[-int(fields[2]) - 1])])
+            pairs = (line.split()[:2] for line in (folder / f"{file}.exc").read_text().splitlines())
+            self._irregular[part] = {form.replace("_", " "): lemma.replace("_", " ") for form, lemma in pairs}
 
-    def sense(self, name: str, about: Sequence[str] = ()) -> Sense | None:
-        """What `name` means, or its last words where the whole is unknown ("bengal tiger", then "tiger").
+    def lemma(self, word: str, part: str) -> str | None:
+        """The form under which the dictionary has `word`: "ran" is the verb "run", "boxes" the noun "box"."""
+        endings = {"n": ("s", "es", "ies:y"), "v": ("s", "es", "ies:y", "ed:e", "ed", "ing:e", "ing"), "a": ("er:e", "er", "ier:y", "est:e", "est", "iest:y"),
+                   "r": ()}[part]  # fmt: skip
+        forms = [word, self._irregular[part].get(word, "")]
+        for ending in endings:
+            old, _, new = ending.partition(":")
+            if word.endswith(old):
+                stem = word.removesuffix(old)
+                forms += [stem + new, *([stem[:-1]] if stem[-1:] == stem[-2:-1] else [])]  # "running" doubles its n
+        return next((form for form in forms if form in self.senses[part]), None)
+
+    def sense(self, name: str, about: Sequence[str] = ()) -> Key | None:
+        """What the noun `name` means, or its last words where the whole is unknown ("bengal tiger", then "tiger").
 
         Of several senses, the one that has most words in common with what else the picture is filed under (Lesk 1986); the
         commonest where that does not tell.
         """
         words = re.sub(r"[^a-z' -]", "", name.lower()).split()
         for start in range(len(words)):
-            lemma = "_".join(words[start:])
-            if lemma in self._senses:
-                known = [self._sense(at) for at in self._senses[lemma][:8]]
+            if known := self.senses["n"].get(" ".join(words[start:])):
                 context = {word for text in about for word in re.findall("[a-z]{3,}", text.lower())} - {words[-1]}
-                return max(known, key=lambda sense: len(context & sense.vocabulary))
+                return max(known[:8], key=lambda key: len(context & self._vocabulary(key)))
         return None
 
-    def _sense(self, offset: int) -> Sense:
-        words, parents, gloss = self._synset(offset)
-        above: list[str] = []
-        while parents and len(above) < 4:
-            kind, parents, _ = self._synset(parents[0])
-            above.append(kind[0])
-        return Sense(words, tuple(above), gloss)
+    def kinds(self, key: Key, most: int) -> list[str]:
+        """Names of what `key` is a kind of, nearest first."""
+        found: list[str] = []
+        while self.synsets[key].above and len(found) < most:
+            key = self.synsets[key].above[0]
+            found.append(self.synsets[key].words[0])
+        return found
 
-    def _synset(self, offset: int) -> tuple[tuple[str, ...], list[int], str]:
-        told, _, gloss = self._data[self._at[offset]].partition("|")
+    def _vocabulary(self, key: Key) -> set[str]:
+        synset = self.synsets[key]
+        texts = (*synset.words, *self.kinds(key, 4), synset.gloss)
+        return {word for text in texts for word in re.findall("[a-z]{3,}", text.lower())}
+
+    @staticmethod
+    def _read(line: str) -> Synset:
+        told, _, gloss = line.partition("|")
         fields = told.split()
         count = int(fields[3], 16)
-        words = tuple(word.replace("_", " ") for word in fields[4 : 4 + 2 * count : 2])
-        pointers = fields[5 + 2 * count :]
-        parents = [int(pointers[i + 1]) for i in range(0, len(pointers) - 3, 4) if pointers[i] in ("@", "@i")]
-        return words, parents, gloss.split(";")[0].strip()
+        words = tuple(re.sub(r"\(\w+\)$", "", word).replace("_", " ") for word in fields[4 : 4 + 2 * count : 2])
+        start = 5 + 2 * count  # after the number of pointers, each of which takes four fields
+        pointers = [fields[at : at + 4] for at in range(start, start + 4 * int(fields[start - 1]), 4)]
+
+        def keys(symbols: set[str]) -> tuple[Key, ...]:
+            return tuple(("a" if part == "s" else part, int(at)) for symbol, at, part, _ in pointers if symbol in symbols)
+
+        examples = tuple(text.strip() for text in re.findall(r'"([^"]+)"', gloss))
+        return Synset(words, gloss.split(";")[0].strip(), examples, keys({"@", "@i"}), keys(NEAR))
