@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from conjure.ablation import Ablation, ablate
+    from conjure.attribution import Attribution, attribute
     from conjure.comparison import Comparison, diff
     from conjure.errors import InputError, TextCutWarning
     from conjure.estimate import Estimate
@@ -22,21 +23,25 @@ if TYPE_CHECKING:
     from conjure.explanation import Explanation, explain
     from conjure.loading import load
     from conjure.matrices import Matrix, matrix
+    from conjure.neighbours import Neighbours, nearest
     from conjure.process import Process
     from conjure.similarity import distance, distances
 
 __all__ = [
     "Ablation",
+    "Attribution",
     "Comparison",
     "Estimate",
     "Evaluation",
     "Explanation",
     "InputError",
     "Matrix",
+    "Neighbours",
     "Process",
     "SimilarityEvaluator",
     "TextCutWarning",
     "ablate",
+    "attribute",
     "diff",
     "distance",
     "distances",
@@ -44,20 +49,24 @@ __all__ = [
     "explain",
     "load",
     "matrix",
+    "nearest",
 ]
 
 _HOME = {
     "Ablation": "ablation",
+    "Attribution": "attribution",
     "Comparison": "comparison",
     "Estimate": "estimate",
     "Evaluation": "evaluation",
     "Explanation": "explanation",
     "InputError": "errors",
     "Matrix": "matrices",
+    "Neighbours": "neighbours",
     "Process": "process",
     "SimilarityEvaluator": "evaluator",
     "TextCutWarning": "errors",
     "ablate": "ablation",
+    "attribute": "attribution",
     "diff": "comparison",
     "distance": "similarity",
     "distances": "similarity",
@@ -65,6 +74,7 @@ _HOME = {
     "explain": "explanation",
     "load": "loading",
     "matrix": "matrices",
+    "nearest": "neighbours",
 }
 
 

@@ -90,6 +90,13 @@ def compare(
     figure: Annotated[
         str | None, typer.Option(help="Write the pictures, step by step, to a .png, .svg, .pdf or .html file.")
     ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Tell as well what each word does: the change when it is left out.")
+    ] = False,
+    instead: Annotated[
+        list[str] | None,
+        typer.Option(help="And what another word in its place does, as OLD=NEW; may be given again.", show_default=False),
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     compiled: Compiled = False,
@@ -101,34 +108,52 @@ def compare(
         from conjure.render import check_path
 
         check_path(figure)
+    replaced = dict(one.split("=", 1) for one in instead or () if "=" in one)
+    for one in instead or ():
+        if "=" not in one:
+            raise InputError(f"instead is {one!r}; allowed are a word and another, as snow=desert")
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
-    from conjure import distance, explain
+    from conjure import attribute, distance, explain
 
-    options = {
+    options: dict[str, Any] = {
         "samples": samples, "seed": seed, "divergence": divergence, "weighting": weighting, "reduction": reduction,
-        "antithetic": antithetic, "precision": precision,
+        "antithetic": antithetic,
     }  # fmt: skip
     with warnings.catch_warnings(), _Bar() as progress:
         warnings.simplefilter("error" if strict else "default", TextCutWarning)  # once a text, not once a batch
         try:
+            said = None
             if figure is None:
-                estimate = distance(process, first, second, progress=progress, **options)  # type: ignore[arg-type]
+                estimate = distance(process, first, second, precision=precision, progress=progress, **options)
+                if words or replaced:
+                    said = attribute(process, first, second, instead=replaced, progress=progress, **options)
             else:
-                explanation = explain(process, first, second, progress=progress, **options)  # type: ignore[arg-type]
+                explanation = explain(
+                    process, first, second, precision=precision, words=words, instead=replaced, progress=progress, **options
+                )
                 explanation.save(figure)
-                estimate = explanation.estimate
+                estimate, said = explanation.estimate, explanation.words
         except TextCutWarning as cut:
             raise InputError(str(cut)) from cut
     if as_json:
-        print(json.dumps(estimate.to_dict(), default=str, allow_nan=False))
+        told = estimate.to_dict() | ({} if said is None else {"words": said.to_list()})
+        print(json.dumps(told, default=str, allow_nan=False))
         return
     out = Console(soft_wrap=True, highlight=False, emoji=False)
     out.print(f"[bold]{escape(str(estimate))}[/]  {estimate.divergence}, {estimate.unit}")
     out.print(f"  {estimate.forward:8.4g}  along what “{escape(first)}” conjures")
     out.print(f"  {estimate.backward:8.4g}  along what “{escape(second)}” conjures")
+    low, high = estimate.asymmetry_ci95
+    if low > 0 or high < 0:
+        out.print(f"  {estimate.asymmetry:+8.3g}  more along the first than along the second (95 %: {low:+.3g} to {high:+.3g})")
     peak = max(range(len(estimate.per_step)), key=estimate.per_step.__getitem__)
     out.print(f"  {len(estimate.samples)} samples of {steps} steps; they differ most at t = {estimate.timesteps[peak]:.0f}")
+    if said is not None:
+        out.print("  words, and how the divergence from what the other text conjures changes without them:")
+        for effect in said.effects:
+            done = f"“{effect.word}” → “{effect.instead}”" if effect.instead else f"without “{effect.word}”"
+            out.print(f"  {effect!s:>18}  {escape(done)} in “{escape(effect.text)}”")
     used = estimate.process
     guided = "" if used["guidance"] is None else f", guidance {used['guidance']:g}"
     out.print(f"  [dim]model {escape(used['model'])}, {used['scheduler']}{guided}, seed {seed}[/]")
@@ -155,6 +180,9 @@ def matrix(
     figure: Annotated[
         str | None, typer.Option(help="Write a heat map with its tree to a .png, .svg, .pdf or .html file.")
     ] = None,
+    plane: Annotated[
+        str | None, typer.Option("--map", help="Write the texts as points of a plane to a .png, .svg or .pdf file.")
+    ] = None,
     device: Device = None,
     dtype: Dtype = None,
     compiled: Compiled = False,
@@ -162,7 +190,7 @@ def matrix(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
 ) -> None:
     """Compare all texts with all: distances, errors, and which of them stand together."""
-    from conjure.render import check_path
+    from conjure.render import MAP_ENDINGS, check_path
 
     if as_json and as_csv:
         raise InputError("both --json and --csv are given; allowed is one of them")
@@ -174,6 +202,8 @@ def matrix(
     all_texts = check_texts(text for group in groups for text in group)
     if figure is not None:
         check_path(figure)
+    if plane is not None:
+        check_path(plane, MAP_ENDINGS)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
     with _Cuts(), _Bar() as progress:
@@ -182,6 +212,8 @@ def matrix(
     apart = found.separation(groups) if len(groups) > 1 else None
     if figure is not None:
         found.save(figure)
+    if plane is not None:
+        found.save_map(plane, groups)
     if as_json:
         told = found.to_dict()
         if apart is not None:
@@ -207,8 +239,62 @@ def matrix(
     )
     if apart is not None:
         out.print(f"the {len(groups)} groups stand apart by a mean silhouette of {apart}", soft_wrap=True)
-    if figure is not None:
-        out.print(f"wrote {escape(figure)}", soft_wrap=True)
+    for written in (figure, plane):
+        if written is not None:
+            out.print(f"wrote {escape(written)}", soft_wrap=True)
+
+
+@app.command()
+def nearest(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The text whose neighbours are looked for.", show_default=False)],
+    among: Annotated[str, typer.Option(help="A file with a text a line: the candidates.", show_default=False)],
+    top: Annotated[int, typer.Option(help="How many of the nearest are to be found.")] = 1,
+    model: Model = "default",
+    samples: Annotated[int, typer.Option(help="Monte-Carlo draws that a candidate gets at most.")] = 32,
+    confidence: Annotated[float, typer.Option(help="How sure it is to be that none of the nearest is given up.")] = 0.95,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
+    antithetic: Antithetic = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    compiled: Compiled = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Rank candidates by their distance to a text; those that cannot win are given up early."""
+    from conjure.matrices import read_groups
+
+    candidates = [one for group in read_groups(among) for one in group]
+    sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
+    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    from conjure.neighbours import nearest
+
+    with _Cuts(), _Bar() as progress:
+        found = nearest(process, text, candidates, top=top, samples=samples, confidence=confidence, seed=seed,
+                        divergence=divergence, weighting=weighting, antithetic=antithetic, progress=progress)  # fmt: skip
+    if as_json:
+        print(json.dumps(found.to_dict(), default=str, allow_nan=False))
+        return
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    for head in ("", "distance", "95 %", "samples"):
+        table.add_column(head, justify="left" if not head else "right", overflow="fold")
+    for one in found.ranked:
+        error = "" if math.isnan(one.stderr) else f"{one.ci95[0]:.4g} to {one.ci95[1]:.4g}"
+        table.add_row(escape(one.text), f"{one.distance:.4g}", error, str(one.samples), style="dim" if one.out else "")
+    out = Console(highlight=False, emoji=False)
+    out.print(table)
+    sure = f"sure at {confidence:.0%}" if found.settled else f"not yet sure at {confidence:.0%}: more --samples would tell"
+    out.print(
+        f"[dim]{found.divergence}, {found.unit}; the {'nearest is' if top == 1 else f'{top} nearest are'} {sure}; "
+        f"{found.sources} of {found.most_sources} trajectories walked[/]",
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -376,6 +462,44 @@ def ablate(
         )  # fmt: skip
     errors.print(f"kept in {escape(folder)}, with a figure for each")
     _tell(ablation.summary(), ablation.document().markdown(), as_json)
+
+
+@app.command("app")
+def web_app(
+    models: Annotated[str, typer.Option(help="Models that visitors may choose, parted by commas.")] = "default",
+    runs: Annotated[str | None, typer.Option(help="A folder whose subfolders are runs of conjure bench, to look at.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="The first free one from 7860 on if not given.")] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(help="A name that visitors need; the password is read from CONJURE_PASSWORD.", show_default=False),
+    ] = None,
+    length: Annotated[int, typer.Option(min=1, help="Characters that a text may have.")] = 300,
+    texts: Annotated[int, typer.Option(min=2, help="Texts that a matrix may have.")] = 16,
+    samples: Annotated[int, typer.Option(min=1, help="Samples k that may be asked for.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Steps T that may be asked for.")] = 50,
+    waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; further ones are refused.")] = 32,
+    jobs: Annotated[int, typer.Option(min=1, help="Requests that compute at the same time.")] = 1,
+    device: Device = None,
+) -> None:
+    """Serve the web app: compare two texts, a matrix of many, finished runs."""
+    import os
+    from pathlib import Path
+
+    password = os.environ.get("CONJURE_PASSWORD")
+    if user is not None and not password:
+        raise InputError("a user is given, but no password; set CONJURE_PASSWORD")
+    if runs is not None and not Path(runs).is_dir():
+        raise InputError(f"runs is {runs!r}, which is no folder; give one whose subfolders are runs of conjure bench")
+    with errors.status("starting"):
+        from conjure.app import Limits, Service, serve
+
+        _quiet()
+        limits = Limits(length, texts, samples, steps, waiting, jobs)
+        names = [name.strip() for name in models.split(",") if name.strip()]
+        service = Service(names, Path(runs) if runs else None, limits, device)
+        service.process(names[0] if names else models, steps=1)  # a name that cannot be loaded is found here
+    serve(service, host=host, port=port, user=(user, str(password)) if user else None)
 
 
 USUAL = ("prior", "weighting")  # what costs no more than the run itself

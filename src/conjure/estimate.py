@@ -43,7 +43,9 @@ class Estimate:
 
     distance, stderr, ci95: mean over samples, its standard error and 95 % interval (NaN with one sample).
     forward, backward: the directed divergences from the first text's trajectories and from the second's.
-    per_step: what each of the T visited steps adds to `distance`. timesteps, snr (signal to noise): where they are.
+    asymmetry, asymmetry_ci95: forward less backward, its mean over samples and 95 % interval.
+    per_step, per_step_ci95: what each of the T visited steps adds to `distance`, and 95 % intervals.
+    timesteps, snr (signal to noise): where they are.
     samples: the k per-sample values. unit: in what all these are, such as `nats` or `squared norm of noise`.
     texts, process, divergence, weighting, antithetic, seed, identity, version: what was compared and how.
     """
@@ -53,7 +55,10 @@ class Estimate:
     ci95: tuple[float, float]
     forward: float
     backward: float
+    asymmetry: float
+    asymmetry_ci95: tuple[float, float]
     per_step: tuple[float, ...]
+    per_step_ci95: tuple[tuple[float, float], ...]
     samples: tuple[float, ...]
     texts: tuple[str, str]
     divergence: str
@@ -74,7 +79,7 @@ class Estimate:
         """Plain data for JSON; what does not exist (the error of one sample) is None."""
         plain = asdict(self)
         if math.isnan(self.stderr):
-            plain |= {"stderr": None, "ci95": None}
+            plain |= dict.fromkeys(("stderr", "ci95", "asymmetry_ci95", "per_step_ci95"))
         return plain
 
     def __str__(self) -> str:
@@ -97,6 +102,7 @@ def estimate(parts: Contributions, **record: Any) -> Estimate:
     """
     samples = parts.total.sum(1)
     mean, error, ci95 = interval(samples)
+    asymmetry, _, asymmetry_ci95 = interval((parts.forward - parts.backward).sum(1))
     if not math.isfinite(mean):
         raise InputError(f"the distance is {mean}: the model's numbers overflow; use a smaller guidance, or float32")
     return Estimate(
@@ -105,7 +111,10 @@ def estimate(parts: Contributions, **record: Any) -> Estimate:
         ci95=ci95,
         forward=float(parts.forward.sum(1).mean()),
         backward=float(parts.backward.sum(1).mean()),
+        asymmetry=asymmetry,
+        asymmetry_ci95=asymmetry_ci95,
         per_step=tuple(parts.total.mean(0).tolist()),
+        per_step_ci95=tuple(interval(step)[2] for step in parts.total.T),
         samples=tuple(samples.tolist()),
         **record,
     )

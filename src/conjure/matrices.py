@@ -36,6 +36,14 @@ class Separation:
 
 
 @dataclass(frozen=True)
+class Map:
+    """points: a place in the plane for each text, shape (N, 2). share: how much of the spread between texts the plane shows."""
+
+    points: np.ndarray
+    share: float
+
+
+@dataclass(frozen=True)
 class Matrix:
     """Distances of all texts to all.
 
@@ -74,6 +82,21 @@ class Matrix:
         from scipy.cluster.hierarchy import leaves_list
 
         return tuple(int(i) for i in leaves_list(self.linkage))
+
+    @cached_property
+    def map(self) -> Map:
+        """The texts as points of a plane, whose squared distances come as near to `distance` as classical scaling can.
+
+        A distance here is a mean of squared norms, so it is what Torgerson (1952) takes: no root and no iteration is needed.
+        """
+        both = (self.distance + self.distance.T) / 2
+        centred = both - both.mean(0)
+        values, vectors = np.linalg.eigh(-(centred - centred.mean(1, keepdims=True)) / 2)
+        largest = np.argsort(values)[::-1][:2]
+        points = np.zeros((len(self.texts), 2))
+        points[:, : len(largest)] = vectors[:, largest] * np.sqrt(values[largest].clip(0))
+        whole = values.clip(0).sum()
+        return Map(points, float(values[largest].clip(0).sum() / whole) if whole else 1.0)
 
     def separation(self, groups: Sequence[Iterable[str]]) -> Separation:
         """How well `groups` of the texts stand apart: silhouettes (Rousseeuw 1987), with an interval over samples.
@@ -123,6 +146,15 @@ class Matrix:
         except ImportError as error:
             raise InputError("frames need the package pandas: pip install pandas") from error
         return DataFrame(self.distance, index=list(self.texts), columns=list(self.texts))
+
+    def save_map(self, path: str | Path, groups: Sequence[Iterable[str]] = ()) -> None:
+        """Write `map` to `path`, as PNG, SVG or PDF, each of the `groups` of texts in a colour of its own.
+
+        Errors: `InputError` for another ending and for a place that cannot be written.
+        """
+        from conjure.render import save_map
+
+        save_map(self, path, groups)
 
     def save(self, path: str | Path) -> None:
         """Write a heat map with its tree to `path`, as PNG, SVG or PDF, or as one HTML file that needs no other.

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import io
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,18 +19,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from conjure.attribution import Effect
     from conjure.estimate import Estimate
     from conjure.explanation import Direction, Explanation
     from conjure.matrices import Matrix
 
 ENDINGS = (".png", ".svg", ".pdf", ".html")
+MAP_ENDINGS = (".png", ".svg", ".pdf")
 
 
-def check_path(path: str | Path) -> Path:
+def check_path(path: str | Path, endings: Sequence[str] = ENDINGS) -> Path:
     """`path`, if a figure can be written there; asked before the computing. Errors: `InputError`."""
     path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"figure {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(ENDINGS)}")
+    if path.suffix.lower() not in endings:
+        raise InputError(f"figure {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(endings)}")
     try:
         if path.is_dir() or not path.parent.is_dir():
             what = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
@@ -52,8 +52,12 @@ def save(explanation: Explanation, path: str | Path) -> None:
     """Write `explanation` to `path`, whole or not at all."""
     path = check_path(path)
     kind = path.suffix.lower().removeprefix(".")
-    data = page(explanation).encode() if kind == "html" else figure_bytes(explanation, kind)
-    write_whole(path, data)
+    if kind == "html":
+        from conjure.viewer import page
+
+        write_whole(path, page(explanation).encode())
+    else:
+        write_whole(path, figure_bytes(explanation, kind))
 
 
 def figure_bytes(explanation: Explanation, kind: str) -> bytes:
@@ -65,44 +69,118 @@ def _bytes(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a text may hold what the font does not
-        figure.savefig(buffer, format=kind, dpi=150)
+        figure.savefig(buffer, format=kind, dpi=150, bbox_inches="tight", pad_inches=0.08)
     return buffer.getvalue()
 
 
+COLUMNS = 20  # steps shown at most, evenly from all
+
+
 def grid(explanation: Explanation) -> Figure:
-    """Figure 1: for both directions the noisy x_t in the middle row, above and below it what either text takes it for."""
+    """Figure 1: for both directions the noisy x_t in the middle row, above and below it what either text takes it for.
+
+    Under each block a row of where they differ; below both what the steps add, where the differences add up, the words.
+    """
     from matplotlib.figure import Figure
 
     estimate = explanation.estimate
     steps = len(estimate.timesteps)
-    figure = Figure(figsize=(0.95 * steps + 2.2, 7.3), layout="constrained")
+    chosen = np.unique(np.linspace(0, steps - 1, min(steps, COLUMNS)).round().astype(int))
+    words = explanation.words.effects if explanation.words else ()
+    low = max(2.1, 0.23 * len(words) + 0.7)
+    figure = Figure(figsize=(max(0.95 * len(chosen) + 2.2, 8.5), 8.6 + low), layout="constrained")
+    error = "" if len(estimate.samples) == 1 else f", {len(estimate.samples)} samples, the first of them shown"
     figure.suptitle(
-        f"{_quoted(estimate.texts[0], 45)}  and  {_quoted(estimate.texts[1], 45)}\n"
-        f"{estimate.divergence} {estimate} {estimate.unit}, {len(estimate.samples)} samples",
+        f"{quoted(estimate.texts[0], 45)}  and  {quoted(estimate.texts[1], 45)}\n"
+        f"{estimate.divergence} {estimate} {estimate.unit}{error}",
         fontsize=11,
         parse_math=False,
     )
-    for axes, direction in zip(figure.subplots(2, 1), (explanation.forward, explanation.backward), strict=True):
-        _block(axes, estimate, direction)
+    above, below = figure.subfigures(2, 1, height_ratios=[8.6, low])
+    for axes, direction in zip(above.subplots(2, 1), (explanation.forward, explanation.backward), strict=True):
+        _block(axes, estimate, direction, chosen)
+    ratios = {"steps": 2.2, "first": 1.0, "second": 1.0, **({"words": 2.2} if words else {})}
+    axes = below.subplot_mosaic([list(ratios)], width_ratios=list(ratios.values()))
+    _steps(axes["steps"], estimate)
+    for name, direction in (("first", explanation.forward), ("second", explanation.backward)):
+        _places(axes[name], direction)
+    if words:
+        _words(axes["words"], words)
     return figure
 
 
-def _block(axes: Axes, estimate: Estimate, direction: Direction) -> None:
-    """Three rows of pictures as one mosaic, timesteps above the columns, contributions of the shown sample below."""
-    rows = [_tiles(pictures) for pictures in (direction.first, direction.noisy, direction.second)]
-    axes.imshow(np.concatenate(rows).clip(0, 1), interpolation="nearest")
-    high, wide = (side + GAP for side in direction.noisy.shape[1:3])
-    columns = wide * (np.arange(len(estimate.timesteps)) + 0.5)
-    first, second = (f"x0 for\n{_quoted(text, 20, lines=3)}" for text in estimate.texts)
+def _block(axes: Axes, estimate: Estimate, direction: Direction, chosen: np.ndarray) -> None:
+    """Rows of pictures as one mosaic, timesteps above the columns, contributions of the shown sample below."""
+    shown = [direction.first, direction.noisy, direction.second]
+    first, second = (f"x0 for\n{quoted(text, 20, lines=3)}" for text in estimate.texts)
     names = [first, "noisy x_t", second]
-    axes.set_title(f"along the trajectory of {_quoted(direction.text, 90)}", fontsize=9, parse_math=False)
-    axes.set_yticks(high * (np.arange(3) + 0.5), names, fontsize=8, parse_math=False)
-    axes.set_xticks(columns, [f"{squared:.3g}" for squared in direction.per_step], fontsize=7)
+    if direction.places is not None:
+        shown.append(heat(direction.places, direction.noisy.shape[1:3]))
+        names.append("where they differ")
+    axes.imshow(np.concatenate([_tiles(pictures[chosen]) for pictures in shown]).clip(0, 1), interpolation="nearest")
+    high, wide = (side + GAP for side in direction.noisy.shape[1:3])
+    columns = wide * (np.arange(len(chosen)) + 0.5)
+    axes.set_title(f"along the trajectory of {quoted(direction.text, 90)}", fontsize=9, parse_math=False)
+    axes.set_yticks(high * (np.arange(len(shown)) + 0.5), names, fontsize=8, parse_math=False)
+    axes.set_xticks(columns, [f"{direction.per_step[step]:.3g}" for step in chosen], fontsize=7)
     above = axes.secondary_xaxis("top")
-    above.set_xticks(columns, [f"t = {timestep:.0f}" for timestep in estimate.timesteps], fontsize=7)
+    above.set_xticks(columns, [f"t = {estimate.timesteps[step]:.0f}" for step in chosen], fontsize=7)
     for one in (axes, above):
         one.tick_params(length=0)
         one.spines[:].set_visible(False)
+
+
+def _steps(axes: Axes, estimate: Estimate) -> None:
+    """What each step adds, with its 95 % interval."""
+    steps = np.arange(len(estimate.timesteps))
+    low, high = np.array(estimate.per_step_ci95).T
+    known = None if np.isnan(low).any() else [np.array(estimate.per_step) - low, high - np.array(estimate.per_step)]
+    axes.bar(steps, estimate.per_step, color="#7a8ca3", yerr=known, capsize=2, error_kw={"linewidth": 0.8})
+    shown = steps[:: max(1, len(steps) // 12)]
+    axes.set_xticks(shown, [f"{estimate.timesteps[step]:.0f}" for step in shown], fontsize=7)
+    axes.set_ylim(bottom=0)
+    axes.tick_params("y", labelsize=7)
+    axes.set_title("when: what each step adds, 95 % intervals" if known else "when: what each step adds", fontsize=8)
+    axes.set_xlabel("timestep", fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _places(axes: Axes, direction: Direction) -> None:
+    """The final picture, and over it where the differences of all steps add up."""
+    axes.imshow(direction.final.clip(0, 1), interpolation="nearest")
+    if direction.places is not None:
+        high, wide = direction.final.shape[:2]
+        axes.imshow(direction.places.sum(0), cmap="inferno", alpha=0.55, interpolation="bilinear", extent=(0, wide, high, 0))
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(f"where: ends of\n{quoted(direction.text, 26, lines=2)}", fontsize=8, parse_math=False)
+
+
+def _words(axes: Axes, effects: Sequence[Effect]) -> None:
+    """What each word does: to the right those that set the texts apart."""
+    names = [f"{quoted(effect.word, 18)}{f' → {quoted(effect.instead, 18)}' if effect.instead else ''}" for effect in effects]
+    places = np.arange(len(effects))[::-1]
+    apart = -np.array([effect.change for effect in effects])
+    low, high = -np.array([effect.ci95 for effect in effects])[:, ::-1].T
+    known = None if np.isnan(low).any() else [apart - low, high - apart]
+    axes.barh(places, apart, xerr=known, capsize=2, error_kw={"linewidth": 0.8}, color=np.where(apart > 0, "#b5430f", "#7a8ca3"))
+    axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.set_yticks(places, names, fontsize=7, parse_math=False)
+    axes.tick_params("x", labelsize=7)
+    axes.set_title("words: how far each sets the texts apart", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def heat(places: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """`places` (T, rows, columns), what each adds, in colours: (T, height, width, 3), black for nothing, light for the most."""
+    from matplotlib import colormaps
+    from PIL import Image
+
+    most = places.max() or 1.0
+    size = (shape[1], shape[0])
+    grown = [
+        np.asarray(Image.fromarray((one / most).astype(np.float32)).resize(size, Image.Resampling.BILINEAR)) for one in places
+    ]
+    return colormaps["inferno"](np.stack(grown).clip(0, 1))[..., :3]
 
 
 GAP = 6  # pixels between pictures, their frames included
@@ -116,33 +194,15 @@ def _tiles(pictures: np.ndarray) -> np.ndarray:
     return np.concatenate(pictures, axis=1)
 
 
-def _quoted(text: str, width: int, lines: int = 1) -> str:
+def printable(text: str) -> str:
+    """`text` with a blank for each character that shows nothing, or steers what is shown, such as a null byte."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def quoted(text: str, width: int, lines: int = 1) -> str:
     """`text` in quotes on at most `lines` lines of about `width` characters, with an ellipsis where it was cut."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    wrapped = textwrap.wrap(f"“{printable}”", width)
+    wrapped = textwrap.wrap(f"“{printable(text)}”", width)
     return "\n".join(wrapped if len(wrapped) <= lines else [*wrapped[: lines - 1], wrapped[lines - 1] + " …”"])
-
-
-def page(explanation: Explanation) -> str:
-    """One HTML file: the numbers as text, the grid as a picture in it. Texts are escaped."""
-    estimate = explanation.estimate
-    first, second = (html.escape(text) for text in estimate.texts)
-    picture = base64.b64encode(figure_bytes(explanation, "png")).decode()
-    steps = "".join(
-        f"<tr><td>{timestep:.0f}</td><td>{ratio:.3g}</td><td>{value:.4g}</td></tr>"
-        for timestep, ratio, value in zip(estimate.timesteps, estimate.snr, estimate.per_step, strict=True)
-    )
-    settings = ", ".join(f"{key} {estimate.process[key]}" for key in ("model", "scheduler", "steps", "guidance"))
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{first} and {second}</title>"
-        "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-        "img{max-width:100%}td,th{padding:.1rem .8rem;text-align:right}</style>"
-        f"<h1>“{first}” and “{second}”</h1>{estimate._repr_html_()}<p>{html.escape(settings)}, conjure {estimate.version}</p>"
-        f'<img alt="noisy pictures and what either text takes them for, step by step" src="data:image/png;base64,{picture}">'
-        f"<table><tr><th>timestep</th><th>signal to noise</th><th>adds</th></tr>{steps}</table></html>\n"
-    )
 
 
 def save_matrix(matrix: Matrix, path: str | Path) -> None:
@@ -172,7 +232,7 @@ def heat_map(matrix: Matrix) -> Figure:
     tree.axis("off")
     shown = matrix.distance[np.ix_(order, order)]
     picture = heat.imshow(shown, cmap="viridis_r", aspect="auto")
-    names = [_quoted(matrix.texts[i], 24, lines=2) for i in order]
+    names = [quoted(matrix.texts[i], 24, lines=2) for i in order]
     heat.set_xticks(range(texts), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
     heat.set_yticks(range(texts), names, fontsize=8, parse_math=False)
     heat.yaxis.tick_right()
@@ -185,6 +245,37 @@ def heat_map(matrix: Matrix) -> Figure:
     bar.set_label(f"{matrix.divergence}, {matrix.unit}", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     figure.suptitle(f"{matrix.process['model']}, {matrix.samples} samples", fontsize=9, parse_math=False)
+    return figure
+
+
+def save_map(matrix: Matrix, path: str | Path, groups: Sequence[Iterable[str]]) -> None:
+    """Write the map of `matrix` to `path`, whole or not at all."""
+    path = check_path(path, MAP_ENDINGS)
+    write_whole(path, _bytes(scatter(matrix, groups), path.suffix.lower().removeprefix(".")))
+
+
+def scatter(matrix: Matrix, groups: Sequence[Iterable[str]] = ()) -> Figure:
+    """The texts as points of a plane, named, each group in a colour of its own."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    of = {text: number for number, group in enumerate(groups) for text in group}
+    colours = [f"C{of.get(text, 0)}" for text in matrix.texts]
+    points = matrix.map.points
+    axes.scatter(*points.T, s=26, c=colours)
+    for text, point, colour in zip(matrix.texts, points, colours, strict=True):
+        axes.annotate(
+            quoted(text, 28, lines=2), point, (5, 3), textcoords="offset points", fontsize=8, color=colour, parse_math=False
+        )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.18)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(
+        f"{matrix.process['model']}, {matrix.divergence}; the plane shows {matrix.map.share:.0%} of the spread",
+        fontsize=9,
+        parse_math=False,
+    )
     return figure
 
 
@@ -215,7 +306,7 @@ def contact_sheet(pictures: Sequence[Sequence[np.ndarray]], rows: Sequence[str],
             axis.imshow(picture.clip(0, 1), interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             if name == rows[0]:
-                axis.set_title(_quoted(text, 28, lines=3), fontsize=8, parse_math=False)
+                axis.set_title(quoted(text, 28, lines=3), fontsize=8, parse_math=False)
         axes[0].set_ylabel(name, fontsize=8, parse_math=False)
     return _bytes(figure, "png")
 

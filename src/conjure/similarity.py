@@ -177,24 +177,25 @@ def sample(
     measure: Measure,
     *,
     precision: float | None = None,
-    pictures: bool = False,
+    pictures: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Results, int, list[Measured]]:
-    """Draw `samples` samples of a pair, or as many as `precision` takes: results, their number, the first sample's pictures."""
+    """Draw `samples` samples of a pair, or as many as `precision` takes: results, their number, and the sources of the first
+    `pictures` samples with what they looked like."""
     check((a, b), samples, noise, measure, precision)
-    results, first = Results(process, noise), list[Measured]()
+    results, shown = Results(process, noise), list[Measured]()
     samples, done = samples if precision is None else max(samples, 2), 0
     while done < samples:
         sources = sources_of([(a, b)], range(done, samples), noise)
-        wanted = sources_of([(a, b)], range(1), noise) if pictures else []
+        wanted = sources_of([(a, b)], range(pictures), noise)
         for measured in run(process, sources, pictures=wanted, progress=progress):
             results.add(measured, keep_final=measure.divergence == "direct")
             if measured.pictures:
-                first.append(measured)
+                shown.append(measured)
         done = samples
         if precision is not None:
             samples = samples_for(measure.contributions(results.seen(a, b, done)).total.sum(1), precision)
-    return results, done, first
+    return results, done, shown
 
 
 def samples_for(values: np.ndarray, precision: float) -> int:
