@@ -147,3 +147,25 @@ def test_files_of_groups(tmp_path):
     path = tmp_path / "texts.txt"
     path.write_text("\n\na\nb\n \n\nc\n")
     assert read_groups(path) == [["a", "b"], ["c"]]
+
+
+def test_map_of_points_finds_them_again(found):
+    """Squared distances of points of a plane are shown whole; of what has more dimensions, a share is told."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(4, 2))
+    squared = ((points[:, None] - points) ** 2).sum(-1)
+    own = replace(found, distance=squared).map
+    np.testing.assert_allclose(((own.points[:, None] - own.points) ** 2).sum(-1), squared, atol=1e-9)
+    assert own.share == pytest.approx(1)
+    far = replace(found, distance=2.0 * (1 - np.eye(4))).map  # four corners that are all equally far apart need three
+    assert far.share == pytest.approx(2 / 3)
+
+
+def test_map_is_drawn(found, conjure_command, tmp_path):
+    found.save_map(tmp_path / "map.svg", [TEXTS[:2], TEXTS[2:]])
+    assert (tmp_path / "map.svg").read_bytes().startswith(b"<?xml")
+    with pytest.raises(InputError, match=r"\.html"):
+        found.save_map(tmp_path / "map.html")
+    command = ("matrix", "a", "b", "--steps", 2, "--samples", 1, "--map", tmp_path / "m.png")
+    assert conjure_command(*command)[0] == 0
+    assert (tmp_path / "m.png").read_bytes().startswith(b"\x89PNG")

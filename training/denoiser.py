@@ -57,7 +57,7 @@ class Captions:
 
     @torch.inference_mode()
     def _encode(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """States of all texts one after the other, float16 (tokens of all, 384), and where each text's start and the last one's end."""
+        """States of all texts one after the other, float16 (tokens of all, 384); where each starts, and the last ends."""
         encoder, words = text_encoder().to(loop.DEVICE), tokenizer()
         found = [torch.empty(0)] * len(self.texts)
         by_length = sorted(range(len(self.texts)), key=lambda i: len(self.texts[i]))

@@ -16,12 +16,13 @@ from words import Key, Synset, WordNet
 
 MOST = 16  # pictures that a word can have
 TOO_MANY = 400  # pictures under a meaning beyond which it is too general to look like anything
-STOP = frozenset(
-    "a an the and or but of to in on at by for with from as is are was were be been being am do does did done has have had having "
-    "it its he she they them his her their you your i we us me my our this that these those there here not no so if than then "
-    "very too will would can could should may might must shall who whom which what when where how why all any some each such own "
-    "same more most other into over up down out off about just only get got go went let make made take took put set".split()
-)
+# Words that look like nothing, or that stand in sentences for too much
+STOP = frozenset(re.findall(r"\w+", """
+    a an the and or but of to in on at by for with from as is are was were be been being am do does did done has have had having
+    it its he she they him his her their you your i we us me my our this that these those there here not no so if than then
+    very too will would can could should may might must shall who whom which what when where how why all any some each such own
+    same more most other into over up down out off about just only get got go went let make made take took put set
+"""))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Lexicon:
                     self._filed.setdefault(str(form), []).append(row)
 
     def pictures(self, key: Key, steps: int = 2) -> list[int]:
-        """Pictures that show meaning `key`, best first: of just that, filed under its words, of its kinds, of what it is near to."""
+        """Pictures that show meaning `key`, best first: of just that, filed under its words, of its kinds, of what it is near."""
         synset = self.net.synsets[key]
         found = list(self._direct.get(key, ()))
         for word in synset.words[:3]:
@@ -93,7 +94,8 @@ class Lexicon:
         for word in re.findall("[a-z]+", text.lower()):
             if word in STOP:
                 continue
-            senses = [key] if self.net.lemma(word, key[0]) in {one.lower() for one in self.net.synsets[key].words} else self._senses(word)
+            named = self.net.lemma(word, key[0]) in {one.lower() for one in self.net.synsets[key].words}
+            senses = [key] if named else self._senses(word)
             rows = spread(next((rows for sense in senses if (rows := self.pictures(sense, 1))), []), MOST)
             if len(rows) and not any(set(rows) & set(other) for other in things):
                 things.append(rows)
@@ -122,4 +124,5 @@ def told(part: str, synset: Synset) -> list[str]:
 
 def spread(rows: list[int], most: int) -> np.ndarray:
     """At most `most` of `rows`, evenly from all of them."""
-    return np.array(rows, dtype=int)[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))] if rows else np.array([], dtype=int)
+    chosen = np.unique(np.linspace(0, max(len(rows) - 1, 0), min(most, len(rows))).round().astype(int))
+    return np.array(rows, dtype=int)[chosen]

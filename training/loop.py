@@ -54,7 +54,9 @@ def draws(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
 
 
 def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, folder: Path, save_every_s: float = 120) -> None:
-    """Train `model`, which lies on `DEVICE`, in place and leave it with its averaged weights on the CPU; goes on from `folder/checkpoint.pt` where there is one.
+    """Train `model`, which lies on `DEVICE`, in place and leave it with its averaged weights on the CPU.
+
+    It goes on from `folder/checkpoint.pt` where there is one.
 
     loss, held_out: the loss of a batch drawn from the given generators. Both go to `folder/losses.csv` with the seconds spent.
     """

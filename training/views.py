@@ -12,7 +12,6 @@ import torch
 from rich.progress import track
 
 import pictographs
-from left_out import Allowed
 from lexicon import Lexicon, Word
 from pictographs import Pictographs
 from scenes import Stock, compose, gather

@@ -100,8 +100,10 @@ class WordNet:
 
     def lemma(self, word: str, part: str) -> str | None:
         """The form under which the dictionary has `word`: "ran" is the verb "run", "boxes" the noun "box"."""
-        endings = {"n": ("s", "es", "ies:y"), "v": ("s", "es", "ies:y", "ed:e", "ed", "ing:e", "ing"), "a": ("er:e", "er", "ier:y", "est:e", "est", "iest:y"),
-                   "r": ()}[part]  # fmt: skip
+        endings = {
+            "n": ("s", "es", "ies:y"), "v": ("s", "es", "ies:y", "ed:e", "ed", "ing:e", "ing"),
+            "a": ("er:e", "er", "ier:y", "est:e", "est", "iest:y"), "r": (),
+        }[part]  # fmt: skip
         forms = [word, self._irregular[part].get(word, "")]
         for ending in endings:
             old, _, new = ending.partition(":")

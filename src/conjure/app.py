@@ -120,7 +120,8 @@ class Service:
         """Names of the runs that can be looked at."""
         if self.runs is None or not self.runs.is_dir():
             return []
-        return sorted(path.parent.name for path in self.runs.glob("*/report.html") if not path.is_symlink())
+        own = self.runs.resolve()
+        return sorted(path.parent.name for path in self.runs.glob("*/report.html") if path.resolve().parent.parent == own)
 
     def report(self, name: str) -> str:
         """The page of the run `name`. Errors: `InputError` for a name that is not among `finished`."""

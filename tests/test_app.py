@@ -1,0 +1,220 @@
+"""The web app: held to its limits, showing texts as texts, and working in a real browser from the click to the picture."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio", reason="the app needs gradio")
+
+from conjure import InputError
+from conjure.app import Limits, Service, _framed, _grid, _heat, _number
+
+ROOT = Path(__file__).parent.parent
+CHROMIUM = shutil.which("chromium")
+HOSTILE = '<img src=x onerror="window.stolen=1"> <script>window.stolen=2</script> ${window.stolen=3} {{7*7}} \' 🐅 \u202egnp'
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    for name in ("first", "second <b>"):
+        (runs / name).mkdir()
+        (runs / name / "report.html").write_text(f"<!doctype html><h1>Run {html.escape(name)}</h1>")
+    (runs / "unfinished").mkdir()
+    secret = tmp_path_factory.mktemp("elsewhere")
+    (secret / "report.html").write_text("secret")
+    (runs / "link").symlink_to(secret)
+    return Service(("default",), runs, Limits(length=120, texts=4, samples=3, steps=6))
+
+
+def test_comparison_comes_step_by_step(service):
+    found = list(service.compare("dog", "cat", "default", 2, 2, 0))
+    assert [len(one.estimate.samples) for one in found] == [1] * 4 + [2] * 2
+    assert len(list(service.compare("dog", "cat", "default", 2, 2, 0))) == 1  # done already
+
+
+@pytest.mark.filterwarnings("ignore::conjure.TextCutWarning")
+def test_texts_stay_texts(service):
+    *_, last = service.compare(HOSTILE, "cat", "default", 1, 1, 0)
+    matrix = service.matrix(f"{HOSTILE}\ncat", "default", 1, 1, 0)
+    for shown in (_number(last), _grid(last), _heat(matrix), _framed(f"<p>{html.escape(HOSTILE)}</p>")):
+        tags = set(re.findall(r"<(\w+)", shown))
+        assert tags <= {"p", "figure", "figcaption", "img", "iframe"}
+        assert 'onerror="' not in shown
+        assert "\u202e" not in shown or shown.startswith("<iframe")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("", "cat", "default", 1, 1, 0), "empty"),
+        (("x" * 121, "cat", "default", 1, 1, 0), "121 characters; allowed are 120"),
+        (("dog", None, "default", 1, 1, 0), "empty"),
+        (("dog", "cat", "/etc", 1, 1, 0), "not offered"),
+        (("dog", "cat", "default", 4, 1, 0), "samples is 4"),
+        (("dog", "cat", "default", 1.5, 1, 0), "samples is 1.5"),
+        (("dog", "cat", "default", 1, 7, 0), "steps is 7"),
+        (("dog", "cat", "default", 1, 1, -1), "seed is -1"),
+        (("dog", "cat", "default", True, 1, 0), "samples is True"),
+        (("dog", "cat", "default", 1, "2", 0), "steps is '2'"),
+    ],
+)
+def test_limits(service, arguments, told):
+    with pytest.raises(InputError, match=re.escape(told)):
+        next(service.compare(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"), [("a\nb\nc\nd\ne", "5 texts"), ("a", "at least two"), ("a\na", "twice"), (None, "two")]
+)
+def test_limits_of_the_matrix(service, lines, told):
+    with pytest.raises(InputError, match=told):
+        service.matrix(lines, "default", 1, 1, 0)
+
+
+def test_runs_are_those_of_the_folder(service):
+    assert service.finished() == ["first", "second <b>"]
+    assert "Run first" in service.report("first")
+    for name in ("link", "..", "../first", "/etc", "unfinished", "", "first/../second <b>"):
+        with pytest.raises(InputError, match="no run"):
+            service.report(name)
+    with pytest.raises(InputError, match="none yet"):
+        Service().report("first")
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextlib.contextmanager
+def served(*options: str, command: tuple[str, ...] = ("-m", "conjure", "app"), **environment: str):
+    port = free_port()
+    place = ("--port", str(port)) if command[0] == "-m" else ()
+    process = subprocess.Popen(
+        [sys.executable, *command, *place, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+        env=os.environ | {"GRADIO_SERVER_PORT": str(port)} | environment,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        told = ""
+        for line in process.stdout:
+            told += line
+            if "listens at" in line:
+                break
+        else:
+            pytest.fail(f"the app did not start: {told}")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
+    if CHROMIUM is None:
+        pytest.skip("the browser tests need chromium: apt-get install chromium")
+    flags = (
+        "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--disable-component-update --disable-sync"
+    )
+    with playwright.sync_playwright() as started:
+        running = started.chromium.launch(executable_path=CHROMIUM, args=flags.split())
+        yield running
+        running.close()
+
+
+def test_in_a_browser(browser, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "report.html").write_text("<h1>the report</h1>")
+    with served("--runs", str(tmp_path), "--length", "150") as address:
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.set_default_timeout(60_000)
+        asked, problems = set[str](), list[str]()
+        page.on("request", lambda request: asked.add(request.url.split("/")[2]))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+
+        # a link to settings, then the keyboard alone; the grid comes before the whole
+        page.goto(f"{address}?a=dog&b=animal&samples=2&steps=4&seed=7&model=/etc/passwd")
+        page.wait_for_function("document.querySelector('#first textarea, #first input')?.value === 'dog'")
+        page.focus("#second textarea, #second input")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#grid img")
+        frame = page.wait_for_selector("#grid iframe").content_frame()
+        assert "2 samples of 4 steps" in frame.text_content("body")
+        assert frame.evaluate("document.querySelectorAll('.tile').length") == 8
+        before = frame.evaluate("document.querySelector('.tile > div').style.backgroundPosition")
+        frame.focus("#step")
+        page.keyboard.press("ArrowRight")
+        assert frame.evaluate("document.querySelector('.tile > div').style.backgroundPosition") != before
+        assert "4 of 4" in frame.text_content("output[for=step]")
+        link = page.get_attribute("#number a", "href")
+        assert "a=dog&b=animal&model=default&samples=2&steps=4&seed=7" in link
+
+        # what a text says is never markup
+        page.fill("#first textarea, #first input", HOSTILE)
+        page.click("#go")
+        page.wait_for_function("document.querySelector('#grid iframe')?.srcdoc.includes('stolen')")
+        frame = page.query_selector("#grid iframe").content_frame()
+        frame.wait_for_selector("h2")
+        assert "<script>window.stolen=2</script> ${window.stolen=3} {{7*7}}" in frame.text_content("h1")
+        for place in (page, frame):
+            assert place.evaluate("window.stolen") is None
+
+        page.fill("#second textarea, #second input", "")
+        page.click("#go")
+        page.wait_for_selector("text=a text is empty; give two texts")
+
+        page.get_by_role("tab", name="Matrix").click()
+        page.fill("#words textarea", "dog\npuppy\nwhale")
+        page.click("#draw")
+        page.wait_for_selector("#heat img")
+        assert "dog,0.0," in page.input_value("#csv textarea")
+
+        page.get_by_role("tab", name="Runs").click()
+        page.click("#run input")
+        page.get_by_role("option", name="one").click()
+        report = page.wait_for_selector("#report iframe").content_frame()
+        assert report.text_content("h1") == "the report"
+
+        phone = browser.new_page(viewport={"width": 380, "height": 780}, color_scheme="dark")
+        phone.goto(address)
+        phone.wait_for_selector("#go")
+        assert phone.evaluate("document.documentElement.scrollWidth") <= 380
+        assert asked == {address.split("/")[2]}  # nothing is fetched from elsewhere
+        assert problems == []
+
+
+def test_password(browser):
+    with served("--user", "me", CONJURE_PASSWORD="secret") as address:
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{address}gradio_api/info")
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        for password, seen in (("wrong", "text=Incorrect"), ("secret", "#go")):
+            page.get_by_label("username").fill("me")
+            page.get_by_label("password").fill(password)
+            page.get_by_role("button", name="Login").click()
+            page.wait_for_selector(seen)
+
+
+def test_space_runs_as_it_is():
+    with served(command=("space/app.py",)) as address:
+        assert b"Conjure" in urllib.request.urlopen(address).read()
+    head = (ROOT / "space" / "README.md").read_text().split("---")[1]
+    assert "sdk: gradio" in head
+    assert "app_file: app.py" in head
