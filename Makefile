@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup train bench results clean
+.PHONY: demo test check setup train bench results site clean
 
 demo: setup  ## compare two texts on the model that ships with the package, and write the figure
 	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
@@ -21,7 +21,7 @@ setup: .venv/.done
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Conjure needs Python 3.11 or newer, this is " + sys.version if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,train,bench]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,train,bench,app,docs]"
 	touch $@
 
 train: setup  ## train the default model; stop it at any time, the same command goes on
@@ -30,9 +30,13 @@ train: setup  ## train the default model; stop it at any time, the same command 
 bench: setup  ## the speed figures of the documentation, each a ratio measured in one run
 	$(BIN)/python benchmarks/pair.py
 	$(BIN)/python benchmarks/many.py
+	$(BIN)/python benchmarks/app.py
 
 results: setup  ## how well the default model agrees with people, all tables and figures; stop it at any time, the same command goes on
 	$(BIN)/python results/make.py $(if $(DATA),--data $(DATA))
+
+site: setup  ## the documentation as a site, in the folder site
+	$(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf .venv

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+import asymmetry
 import conjure
 from conjure.ablation import Ablation, file_of
 from conjure.baselines import OF_PICTURES, baselines
@@ -54,6 +55,7 @@ def measure(data: Path, progress: Any, started: Any) -> None:
         found = conjure.ablate(process, tasks, over, samples=samples, data=data, out=ROOT / "runs" / out, **told)
         write(f"ablation-{name}.json", found.summary())
         figures(found)
+    write("asymmetry.json", asymmetry.measure(process, progress=progress))
 
 
 def write(name: str, content: Any) -> None:
@@ -62,7 +64,7 @@ def write(name: str, content: Any) -> None:
 
 def figures(ablation: Ablation) -> None:
     for axis, figure in ablation.figures().items():
-        (HERE / file_of(axis)).write_bytes(figure)
+        (ROOT / "docs" / "figures" / file_of(axis)).write_bytes(figure)
 
 
 def load(name: str) -> Any:
@@ -93,7 +95,7 @@ def page() -> str:
         "paper's other encoders and language models, Stable Diffusion.",
     )
     axes = ("steps", "prior", "single step", "guidance", "samples")
-    figures = [f"![Spearman by {axis}](../results/{file_of(axis)})" for axis in axes]
+    figures = [f"![Spearman by {axis}](figures/{file_of(axis)})" for axis in axes]
     return document.markdown() + "\n" + "\n\n".join(figures) + "\n"
 
 
@@ -199,6 +201,7 @@ def main() -> None:
 
         measure(arguments.data, progress, lambda what: bar.print(what))
     (ROOT / "docs" / "results.md").write_text(page())
+    (ROOT / "docs" / "asymmetry.md").write_text(asymmetry.page(load("asymmetry")))
 
 
 if __name__ == "__main__":

@@ -67,3 +67,29 @@ def test_table_of_sets_is_that_of_the_code():
     for name, benchmark in TASKS.items():
         assert f"`{name}`" in table or re.fullmatch(r"sts1[345]", name), name
         assert str(benchmark.pairs) in table, name
+
+
+def test_tour_runs():
+    """The notebook runs from top to bottom, and what should show itself as a picture does."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.read(ROOT / "docs" / "tour.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
+    assert any("jeffreys" in output.get("data", {}).get("text/html", "") for output in shown)
+
+
+def test_site_builds_strictly(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
+    assert {"index.html", "howto/models/index.html", "reference/index.html", "results/index.html"} <= pages
+    reference = (tmp_path / "site" / "reference" / "index.html").read_text(encoding="utf-8")
+    for name in conjure.__all__:
+        assert f".{name}" in reference, name
+    for path in (tmp_path / "site").rglob("*.html"):  # nothing that a browser would fetch from elsewhere, but links
+        assert not re.findall(
+            r'<(?:script|img|iframe)[^>]* src="https?:|<link[^>]*stylesheet[^>]*href="https?:', path.read_text(encoding="utf-8")
+        )
