@@ -55,7 +55,9 @@ def measure(data: Path, progress: Any, started: Any) -> None:
         found = conjure.ablate(process, tasks, over, samples=samples, data=data, out=ROOT / "runs" / out, **told)
         write(f"ablation-{name}.json", found.summary())
         figures(found)
-    write("asymmetry.json", asymmetry.measure(process, progress=progress))
+    kept = HERE / "asymmetry.json"
+    if not kept.exists() or load("asymmetry")["identity"] != process.identity():
+        write(kept.name, asymmetry.measure(process, progress=progress))
 
 
 def write(name: str, content: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("gradio", reason="the app needs gradio")
 
 from conjure import InputError
-from conjure.app import Limits, Service, _framed, _grid, _heat, _number
+from conjure.app import Answer, Limits, Service, StoppedError, _notice, build
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -40,19 +40,75 @@ def service(tmp_path_factory):
 
 def test_comparison_comes_step_by_step(service):
     found = list(service.compare("dog", "cat", "default", 2, 2, 0))
-    assert [len(one.estimate.samples) for one in found] == [1] * 4 + [2] * 2
-    assert len(list(service.compare("dog", "cat", "default", 2, 2, 0))) == 1  # done already
+    assert ["1 sample so far" in one.head for one in found] == [True, True, False, False]
+    assert "2 samples so far" in found[2].head
+    assert [one.body.count("<img") for one in found] == [2, 2, 2, 0]
+    assert "iframe" in found[-1].body
+    assert list(service.compare("dog", "cat", "default", 2, 2, 0)) == found[-1:]  # done already
+
+
+def test_what_is_kept_has_a_bound(service, monkeypatch):
+    monkeypatch.setattr("conjure.app.KEPT", 1000)
+    answer = Answer("", "x" * 400)
+    small = Service()
+    for number in range(5):
+        small._keep((number,), answer)
+    assert small._kept((0,)) is None
+    assert small._kept((3,)) == answer
+    small._keep((5,), answer)
+    assert small._kept((3,)) == answer  # looked at since
+
+
+def test_texts_that_do_not_count_whole_are_told(service, monkeypatch):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", _notice)
+        *_, last = service.compare("cat " + "very long " * 11, "<🐅>", "default", 1, 1, 0)
+        assert "1 symbols that this model&#x27;s encoder does not know" in last.head
+        assert "<🐅>" not in last.head
+
+
+def test_stopped_computing_ends(service):
+    """What the progress raises ends it, and the next is not held up."""
+
+    def stop(done: int, whole: int) -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        list(service.compare("one", "two", "default", 3, 6, 0, stop))
+    with pytest.raises(StoppedError):
+        service.matrix("one\ntwo", "default", 3, 6, 0, stop)
+    assert len(list(service.compare("one", "two", "default", 1, 1, 0))) == 2
+
+
+def test_busy_is_told(service, monkeypatch):
+    monkeypatch.setattr("conjure.app.PATIENCE", 0.01)
+    running = service.compare("three", "four", "default", 1, 6, 0)
+    next(running)
+    with pytest.raises(InputError, match="busy"):
+        list(service.compare("five", "six", "default", 1, 1, 0))
+    running.close()
+    list(service.compare("five", "six", "default", 1, 1, 0))
+
+
+def test_limits_below_the_usual_settings():
+    small = Service(limits=Limits(length=8, samples=1, steps=1, texts=2))
+    build(small)
+    small.prepare()  # what does not fit is left out
+    assert len(small._done) == 1
 
 
 @pytest.mark.filterwarnings("ignore::conjure.TextCutWarning")
 def test_texts_stay_texts(service):
-    *_, last = service.compare(HOSTILE, "cat", "default", 1, 1, 0)
+    compared = list(service.compare(HOSTILE, "cat", "default", 1, 1, 0))
     matrix = service.matrix(f"{HOSTILE}\ncat", "default", 1, 1, 0)
-    for shown in (_number(last), _grid(last), _heat(matrix), _framed(f"<p>{html.escape(HOSTILE)}</p>")):
-        tags = set(re.findall(r"<(\w+)", shown))
+    for answer in (*compared, matrix):
+        tags = set(re.findall(r"<(\w+)", answer.head + answer.body))
         assert tags <= {"p", "figure", "figcaption", "img", "iframe"}
-        assert 'onerror="' not in shown
-        assert "\u202e" not in shown or shown.startswith("<iframe")
+        assert 'onerror="' not in answer.body
+        assert "\u202e" not in answer.head + answer.body
 
 
 @pytest.mark.parametrize(
@@ -62,12 +118,15 @@ def test_texts_stay_texts(service):
         (("x" * 121, "cat", "default", 1, 1, 0), "121 characters; allowed are 120"),
         (("dog", None, "default", 1, 1, 0), "empty"),
         (("dog", "cat", "/etc", 1, 1, 0), "not offered"),
-        (("dog", "cat", "default", 4, 1, 0), "samples is 4"),
-        (("dog", "cat", "default", 1.5, 1, 0), "samples is 1.5"),
-        (("dog", "cat", "default", 1, 7, 0), "steps is 7"),
-        (("dog", "cat", "default", 1, 1, -1), "seed is -1"),
-        (("dog", "cat", "default", True, 1, 0), "samples is True"),
+        (("dog", "cat", "default", 4, 1, 0), "samples is '4'"),
+        (("dog", "cat", "default", 1.5, 1, 0), "samples is '1.5'"),
+        (("dog", "cat", "default", 1, 7, 0), "steps is '7'"),
+        (("dog", "cat", "default", 1, 1, -1), "seed is '-1'"),
+        (("dog", "cat", "default", True, 1, 0), "samples is 'True'"),
         (("dog", "cat", "default", 1, "2", 0), "steps is '2'"),
+        (("dog", "cat", "default", 1, [2], 0), "steps is '[2]'"),
+        (("dog", "cat", ["default"], 1, 2, 0), "not offered"),
+        (("dog", "cat", "default", float("inf"), 2, 0), "samples is 'inf'"),
     ],
 )
 def test_limits(service, arguments, told):
@@ -76,7 +135,8 @@ def test_limits(service, arguments, told):
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"), [("a\nb\nc\nd\ne", "5 texts"), ("a", "at least two"), ("a\na", "twice"), (None, "two")]
+    ("lines", "told"),
+    [("a\nb\nc\nd\ne", "5 texts"), ("a", "at least two"), ("a\na", "twice"), (None, "one a line"), ("a\n" * 10**5, "at most")],
 )
 def test_limits_of_the_matrix(service, lines, told):
     with pytest.raises(InputError, match=told):

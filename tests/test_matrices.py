@@ -159,6 +159,8 @@ def test_map_of_points_finds_them_again(found):
     assert own.share == pytest.approx(1)
     far = replace(found, distance=2.0 * (1 - np.eye(4))).map  # four corners that are all equally far apart need three
     assert far.share == pytest.approx(2 / 3)
+    bent = replace(found, distance=np.array([[0, 1, 1, 1], [1, 0, 9, 9], [1, 9, 0, 9], [1, 9, 9, 0.0]])).map
+    assert 0 < bent.share < 0.9  # no space has such points, which is told
 
 
 def test_map_is_drawn(found, conjure_command, tmp_path):

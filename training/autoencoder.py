@@ -47,9 +47,9 @@ def train(data: Views, folder: Path) -> AutoencoderTiny:
     loop.fit(model, SCHEDULE, loss_on(drawn), loss_on(held_out), folder)
     model.to(memory_format=torch.contiguous_format).eval()
     some = drawn[:: len(drawn) // 2000]
-    model.register_to_config(
-        scaling_factor=float(1 / torch.cat([model.encoder(data.batch(some[i::40])) for i in range(40)]).std())
-    )
+    with torch.inference_mode():
+        spread = torch.cat([model.encoder(data.batch(some[i::40])) for i in range(40)]).std()
+    model.register_to_config(scaling_factor=float(1 / spread))
     return model
 
 
@@ -57,7 +57,7 @@ def train(data: Views, folder: Path) -> AutoencoderTiny:
 def encode(model: AutoencoderTiny, data: Views, cache: Path) -> tuple[torch.Tensor, list[list[str]]]:
     """Scaled latents of all views, float16 of shape (len(data), 16, 8, 8), and their captions; made once and kept in `cache`."""
     weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
-    store = cache / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}-{len(data)}.pt"
+    store = cache / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}-{data.version}.pt"
     if not store.exists():
         latents, captions = [], []
         for start in track(range(0, len(data), 64), "encoding views"):

@@ -70,6 +70,35 @@ def accuracy(process: Process, data: views.Views, rows: np.ndarray, number: int,
     }
 
 
+@torch.no_grad()
+def recognised(process: Process, data: views.Views, guidance: float, number: int) -> dict[str, Any]:
+    """How often what is drawn for a name is nearest, in the autoencoder's latents, to a real picture of it, among `CAPTIONS`
+    names of three pictures each. The denoiser has no say in it."""
+    rng = np.random.default_rng(1)
+    rows: dict[str, list[int]] = {}
+    for row in data.data.train:
+        rows.setdefault(data.data.meanings[row].label, []).append(int(row))
+    names = sorted(name for name, some in rows.items() if len(some) >= 3)
+    pipeline: Any = process.pipeline
+
+    def latents(pictures: np.ndarray) -> torch.Tensor:
+        return pipeline.vae.encode(views.as_tensor(pictures)).latents.flatten(1)
+
+    asked = [str(name) for name in rng.permutation(names)[:number]]
+    drawn = process.set(guidance=guidance).run(asked, range(len(asked)), output_type="np")
+    right = 0
+    for name, picture in zip(track(asked, f"drawing at guidance {guidance:g}"), drawn, strict=True):
+        others = [str(other) for other in rng.permutation(names) if other != name][: CAPTIONS - 1]
+        real = latents(np.stack([data.view(row)[0] for one in (name, *others) for row in rows[one][:3]]))
+        found = (
+            (real - latents((picture[None] * 255).round().astype(np.uint8))).square().sum(1).reshape(CAPTIONS, 3).min(1).values
+        )
+        right += int(found.argmin() == 0)
+    interval = binomtest(right, len(asked)).proportion_ci(method="wilson")
+    ci95 = [round(100 * interval.low, 1), round(100 * interval.high, 1)]
+    return {"guidance": guidance, "pictures": len(asked), "right": round(100 * right / len(asked), 1), "ci95": ci95}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="default")
@@ -80,6 +109,7 @@ def main() -> None:
     found = {
         "known things, pictures held out": accuracy(process, data, data.data.held_out, arguments.number, "known things"),
         "things whose names it never saw": accuracy(process, data, data.data.unseen, arguments.number, "unseen names"),
+        "what it draws for known things": [recognised(process, data, one, arguments.number) for one in (1.0, 2.0, 3.0, 5.0)],
         "identity": process.identity(),
     }
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")

@@ -45,7 +45,7 @@ class Captions:
     def __init__(self, texts: Iterable[str], cache: Path) -> None:
         self.texts = ["", *sorted(set(texts))]
         self._number = {text: i for i, text in enumerate(self.texts)}
-        store = cache / f"captions-{hashlib.sha256(chr(0).join(self.texts).encode()).hexdigest()[:12]}.pt"
+        store = cache / f"captions-{LIMIT}-{hashlib.sha256(chr(0).join(self.texts).encode()).hexdigest()[:12]}.pt"
         if not store.exists():
             torch.save(self._encode(), store.with_suffix(".partial"))
             store.with_suffix(".partial").rename(store)

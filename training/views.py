@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +80,15 @@ class Views:
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """Views `rows` as float (len(rows), 3, size, size) in -1..1."""
         return as_tensor(np.stack([self.view(int(row))[0] for row in rows]))
+
+    @cached_property
+    def version(self) -> str:
+        """A hash of what makes views and captions what they are, for what is kept of them."""
+        sources = [Path(__file__).with_name(f"{name}.py") for name in ("views", "scenes", "lexicon", "words", "pictographs")]
+        content = hashlib.sha256(self.data.pixels.tobytes())
+        for part in (*(path.read_bytes() for path in sources), json.dumps(self.data.captions).encode()):
+            content.update(part)
+        return content.hexdigest()[:12]
 
     def captions(self) -> Iterator[str]:
         """Every caption, of what is trained on and of what is not."""

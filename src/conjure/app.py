@@ -5,29 +5,28 @@ Texts of visitors are data: they are escaped wherever they are shown, and held t
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import html
-import io
 import os
 import threading
+import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
-from PIL import Image
 
-from conjure.errors import InputError
+from conjure.errors import InputError, TextCutWarning
 from conjure.explanation import Explanation, unfold
 from conjure.loading import load
 from conjure.matrices import Matrix, check_texts, matrix
 from conjure.process import Process
 from conjure.render import heat_map_bytes, printable
-from conjure.viewer import page
+from conjure.run import Progress
+from conjure.viewer import address, mosaic, page, picture_address
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry, whatever Gradio's default is
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -35,7 +34,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 try:
     import gradio as gr
 except ImportError as error:
-    raise InputError("the app needs the package gradio: pip install 'conjure[app]'") from error
+    raise InputError("the app needs the package gradio: pip install gradio") from error
 
 EXAMPLES = (
     ("snow leopard", "bengal tiger"),
@@ -45,7 +44,8 @@ EXAMPLES = (
 )
 WORDS = "puppy\npoodle\ndalmatian\npug\nwhale\nshark\ndolphin\nsea lion"
 MOST_SEED = 2**31
-KEPT = 64  # finished comparisons and matrices that are kept, so that an example or a shared link costs nothing
+KEPT = 100_000_000  # characters of finished answers that are kept, so that an example or a shared link costs nothing
+PATIENCE = 30  # seconds that a request waits for one that was stopped to end
 
 
 @dataclass(frozen=True)
@@ -60,61 +60,95 @@ class Limits:
     waiting: int = 32
     jobs: int = 1
 
+    @property
+    def usual(self) -> tuple[int, int]:
+        """Samples and steps that are asked for unless a visitor chooses."""
+        return min(3, self.samples), min(10, self.steps)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a visitor sees, as HTML: in `head` the number, in `body` the pictures; for a matrix, `table` as CSV."""
+
+    head: str
+    body: str
+    table: str = ""
+
+
+class StoppedError(Exception):
+    """A visitor no longer wants what is being computed."""
+
 
 @dataclass
 class Service:
-    """What the app can do, without its face. models: the names that may be chosen, the first at the start. runs: a folder whose
-    subfolders are runs of `conjure bench`."""
+    """What the app can do, without its controls. models: the names that may be chosen, the first at the start. runs: a folder
+    whose subfolders are runs of `conjure bench`."""
 
     models: Sequence[str] = ("default",)
     runs: Path | None = None
     limits: Limits = field(default_factory=Limits)
     device: str | None = None
-    _processes: dict[str, Process] = field(default_factory=dict)
-    _done: OrderedDict[tuple[Any, ...], Any] = field(default_factory=OrderedDict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._processes: dict[str, Process] = {}
+        self._loading = {model: threading.Lock() for model in self.models}
+        self._done: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
+        self._keeping = threading.Lock()
+        self._jobs = threading.BoundedSemaphore(self.limits.jobs)
 
     def process(self, model: str, steps: int) -> Process:
         """The process of an allowed model. Errors: `InputError` for others."""
         if model not in self.models:
-            raise InputError(f"the model {model!r} is not offered here; allowed are {', '.join(self.models)}")
-        with self._lock:
+            raise InputError(f"the model {str(model)[:80]!r} is not offered here; allowed are {', '.join(self.models)}")
+        with self._loading[model]:
             if model not in self._processes:
                 self._processes[model] = load(model, device=self.device)
-        return self._processes[model].set(steps=_whole("steps", steps, self.limits.steps))
+        return self._processes[model].set(steps=steps)
 
-    def text(self, text: str) -> str:
-        """`text`, if it is one and not too long. Errors: `InputError`."""
-        if not isinstance(text, str) or not text.strip():
-            raise InputError("a text is empty; give two texts")
-        if len(text) > self.limits.length:
-            raise InputError(f"a text has {len(text)} characters; allowed are {self.limits.length}")
-        return text.strip()
+    def compare(
+        self, a: str, b: str, model: str, samples: int, steps: int, seed: int, progress: Progress | None = None
+    ) -> Iterator[Answer]:
+        """Ever more of what sets `a` and `b` apart; the last is the whole, and is kept.
 
-    def compare(self, a: str, b: str, model: str, samples: int, steps: int, seed: int) -> Iterator[Explanation]:
-        """Ever more of what sets `a` and `b` apart. Errors: `InputError`, before anything is computed."""
-        a, b = self.text(a), self.text(b)
-        samples, seed = _whole("samples", samples, self.limits.samples), _whole("seed", seed, MOST_SEED, least=0)
-        process = self.process(model, steps)
-        key = ("compare", a, b, model, samples, process.steps, seed)
-        if key in self._done:
-            yield self._done[key]
+        progress: told of every step; what it raises ends the computing. Errors: `InputError`, before anything is computed.
+        """
+        a, b = self._text(a), self._text(b)
+        samples, steps, seed = self._settings(samples, steps, seed)
+        key = ("compare", a, b, str(model), samples, steps, seed)
+        if kept := self._kept(key):
+            yield kept
             return
-        for explanation in unfold(process, a, b, samples=samples, seed=seed):
-            yield explanation
-        self._keep(key, explanation)
-
-    def matrix(self, lines: str, model: str, samples: int, steps: int, seed: int, progress: Any = None) -> Matrix:
-        """All texts, one a line, against all. Errors: `InputError`, before anything is computed."""
-        texts = check_texts(self.text(line) for line in (lines or "").splitlines() if line.strip())
-        if len(texts) > self.limits.texts:
-            raise InputError(f"there are {len(texts)} texts; allowed are {self.limits.texts}")
-        samples, seed = _whole("samples", samples, self.limits.samples), _whole("seed", seed, MOST_SEED, least=0)
         process = self.process(model, steps)
-        key = ("matrix", *texts, model, samples, process.steps, seed)
-        if key not in self._done:
-            self._keep(key, matrix(process, texts, samples=samples, seed=seed, progress=progress))
-        return self._done[key]
+        told = list[str]()
+        with self._job():
+            unfolding = unfold(process, a, b, samples=samples, seed=seed, progress=progress)
+            while True:
+                with _noticed(told):  # a generator may go on in another thread each time
+                    found = next(unfolding, None)
+                if found is None:
+                    break
+                last = found
+                yield Answer(_number(found, told), _grid(found))
+        yield self._keep(key, Answer(_notices(told), _framed(page(last))))
+
+    def matrix(self, lines: str, model: str, samples: int, steps: int, seed: int, progress: Progress | None = None) -> Answer:
+        """All texts, one a line, against all. Otherwise as `compare`."""
+        limits = self.limits
+        if not isinstance(lines, str) or len(lines) > (limits.length + 2) * 2 * limits.texts:
+            raise InputError(f"give texts, one a line, {limits.texts} at most, of {limits.length} characters at most")
+        split = [line for line in lines.splitlines() if line.strip()]
+        if len(split) > limits.texts:
+            raise InputError(f"there are {len(split)} texts; allowed are {limits.texts}")
+        texts = check_texts(self._text(line) for line in split)
+        samples, steps, seed = self._settings(samples, steps, seed)
+        key = ("matrix", *texts, str(model), samples, steps, seed)
+        if kept := self._kept(key):
+            return kept
+        process = self.process(model, steps)
+        told = list[str]()
+        with self._job(), _noticed(told):
+            found = matrix(process, texts, samples=samples, seed=seed, progress=progress)
+        return self._keep(key, Answer(_notices(told), _heat(found), found.to_csv()))
 
     def finished(self) -> list[str]:
         """Names of the runs that can be looked at."""
@@ -126,38 +160,89 @@ class Service:
     def report(self, name: str) -> str:
         """The page of the run `name`. Errors: `InputError` for a name that is not among `finished`."""
         if self.runs is None or name not in self.finished():
-            raise InputError(f"there is no run {name!r}; allowed are {', '.join(self.finished()) or 'none yet'}")
+            raise InputError(f"there is no run {str(name)[:80]!r}; allowed are {', '.join(self.finished()) or 'none yet'}")
         return (self.runs / name / "report.html").read_text(encoding="utf-8")
 
     def prepare(self) -> None:
-        """Compute the examples, so that they are there at once."""
+        """Compute the examples that are within the limits, so that they are there at once."""
         for a, b in EXAMPLES:
-            for _ in self.compare(a, b, self.models[0], 3, 10, 0):
-                pass
+            with contextlib.suppress(InputError):
+                for _ in self.compare(a, b, self.models[0], *self.limits.usual, 0):
+                    pass
 
-    def _keep(self, key: tuple[Any, ...], value: Any) -> None:
-        with self._lock:
-            self._done[key] = value
-            while len(self._done) > KEPT:
+    def _text(self, text: str) -> str:
+        if not isinstance(text, str) or not text.strip():
+            raise InputError("a text is empty; give two texts")
+        if len(text) > self.limits.length:
+            raise InputError(f"a text has {len(text)} characters; allowed are {self.limits.length}")
+        return text.strip()
+
+    def _settings(self, samples: Any, steps: Any, seed: Any) -> tuple[int, int, int]:
+        most = self.limits
+        asked = (_whole("samples", samples, most.samples), _whole("steps", steps, most.steps))
+        return (*asked, _whole("seed", seed, MOST_SEED, least=0))
+
+    @contextlib.contextmanager
+    def _job(self) -> Iterator[None]:
+        """One of the jobs that compute at the same time: a stopped one counts until it has really ended."""
+        if not self._jobs.acquire(timeout=PATIENCE):
+            raise InputError("this machine is still busy with other requests; try again in a moment")
+        try:
+            yield
+        finally:
+            self._jobs.release()
+
+    def _kept(self, key: tuple[Any, ...]) -> Answer | None:
+        with self._keeping:
+            if key in self._done:
+                self._done.move_to_end(key)
+            return self._done.get(key)
+
+    def _keep(self, key: tuple[Any, ...], answer: Answer) -> Answer:
+        with self._keeping:
+            self._done[key] = answer
+            while sum(len(one.head) + len(one.body) + len(one.table) for one in self._done.values()) > KEPT:
                 self._done.popitem(last=False)
+        return answer
 
 
 def _whole(name: str, value: Any, most: int, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or not least <= value <= most:
-        raise InputError(f"{name} is {value!r}; allowed are whole numbers from {least} to {most}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most or value != int(value):
+        raise InputError(f"{name} is {str(value)[:80]!r}; allowed are whole numbers from {least} to {most}")
     return int(value)
+
+
+_listening = threading.local()  # who is to be told of texts that do not count whole, thread by thread
+
+
+@contextlib.contextmanager
+def _noticed(told: list[str]) -> Iterator[None]:
+    """While it lasts, warnings of this thread about texts that do not count whole go into `told`."""
+    _listening.told = told
+    try:
+        yield
+    finally:
+        _listening.told = None
+
+
+def _notice(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    told = getattr(_listening, "told", None)
+    if told is not None and issubclass(category, TextCutWarning) and str(message) not in told:
+        told.append(str(message))
 
 
 def build(service: Service) -> gr.Blocks:
     """The app's face over `service`."""
     with gr.Blocks(title="Conjure", analytics_enabled=False) as blocks:
         gr.Markdown("# Conjure\nHow similar two texts are by what they make a text-to-image diffusion model conjure.")
+        stops = _Stops()
         with gr.Tab("Compare"):
-            _compare_tab(blocks, service)
+            _compare_tab(blocks, service, stops)
         with gr.Tab("Matrix"):
-            _matrix_tab(service)
+            _matrix_tab(service, stops)
         with gr.Tab("Runs"):
-            _runs_tab(service)
+            _runs_tab(blocks, service)
+        blocks.unload(stops.stop)
     blocks.queue(max_size=service.limits.waiting)
     return blocks
 
@@ -165,16 +250,38 @@ def build(service: Service) -> gr.Blocks:
 def _settings(service: Service) -> list[Any]:
     """Model, samples, steps and seed."""
     limits = service.limits
+    samples, steps = limits.usual
     with gr.Accordion("Settings", open=False), gr.Row():
         return [
             gr.Dropdown(list(service.models), value=service.models[0], label="Model"),
-            gr.Slider(1, limits.samples, 3, step=1, label="Samples k"),
-            gr.Slider(1, limits.steps, 10, step=1, label="Steps T"),
+            gr.Slider(1, max(2, limits.samples), samples, step=1, label="Samples k"),
+            gr.Slider(1, max(2, limits.steps), steps, step=1, label="Steps T"),
             gr.Number(0, precision=0, minimum=0, label="Seed"),
         ]
 
 
-def _compare_tab(blocks: gr.Blocks, service: Service) -> None:
+class _Stops:
+    """Whose computing is to end: a flag for each visitor, who is known by the session of his browser."""
+
+    def __init__(self) -> None:
+        self._flags: dict[str, threading.Event] = {}
+
+    def begin(self, request: gr.Request) -> Callable[[], None]:
+        """A call that raises `StoppedError` once this visitor has asked for it, or has left."""
+        flag = self._flags[str(request.session_hash)] = threading.Event()
+
+        def check() -> None:
+            if flag.is_set():
+                raise StoppedError
+
+        return check
+
+    def stop(self, request: gr.Request) -> None:
+        if flag := self._flags.pop(str(request.session_hash), None):
+            flag.set()
+
+
+def _compare_tab(blocks: gr.Blocks, service: Service, stops: _Stops) -> None:
     limits = service.limits
     with gr.Row():
         first = gr.Textbox(EXAMPLES[0][0], label="One text", max_length=limits.length, elem_id="first")
@@ -186,31 +293,42 @@ def _compare_tab(blocks: gr.Blocks, service: Service) -> None:
     number, grid = gr.HTML(elem_id="number"), gr.HTML(elem_id="grid")
     gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label="Computed already")
 
-    def compare(a: str, b: str, model: str, samples: int, steps: int, seed: int) -> Iterator[tuple[str, str]]:
-        link = "?" + urlencode({"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed})
+    def compare(
+        a: str, b: str, model: str, samples: int, steps: int, seed: int,
+        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[str, str]]:  # fmt: skip
+        check = stops.begin(request)
+
+        def report(done: int, whole: int) -> None:
+            check()
+            progress((done, whole), desc="denoising", unit="steps")
+
+        settings = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed}
+        link = f'<p><a href="?{html.escape(urlencode(settings))}">Link to these settings</a></p>'
         with _clearly():
-            for found in service.compare(a, b, model, samples, steps, seed):
-                yield _number(found), _grid(found)
-            yield f'<p><a href="{html.escape(link)}">Link to these settings</a></p>', _framed(page(found))
+            for answer in service.compare(a, b, model, samples, steps, seed, report):
+                check()
+                yield answer.head + link, answer.body
 
     def linked(request: gr.Request) -> list[Any]:
         told = request.query_params
         values: list[Any] = [told.get(name, pair)[: limits.length] for name, pair in zip("ab", EXAMPLES[0], strict=True)]
         values.append(told["model"] if told.get("model") in service.models else service.models[0])
-        for name, usual, most in (("samples", 3, limits.samples), ("steps", 10, limits.steps), ("seed", 0, MOST_SEED)):
+        usual, most = (*limits.usual, 0), (limits.samples, limits.steps, MOST_SEED)
+        for name, value, top in zip(("samples", "steps", "seed"), usual, most, strict=True):
             given = told.get(name, "")
-            values.append(min(int(given), most) if given.isdecimal() and len(given) < 12 else usual)
+            values.append(min(int(given), top) if given.isascii() and given.isdecimal() and len(given) < 12 else value)
         return values
 
     running = gr.on(
         [go.click, first.submit, second.submit], compare, asked, [number, grid],
         concurrency_id="model", concurrency_limit=limits.jobs, api_name="compare", show_progress="minimal",
     )  # fmt: skip
-    stop.click(None, cancels=running, queue=False)
+    stop.click(stops.stop, cancels=running, queue=False, api_visibility="private")
     blocks.load(linked, None, asked, queue=False, api_visibility="private")
 
 
-def _matrix_tab(service: Service) -> None:
+def _matrix_tab(service: Service, stops: _Stops) -> None:
     limits = service.limits
     words = gr.Textbox(WORDS, label=f"Texts, one a line, {limits.texts} at most", lines=8, elem_id="words",
                        max_length=(limits.length + 1) * limits.texts)  # fmt: skip
@@ -222,34 +340,37 @@ def _matrix_tab(service: Service) -> None:
     table = gr.Textbox(label="Distances as comma-separated values", buttons=["copy"], visible=False, elem_id="csv")
 
     def compare(
-        lines: str,
-        model: str,
-        samples: int,
-        steps: int,
-        seed: int,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> tuple[str, Any]:
+        lines: str, model: str, samples: int, steps: int, seed: int,
+        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[str, Any]:  # fmt: skip
+        check = stops.begin(request)
+
         def report(done: int, whole: int) -> None:
+            check()
             progress((done, whole), desc="denoising", unit="steps")
 
         with _clearly():
-            found = service.matrix(lines, model, samples, steps, seed, report)
-        return _heat(found), gr.Textbox(value=found.to_csv(), visible=True)
+            answer = service.matrix(lines, model, samples, steps, seed, report)
+        return answer.head + answer.body, gr.Textbox(value=answer.table, visible=True)
 
     drawing = draw.click(compare, asked, [heat, table], concurrency_id="model", concurrency_limit=limits.jobs, api_name="matrix")
-    stop.click(None, cancels=drawing, queue=False)
+    stop.click(stops.stop, cancels=drawing, queue=False, api_visibility="private")
 
 
-def _runs_tab(service: Service) -> None:
-    names = service.finished()
-    run = gr.Dropdown(names, label="Finished runs of conjure bench", value=None, elem_id="run")
-    report = gr.HTML("" if names else "<p>There is none in the folder that this app was given.</p>", elem_id="report")
+def _runs_tab(blocks: gr.Blocks, service: Service) -> None:
+    run = gr.Dropdown(service.finished(), label="Finished runs of conjure bench", value=None, elem_id="run")
+    report = gr.HTML(elem_id="report")
 
     def look(name: str | None) -> str:
         with _clearly():
             return _framed(service.report(name)) if name else ""
 
+    def names() -> tuple[Any, str]:
+        found = service.finished()
+        return gr.Dropdown(choices=found, value=None), "" if found else "<p>There is none in the folder of this app.</p>"
+
     run.change(look, run, report, api_name="run")
+    blocks.load(names, None, [run, report], queue=False, api_visibility="private")
 
 
 @contextlib.contextmanager
@@ -257,11 +378,16 @@ def _clearly() -> Iterator[None]:
     """What a visitor got wrong is told to him in one line."""
     try:
         yield
-    except InputError as error:
-        raise gr.Error(html.escape(str(error)), print_exception=False, title="Not possible") from error
+    except (InputError, StoppedError) as error:
+        told = str(error) or "stopped"
+        raise gr.Error(html.escape(told), print_exception=False, title="Not possible" if str(error) else "Stopped") from error
 
 
-def _number(found: Explanation) -> str:
+def _notices(told: Sequence[str]) -> str:
+    return "".join(f"<p>Note: {html.escape(printable(one))}</p>" for one in told)
+
+
+def _number(found: Explanation, told: Sequence[str]) -> str:
     """The distance so far, with its interval."""
     estimate = found.estimate
     first, second = (html.escape(printable(text)) for text in estimate.texts)
@@ -269,7 +395,7 @@ def _number(found: Explanation) -> str:
     return (
         f'<p style="font-size:1.4rem;font-weight:600;margin:0">{html.escape(str(estimate))}</p>'
         f"<p>{html.escape(estimate.divergence)}, {html.escape(estimate.unit)}, of “{first}” and “{second}”; "
-        f"{count} sample{'s' if count > 1 else ''} so far</p>"
+        f"{count} sample{'s' if count > 1 else ''} so far</p>{_notices(told)}"
     )
 
 
@@ -277,24 +403,19 @@ def _grid(found: Explanation) -> str:
     """Figure 1 as far as it is decoded: for both directions the noisy pictures, above and below what the texts take them for."""
     parts = []
     for side in (found.forward, found.backward):
-        rows = [np.concatenate(pictures, axis=1) for pictures in (side.first, side.noisy, side.second)]
-        picture = Image.fromarray((np.concatenate(rows).clip(0, 1) * 255).round().astype(np.uint8))
-        picture.thumbnail((1280, 1280))
-        buffer = io.BytesIO()
-        picture.save(buffer, "png")
-        text = html.escape(printable(side.text))
+        picture = mosaic(np.stack([side.first, side.noisy, side.second]), largest=max(32, 1280 // len(side.noisy)))
         parts.append(
-            f'<figure style="margin:.5rem 0"><figcaption>along what “{text}” conjures</figcaption>'
-            f'<img style="width:100%;image-rendering:pixelated" alt="noisy pictures, and what either text takes them for" '
-            f'src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"></figure>'
+            f'<figure style="margin:.5rem 0"><figcaption>along what “{html.escape(printable(side.text))}” conjures</figcaption>'
+            '<img style="width:100%;image-rendering:pixelated" alt="noisy pictures, and what either text takes them for" '
+            f'src="{address(picture)}"></figure>'
         )
     return "".join(parts)
 
 
 def _heat(found: Matrix) -> str:
-    picture = base64.b64encode(heat_map_bytes(found, "png")).decode()
     names = html.escape(", ".join(printable(text) for text in found.texts))
-    return f'<img style="max-width:100%;background:#fff" alt="distances of {names}" src="data:image/png;base64,{picture}">'
+    shown = picture_address(heat_map_bytes(found, "png"), "png")
+    return f'<img style="max-width:100%;background:#fff" alt="distances of {names}" src="{shown}">'
 
 
 def _framed(document: str) -> str:
@@ -320,16 +441,18 @@ def serve(
 
     Errors: `InputError` where it cannot listen there.
     """
+    warnings.simplefilter("always", TextCutWarning)
+    warnings.showwarning = _notice
     threading.Thread(target=service.prepare, daemon=True).start()
     fonts = ["system-ui", "sans-serif"]  # none that a browser would fetch from elsewhere
     try:
-        _, address, _ = build(service).launch(
+        _, place, _ = build(service).launch(
             server_name=host, server_port=port, auth=user, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
             theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), footer_links=[], max_file_size=0, ssr_mode=False,
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"cannot listen at {host}, port {port or 'from 7860 on'}: {error}; give another --port") from error
-    print(f"Conjure listens at {address}", flush=True)
+    print(f"Conjure listens at {place}", flush=True)
     if wait:
         threading.Event().wait()
-    return address
+    return place

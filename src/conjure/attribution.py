@@ -15,7 +15,7 @@ import numpy as np
 
 from conjure.divergence import Measure, Seen
 from conjure.errors import InputError
-from conjure.estimate import interval
+from conjure.estimate import finite, interval
 from conjure.process import Process
 from conjure.run import Progress, Source, run
 from conjure.similarity import TARGETS, Noise, Results, check
@@ -91,17 +91,10 @@ def attribute(
     Errors: `InputError`, also for a word of `instead` that is in neither text, and for the divergence `direct`: it has no judges.
     """
     measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
-    if divergence == "direct":
-        raise InputError("divergence 'direct' compares final pictures, which no text judges; use another for words")
-    check((a, b), samples, noise, measure)
-    if a == b:
-        raise InputError(f"both texts are {a!r}; the words of two texts that differ can be told apart")
-    variants = {text: _variants(text, instead or {}) for text in (a, b)}
-    for word, other in (instead or {}).items():
-        if not any(word in text.split() for text in (a, b)):
-            raise InputError(f"the word {word!r} to replace is in neither text; their words are {', '.join(f'{a} {b}'.split())}")
-        if not isinstance(other, str) or not other.strip():
-            raise InputError(f"{other!r} is to stand in the place of {word!r}; give a word")
+    instead = dict(instead or {})
+    check((a, b, *instead.values()), samples, noise, measure)
+    check_words(a, b, instead, divergence)
+    variants = {text: _variants(text, instead) for text in (a, b)}
     results, sources = Results(process, noise), []
     for text, other in ((a, b), (b, a)):
         judges = list(dict.fromkeys([text, *(variant for *_, variant in variants[text])]))
@@ -119,7 +112,7 @@ def attribute(
         seen = Seen(
             squared, squared, np.full(samples, math.nan), results.output, results.timesteps, results.levels, results.dimensions
         )
-        return measure.contributions(seen).forward.sum(1)
+        return finite(measure.contributions(seen).forward.sum(1))
 
     effects, whole = [], {}
     for text, other in ((a, b), (b, a)):
@@ -128,6 +121,20 @@ def attribute(
         for place, word, new, variant in variants[text]:
             effects.append(Effect(text, place, word, new, *interval(along(other, text, variant) - base)))
     return Attribution((a, b), tuple(effects), whole, str(measure))
+
+
+def check_words(a: str, b: str, instead: Mapping[str, str], divergence: str) -> None:
+    """Refuse what `attribute` cannot do, before anything is computed. Errors: `InputError`."""
+    if divergence == "direct":
+        raise InputError("divergence 'direct' compares final pictures, which no text judges; use another for words")
+    if a == b:
+        raise InputError(f"both texts are {a!r}; the words of two texts that differ can be told apart")
+    words = f"{a} {b}".split()
+    for word, other in instead.items():
+        if word not in words:
+            raise InputError(f"the word {word!r} to replace is in neither text; their words are {', '.join(words)}")
+        if not isinstance(other, str) or not other.strip():
+            raise InputError(f"{other!r} is to stand in the place of {word!r}; give a word")
 
 
 def _variants(text: str, instead: Mapping[str, str]) -> list[tuple[int, str, str, str]]:

@@ -108,10 +108,18 @@ def compare(
         from conjure.render import check_path
 
         check_path(figure)
-    replaced = dict(one.split("=", 1) for one in instead or () if "=" in one)
+    replaced: dict[str, str] = {}
     for one in instead or ():
-        if "=" not in one:
+        old, sign, new = one.partition("=")
+        if not sign:
             raise InputError(f"instead is {one!r}; allowed are a word and another, as snow=desert")
+        if old in replaced:
+            raise InputError(f"instead names {old!r} twice; give each word one other")
+        replaced[old] = new
+    if words or replaced:
+        from conjure.attribution import check_words
+
+        check_words(first, second, replaced, divergence)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure import attribute, distance, explain
@@ -127,7 +135,8 @@ def compare(
             if figure is None:
                 estimate = distance(process, first, second, precision=precision, progress=progress, **options)
                 if words or replaced:
-                    said = attribute(process, first, second, instead=replaced, progress=progress, **options)
+                    drawn = options | {"samples": len(estimate.samples)}
+                    said = attribute(process, first, second, instead=replaced, progress=progress, **drawn)
             else:
                 explanation = explain(
                     process, first, second, precision=precision, words=words, instead=replaced, progress=progress, **options
@@ -487,8 +496,8 @@ def web_app(
     from pathlib import Path
 
     password = os.environ.get("CONJURE_PASSWORD")
-    if user is not None and not password:
-        raise InputError("a user is given, but no password; set CONJURE_PASSWORD")
+    if bool(user) != bool(password) or user == "":
+        raise InputError(f"the user is {user!r} and CONJURE_PASSWORD is {'set' if password else 'not set'}; give both or neither")
     if runs is not None and not Path(runs).is_dir():
         raise InputError(f"runs is {runs!r}, which is no folder; give one whose subfolders are runs of conjure bench")
     with errors.status("starting"):

@@ -37,6 +37,13 @@ def interval(values: np.ndarray) -> tuple[float, float, tuple[float, float]]:
     return mean, error, (mean - half, mean + half)
 
 
+def finite(samples: np.ndarray) -> np.ndarray:
+    """`samples` of a distance. Errors: `InputError` where the model's numbers were not finite."""
+    if not np.isfinite(samples).all():
+        raise InputError(f"the distance is {samples.mean()}: the model's numbers overflow; use a smaller guidance, or float32")
+    return samples
+
+
 @dataclass(frozen=True)
 class Estimate:
     """The distance of two texts under a process.
@@ -100,11 +107,9 @@ def estimate(parts: Contributions, **record: Any) -> Estimate:
 
     Errors: `InputError` where the model's numbers are not finite.
     """
-    samples = parts.total.sum(1)
+    samples = finite(parts.total.sum(1))
     mean, error, ci95 = interval(samples)
     asymmetry, _, asymmetry_ci95 = interval((parts.forward - parts.backward).sum(1))
-    if not math.isfinite(mean):
-        raise InputError(f"the distance is {mean}: the model's numbers overflow; use a smaller guidance, or float32")
     return Estimate(
         distance=mean,
         stderr=error,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from conjure.attribution import Attribution, attribute
+from conjure.attribution import Attribution, attribute, check_words
 from conjure.divergence import Measure
 from conjure.errors import InputError
 from conjure.estimate import Estimate
@@ -108,6 +108,8 @@ def explain(
     """
     if not isinstance(shown, int) or shown < 1:
         raise InputError(f"shown is {shown!r}; allowed are whole numbers of samples from 1 on")
+    if words or instead:
+        check_words(a, b, instead or {}, divergence)
     measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
     results, samples, looked = sample(
         process, a, b, samples, noise, measure, precision=precision, pictures=shown, progress=progress
@@ -119,9 +121,8 @@ def explain(
     found = []
     for number in range(min(shown, samples)):
         there, back = of[a, noise.of(number, a, b)], of[b, noise.of(number, b, a)]
-        found.append(
-            Shown(_direction(process, there, 0, shares.forward[number]), _direction(process, back, 1, shares.backward[number]))
-        )
+        sides = ((there, 0, shares.forward[number]), (back, 1, shares.backward[number]))
+        found.append(Shown(*(_direction(process, *side, divergence) for side in sides)))
     told = None
     if words or instead:
         told = attribute(process, a, b, instead=instead, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
@@ -161,34 +162,35 @@ def unfold(
             for there, back in zip(*(_unfolding(process, *side, whole=number > 0) for side in sides), strict=True):
                 yield Explanation(estimate, (*found, Shown(there, back)))
             found.append(Shown(there, back))
-        yield Explanation(estimate, tuple(found))
+        else:
+            yield Explanation(estimate, tuple(found))
 
 
-def _direction(process: Process, measured: Measured, own: int, per_step: np.ndarray) -> Direction:
+def _direction(process: Process, measured: Measured, own: int, per_step: np.ndarray, divergence: str) -> Direction:
     """The pictures of a trajectory; own: whether its text is the first (0) of the pair or the second (1)."""
-    return next(iter(_unfolding(process, measured, own, per_step, whole=True)))
+    *_, whole = _unfolding(process, measured, own, per_step, whole=True)
+    return replace(whole, places=None) if divergence == "direct" else whole  # it compares ends, not what is said of one place
 
 
 def _unfolding(process: Process, measured: Measured, own: int, per_step: np.ndarray, whole: bool) -> Iterator[Direction]:
-    """The same, with the pictures of ever more steps, or with all of them at once."""
+    """The same, with the pictures of ever more steps, or of all of them at once, and in the end with the final one."""
     looks = measured.pictures
     assert looks is not None
     x0 = looks.x0 if own == 0 else looks.x0.flip(1)
     latents = torch.stack([looks.x_t, x0[:, 0], x0[:, 1]], 1)
     steps = len(latents)
-    stack = torch.cat([latents.flatten(0, 1), measured.final[None]]).to(process.pipeline.device, process.pipeline.dtype)
-    decoded = in_batches(Rows(process.pipeline.device, DECODED if whole else 3), stack, process.decode)
-    pictures: np.ndarray | None = None
-    places, done = None, 0
-    for part in decoded:
-        if pictures is None:
-            pictures = np.ones((len(stack), *part.shape[1:]), part.dtype)
-            places = _places(looks.x0[:, 0] - looks.x0[:, 1], per_step, part.shape[1] / part.shape[2])
-        pictures[done : done + len(part)] = part
-        done += len(part)
-        if done == len(stack) or not whole:
-            noisy, first, second = pictures[: 3 * steps].reshape(steps, 3, *pictures.shape[1:]).swapaxes(0, 1).copy()
-            yield Direction(measured.source.text, noisy, first, second, per_step, places, pictures[-1].copy())
+    device, dtype = process.pipeline.device, process.pipeline.dtype
+
+    def decoded(part: torch.Tensor) -> np.ndarray:
+        return np.concatenate(list(in_batches(Rows(device, DECODED), part.to(device, dtype), process.decode)))
+
+    final = decoded(measured.final[None])[0]
+    pictures = np.ones((steps, 3, *final.shape), final.dtype)
+    places = _places(looks.x0[:, 0] - looks.x0[:, 1], per_step, final.shape[0] / final.shape[1])
+    for part in [slice(0, steps)] if whole else [slice(step, step + 1) for step in range(steps)]:
+        pictures[part] = decoded(latents[part].flatten(0, 1)).reshape(-1, 3, *final.shape)
+        noisy, first, second = pictures.swapaxes(0, 1).copy()
+        yield Direction(measured.source.text, noisy, first, second, per_step, places, final)
 
 
 def _places(difference: torch.Tensor, per_step: np.ndarray, high: float) -> np.ndarray | None:

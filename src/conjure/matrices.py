@@ -87,7 +87,8 @@ class Matrix:
     def map(self) -> Map:
         """The texts as points of a plane, whose squared distances come as near to `distance` as classical scaling can.
 
-        A distance here is a mean of squared norms, so it is what Torgerson (1952) takes: no root and no iteration is needed.
+        A distance here is a mean of squared norms, which is what Torgerson's scaling (1952) starts from; but each pair was
+        measured on trajectories of its own, so no plane and no space need hold them all exactly.
         """
         both = (self.distance + self.distance.T) / 2
         centred = both - both.mean(0)
@@ -95,7 +96,7 @@ class Matrix:
         largest = np.argsort(values)[::-1][:2]
         points = np.zeros((len(self.texts), 2))
         points[:, : len(largest)] = vectors[:, largest] * np.sqrt(values[largest].clip(0))
-        whole = values.clip(0).sum()
+        whole = np.abs(values).sum()  # what no space can hold counts as not shown
         return Map(points, float(values[largest].clip(0).sum() / whole) if whole else 1.0)
 
     def separation(self, groups: Sequence[Iterable[str]]) -> Separation:
@@ -208,10 +209,17 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     texts = list(texts)
     if len(texts) < 2:
         raise InputError(f"a matrix of {len(texts)} texts; give at least two")
-    for i, text in enumerate(texts):
-        if text in texts[:i]:
-            raise InputError(f"the text {text!r} stands there twice; give each text once")
+    once(texts)
     return texts
+
+
+def once(texts: Sequence[str]) -> None:
+    """Errors: `InputError` for a text that stands among `texts` twice."""
+    seen = set[str]()
+    for text in texts:
+        if text in seen:
+            raise InputError(f"the text {text!r} stands there twice; give each text once")
+        seen.add(text)
 
 
 def read_groups(path: str | Path) -> list[list[str]]:

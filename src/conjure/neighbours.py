@@ -12,7 +12,8 @@ import numpy as np
 
 from conjure.divergence import Measure
 from conjure.errors import InputError
-from conjure.estimate import interval
+from conjure.estimate import finite, interval
+from conjure.matrices import once
 from conjure.process import Process
 from conjure.run import Progress, run
 from conjure.similarity import Noise, Results, check, record_of, sources_of
@@ -84,9 +85,10 @@ def nearest(
 ) -> Neighbours:
     """Rank `among` by their distance to `text`, and stop early for those that cannot be among the `top` nearest.
 
-    Rounds of 4, 8, 16 ... `samples` samples, noise shared. After each, a text leaves that is surely further away than the text
-    now in place `top`: by a one-sided t-test of their difference sample by sample, at a level that all tests share (Even-Dar,
-    Mannor and Mansour 2006). So with probability `confidence` none of the truly nearest is lost. It ends when `top` are left.
+    Rounds of 4, 8, 16 ... `samples` samples, noise shared. After each, a text leaves that is surely further away than at least
+    `top` others: by one-sided t-tests of their differences sample by sample. To lose a truly near text, one of the tests against
+    truly further ones must err, and their number shares the level (Even-Dar, Mannor and Mansour 2006). So with probability
+    `confidence` none of the truly nearest is lost. It ends when `top` are left.
     samples: the most that a text gets. The other arguments are those of `conjure.distance`.
 
     Errors: `InputError`, also for no texts, a text that stands there twice, and more `top` than texts.
@@ -96,9 +98,7 @@ def nearest(
     among = list(among)
     if not among:
         raise InputError("there are no texts to rank; give at least one")
-    for i, one in enumerate(among):
-        if one in among[:i]:
-            raise InputError(f"the text {one!r} stands there twice; give each text once")
+    once(among)
     if not isinstance(top, Integral) or not 1 <= top <= len(among):
         raise InputError(f"top is {top!r}; allowed are whole numbers from 1 to {len(among)}, the number of texts")
     if not isinstance(confidence, Real) or not 0 < confidence < 1:
@@ -110,7 +110,7 @@ def nearest(
     drawn = dict.fromkeys(among, 0)
     values: dict[str, np.ndarray] = {}
     rounds = _rounds(samples)
-    level = (1 - confidence) / (len(among) * len(rounds))
+    level = (1 - confidence) / (top * max(1, len(among) - top) * len(rounds))
     left, walked = list(among), 0
     for number, until in enumerate(rounds):
         before = rounds[number - 1] if number else 0
@@ -120,11 +120,9 @@ def nearest(
             results.add(measured, keep_final=divergence == "direct")
         for one in left:
             drawn[one] = until
-            values[one] = measure.contributions(results.seen(text, one, until)).total.sum(1)
-        by_mean = sorted(left, key=lambda one: values[one].mean())
-        rival = values[by_mean[top - 1]]
-        if until < rounds[-1] or len(left) > top:
-            left = [*by_mean[:top], *(one for one in by_mean[top:] if not _further(values[one], rival, level))]
+            values[one] = finite(measure.contributions(results.seen(text, one, until)).total.sum(1))
+        every = np.stack([values[one] for one in left])
+        left = [one for one in left if _further(values[one], every, level).sum() < top]
         if len(left) <= top:
             break
     ranked = sorted(among, key=lambda one: (one not in left, values[one].mean()))
@@ -148,11 +146,13 @@ def _rounds(samples: int) -> list[int]:
     return rounds
 
 
-def _further(values: np.ndarray, rival: np.ndarray, level: float) -> bool:
-    """Whether `values` are above `rival`, sample by sample, as a one-sided t-test at `level` tells."""
+def _further(values: np.ndarray, others: np.ndarray, level: float) -> np.ndarray:
+    """Whether `values`, shape (samples,), are above each row of `others`, by a one-sided t-test at `level` of the differences."""
     from scipy.special import stdtrit
 
-    if len(values) < 2:
-        return False
-    mean, error, _ = interval(values - rival)
-    return mean > -float(stdtrit(len(values) - 1, level)) * error
+    samples = len(values)
+    if samples < 2:
+        return np.zeros(len(others), dtype=bool)
+    difference = values - others
+    error = difference.std(1, ddof=1) / math.sqrt(samples)
+    return difference.mean(1) > -float(stdtrit(samples - 1, level)) * error

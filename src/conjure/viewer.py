@@ -70,37 +70,43 @@ def _sheets(side: Direction) -> Mapping[str, Any]:
     white = np.ones_like(rows[:, :1])
     white[0, 0] = side.final
     sheet = np.concatenate([rows, white], axis=1)
-    return {"sheet": _picture(_mosaic(sheet)), "heat": None if side.places is None else _picture(_heat(side.places))}
+    return {"sheet": address(mosaic(sheet)), "heat": None if side.places is None else address(_heat(side.places))}
 
 
-def _mosaic(sheet: np.ndarray) -> np.ndarray:
-    """Pictures (rows, columns, height, width, 3) in 0..1 as one, none larger than `LARGEST`: uint8."""
+def mosaic(sheet: np.ndarray, largest: int = LARGEST) -> np.ndarray:
+    """Pictures (rows, columns, height, width, channels) in 0..1 as one, each at most `largest` pixels a side: uint8."""
     rows, columns, high, wide = sheet.shape[:4]
-    whole = (sheet.clip(0, 1) * 255).round().astype(np.uint8).transpose(0, 2, 1, 3, 4).reshape(rows * high, columns * wide, 3)
-    share = min(LARGEST / max(high, wide), WIDEST / (columns * wide))
-    if share >= 1:
-        return whole
-    size = (columns * round(wide * share), rows * round(high * share))
-    return np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX))
+    share = min(largest / max(high, wide), WIDEST / (columns * wide), 1)
+    size = (max(1, int(wide * share)), max(1, int(high * share)))
+    pixels = (sheet.clip(0, 1) * 255).round().astype(np.uint8).reshape(rows * columns, high, wide, -1)
+    if share < 1:
+        pixels = np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX)) for one in pixels])
+    pixels = pixels.reshape(rows, columns, size[1], size[0], -1).transpose(0, 2, 1, 3, 4)
+    return pixels.reshape(rows * size[1], columns * size[0], -1)
 
 
 def _heat(places: np.ndarray) -> np.ndarray:
-    """`places` (T, rows, columns), and behind them their sum, in colours and opacity: uint8 (rows, (T + 1) columns, 4)."""
+    """`places` (T, rows, columns), and behind them their sum, side by side in colours and opacity: uint8 (.., .., 4)."""
     from matplotlib import colormaps
 
     whole = places.sum(0)
-    parts = np.concatenate([*(places / (places.max() or 1)), whole / (whole.max() or 1)], axis=1)
+    parts = np.stack([*(places / (places.max() or 1)), whole / (whole.max() or 1)])
     colours = colormaps["inferno"](parts)
     colours[..., 3] = parts**0.5  # what adds nothing hides nothing
-    return (colours * 255).round().astype(np.uint8)
+    return mosaic(colours[None])
 
 
-def _picture(pixels: np.ndarray) -> str:
-    """As a data address: small pictures as they are, large ones well compressed."""
+def address(pixels: np.ndarray) -> str:
+    """A picture as a data address: small pictures as they are, large ones well compressed."""
     kind, options = ("png", {"optimize": True}) if pixels.size < 3_000_000 else ("webp", {"quality": 88})
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return picture_address(buffer.getvalue(), kind)
+
+
+def picture_address(picture: bytes, kind: str) -> str:
+    """A file's bytes as a data address."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _steps(explanation: Explanation) -> Table:
