@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def allowed(recipe, monkeypatch, tmp_path):
     known.write_text("\n".join(left_out.digests("The act of constructing something!")))
     monkeypatch.setattr(left_out, "LIST", known)
     meanings = [SimpleNamespace(label=name) for name in ("coat", "Hard drive", "fish", "dog")]
-    return left_out.Allowed(SimpleNamespace(meanings=meanings, unseen=np.array([0, 1, 2])))
+    data: Any = SimpleNamespace(meanings=meanings, unseen=np.array([0, 1, 2]))
+    return left_out.Allowed(data)
 
 
 @pytest.mark.parametrize(

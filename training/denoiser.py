@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,34 @@ from conjure.default_model import text_encoder, tokenizer
 from left_out import Allowed
 from views import Views
 
-SCHEDULE = loop.Schedule(samples=560_000, batch=128, rate=1e-3, warmup=300)
-SHARES = (0.3, 0.25, 0.2, 0.25)  # of a batch: single pictures, scenes by templates, scenes for sentences, words
 LIMIT = 64  # tokens a text may have
 DROPPED = 0.1  # share of texts replaced by the empty one, which classifier-free guidance needs
 
 
-def build() -> PixArtTransformer2DModel:
+SCHEDULE = loop.Schedule(samples=560_000, batch=128, rate=1e-3, warmup=300)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What can be varied. shares: of a batch, single pictures, scenes by templates, scenes for sentences, words. blur: noise on
+    the texts' token states, as a share of their spread. heads: of 64 dimensions each. layers: of the transformer."""
+
+    schedule: loop.Schedule = SCHEDULE
+    shares: tuple[float, float, float, float] = (0.3, 0.25, 0.2, 0.25)
+    blur: float = 0.0
+    heads: int = 5
+    layers: int = 8
+
+
+RECIPE = Recipe()
+
+
+def build(recipe: Recipe = RECIPE) -> PixArtTransformer2DModel:
     """Sixteen tokens of 2x2 latents: on a CPU, few tokens and matrix products are the way."""
     model = PixArtTransformer2DModel(
-        num_attention_heads=5, attention_head_dim=64, num_layers=8, in_channels=16, out_channels=16, sample_size=8, patch_size=2,
-        cross_attention_dim=320, caption_channels=384, interpolation_scale=1, use_additional_conditions=False,
+        num_attention_heads=recipe.heads, attention_head_dim=64, num_layers=recipe.layers, in_channels=16, out_channels=16,
+        sample_size=8, patch_size=2, cross_attention_dim=64 * recipe.heads, caption_channels=384, interpolation_scale=1,
+        use_additional_conditions=False,
     )  # fmt: skip
     torch.nn.init.zeros_(model.proj_out.weight)  # starts by predicting nothing, as diffusion transformers train best
     torch.nn.init.zeros_(model.proj_out.bias)
@@ -70,6 +88,11 @@ class Captions:
                 found[i] = state[: int(mask.sum())].clone()
         return torch.cat(found), torch.tensor([0, *np.cumsum([len(states) for states in found])])
 
+    @cached_property
+    def spread(self) -> float:
+        """The standard deviation of a state's numbers."""
+        return float(self._states[:: max(1, len(self._states) // 10_000)].float().std())
+
     def batch(self, numbers: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Texts `numbers`: states (len(numbers), tokens, 384), and their mask."""
         each = [self._states[self._starts[i] : self._starts[i + 1]].float() for i in numbers]
@@ -84,12 +107,13 @@ class Draw:
 
     sorts: tuple[np.ndarray, np.ndarray, np.ndarray]
     words: list[tuple[np.ndarray, list[int]]]
+    shares: tuple[float, ...]
     of_view: list[list[int]]
 
     def __call__(self, rng: np.random.Generator, many: int) -> tuple[np.ndarray, list[int]]:
         """`many` views, and the numbers of their captions."""
         views, captions = [], []
-        shares = np.array(SHARES if self.words else SHARES[:3])
+        shares = np.array(self.shares if self.words else self.shares[:3])
         for sort in rng.choice(len(shares), many, p=shares / shares.sum()):
             if sort < 3:
                 view = int(rng.choice(self.sorts[sort]))
@@ -102,20 +126,23 @@ class Draw:
         return np.array(views), captions
 
 
-def train(data: Views, latents: torch.Tensor, told: list[list[str]], cache: Path, folder: Path) -> PixArtTransformer2DModel:
+def train(
+    data: Views, latents: torch.Tensor, told: list[list[str]], cache: Path, folder: Path, recipe: Recipe = RECIPE
+) -> PixArtTransformer2DModel:
     """A trained denoiser of scaled `latents`, (views, 16, 8, 8), that answer to the texts `told`."""
     allowed = Allowed(data.data)
     texts = {text for texts in told for text in texts} | {text for word in data.words for text in word.captions}
     captions = Captions(filter(allowed, texts), cache)
     of_view = [captions.numbers(texts) for texts in told]
     words = [(word.rows, numbers) for word in data.words if (numbers := captions.numbers(word.captions))]
-    torch.manual_seed(SCHEDULE.seed)
-    model, noising = build().to(loop.DEVICE), scheduler()
+    torch.manual_seed(recipe.schedule.seed)
+    model, noising = build(recipe).to(loop.DEVICE), scheduler()
 
     def loss_on(draw: Draw) -> loop.Loss:
         def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
-            views, numbers = draw(choose, SCHEDULE.batch)
+            views, numbers = draw(choose, recipe.schedule.batch)
             states, mask = captions.batch(numbers)
+            states += recipe.blur * captions.spread * torch.randn(states.shape, generator=noise)
             x0 = latents[views].float()
             eps = torch.randn(x0.shape, generator=noise)
             t = torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise)
@@ -128,6 +155,9 @@ def train(data: Views, latents: torch.Tensor, told: list[list[str]], cache: Path
 
         return loss
 
-    seen, held_out = Draw(data.train, words, of_view), Draw(data.held_out, [], of_view)  # words show training pictures
-    loop.fit(model, SCHEDULE, loss_on(seen), loss_on(held_out), folder)
+    seen, held_out = (
+        Draw(data.train, words, recipe.shares, of_view),
+        Draw(data.held_out, [], recipe.shares, of_view),
+    )  # words show training pictures
+    loop.fit(model, recipe.schedule, loss_on(seen), loss_on(held_out), folder)
     return model.eval()

@@ -54,12 +54,14 @@ class Views:
     @cached_property
     def train(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Views that are trained on, of each sort: but for the held-out pictures and names, and one scene in fifty."""
-        return self.data.train, *(rows[np.arange(len(rows)) % 50 != 0] for rows in self._composed)
+        templates, sentences = (rows[np.arange(len(rows)) % 50 != 0] for rows in self._composed)
+        return self.data.train, templates, sentences
 
     @cached_property
     def held_out(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Views that are not trained on, of names that are, of each sort."""
-        return self.data.held_out, *(rows[::50] for rows in self._composed)
+        templates, sentences = self._composed
+        return self.data.held_out, templates[::50], sentences[::50]
 
     @property
     def _composed(self) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import textwrap
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,7 +96,8 @@ def grid(explanation: Explanation) -> Figure:
         fontsize=11,
         parse_math=False,
     )
-    above, below = figure.subfigures(2, 1, height_ratios=[8.6, low])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[8.6, low])
+    above, below = parts
     for axes, direction in zip(above.subplots(2, 1), (explanation.forward, explanation.backward), strict=True):
         _block(axes, estimate, direction, chosen)
     ratios = {"steps": 2.2, "first": 1.0, "second": 1.0, **({"words": 2.2} if words else {})}
@@ -263,7 +264,7 @@ def scatter(matrix: Matrix, groups: Sequence[Iterable[str]] = ()) -> Figure:
     of = {text: number for number, group in enumerate(groups) for text in group}
     colours = [f"C{of.get(text, 0)}" for text in matrix.texts]
     points = matrix.map.points
-    axes.scatter(*points.T, s=26, c=colours)
+    axes.scatter(points[:, 0], points[:, 1], s=26, c=colours)
     for text, point, colour in zip(matrix.texts, points, colours, strict=True):
         axes.annotate(
             quoted(text, 28, lines=2), point, (5, 3), textcoords="offset points", fontsize=8, color=colour, parse_math=False

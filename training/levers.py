@@ -1,0 +1,71 @@
+"""What helps? Small models by varied recipes, each measured on the dev splits; nothing here looks at a test set.
+
+python training/levers.py --data FOLDER singles scenes ...     # writes results/levers.json; the same command goes on
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import PixArtAlphaPipeline
+
+import autoencoder
+import conjure
+import denoiser
+import loop
+import views
+from conjure.benchmarks import read
+from conjure.default_model import text_encoder, tokenizer
+from train import HERE, SIZE
+
+SMALL = denoiser.Recipe(schedule=loop.Schedule(samples=80_000, batch=128, rate=1e-3, warmup=100), shares=(1, 0, 0, 0), heads=4)
+LEVERS = {
+    "singles": SMALL,
+    "scenes": replace(SMALL, shares=(0.5, 0.5, 0, 0)),
+    "sentences": replace(SMALL, shares=(0.5, 0, 0.5, 0)),
+    "words": replace(SMALL, shares=(0.5, 0, 0, 0.5)),
+    "blurred texts": replace(SMALL, blur=0.5),
+    "twice as long": replace(SMALL, schedule=replace(SMALL.schedule, samples=160_000)),
+    "everything": replace(SMALL, shares=(0.3, 0.25, 0.2, 0.25)),
+}
+PAIRS = 500  # of each dev split
+
+
+def measure(vae: torch.nn.Module, model: torch.nn.Module, data: Path) -> dict[str, Any]:
+    pipeline = PixArtAlphaPipeline(tokenizer=tokenizer(), text_encoder=text_encoder(), vae=vae, transformer=model.float(),
+                                   scheduler=denoiser.scheduler())  # fmt: skip
+    process = conjure.load(pipeline, steps=5, guidance=3.0, unit="epsilon").set(call={"max_sequence_length": denoiser.LIMIT})
+    found: dict[str, Any] = {}
+    for task in ("stsb-dev", "sickr-dev"):
+        summary = conjure.evaluate(process, [read(task, data).head(PAIRS)], data=data).summary()["tasks"][task]
+        found[task] = {one: value["spearman"] for one, value in summary["divergences"].items()}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("levers", nargs="*", default=list(LEVERS), help=", ".join(LEVERS))
+    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data" / "similarity")
+    arguments = parser.parse_args()
+    store = HERE.parent / "results" / "levers.json"
+    told = json.loads(store.read_text()) if store.exists() else {}
+    pictures = views.load(HERE / "cache", SIZE)
+    vae = autoencoder.train(pictures, HERE / "runs" / "autoencoder")
+    latents, captions = autoencoder.encode(vae, pictures, HERE / "cache")
+    for name in arguments.levers:
+        if name not in told:
+            folder = HERE / "runs" / f"lever-{name.replace(' ', '-')}"
+            model = denoiser.train(pictures, latents, captions, HERE / "cache", folder, LEVERS[name])
+            rows = (folder / "losses.csv").read_text().split()
+            told[name] = {"samples": LEVERS[name].schedule.samples, "losses": rows[-1], **measure(vae, model, arguments.data)}
+            store.write_text(json.dumps(told, indent=1) + "\n")
+        print(name, told[name])
+
+
+if __name__ == "__main__":
+    main()
