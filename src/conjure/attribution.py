@@ -92,8 +92,9 @@ def attribute(
     """
     measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
     instead = dict(instead or {})
-    check((a, b, *instead.values()), samples, noise, measure)
+    check((a, b), samples, noise, measure)
     check_words(a, b, instead, divergence)
+    check(instead.values(), samples, noise, measure)
     variants = {text: _variants(text, instead) for text in (a, b)}
     results, sources = Results(process, noise), []
     for text, other in ((a, b), (b, a)):
