@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from conjure.divergence import Measure
 from conjure.errors import InputError
 from conjure.estimate import Estimate
 from conjure.memory import Rows, in_batches
+from conjure.once import Encoded
 from conjure.process import Process
 from conjure.run import Measured, Progress, run
 from conjure.similarity import Noise, Results, check, estimate_of, record_of, sample, sources_of
@@ -180,9 +182,10 @@ def _unfolding(process: Process, measured: Measured, own: int, per_step: np.ndar
     latents = torch.stack([looks.x_t, x0[:, 0], x0[:, 1]], 1)
     steps = len(latents)
     device, dtype = process.pipeline.device, process.pipeline.dtype
+    decode = partial(process.decode, encoded=Encoded())
 
     def decoded(part: torch.Tensor) -> np.ndarray:
-        return np.concatenate(list(in_batches(Rows(device, DECODED), part.to(device, dtype), process.decode)))
+        return np.concatenate(list(in_batches(Rows(device, DECODED), part.to(device, dtype), decode)))
 
     final = decoded(measured.final[None])[0]
     pictures = np.ones((steps, 3, *final.shape), final.dtype)

@@ -231,11 +231,11 @@ class Process:
         limit = self.parameters.get("max_sequence_length")
         return math.inf if template is None or limit is None else template + self.call.get("max_sequence_length", limit.default)
 
-    def decode(self, latents: torch.Tensor) -> np.ndarray:
+    def decode(self, latents: torch.Tensor, encoded: Encoded | None = None) -> np.ndarray:
         """Pictures of `latents` (rows, ...), as the process' own pipeline would show them: (rows, height, width, 3) in 0..1.
 
         The pipeline itself decodes: it runs with a scheduler whose step lands on the wanted latents, so that packing, scaling
-        and the autoencoder of every family are its own business.
+        and the autoencoder of every family are its own business. encoded: see `run`.
         """
         if all(getattr(self.pipeline, name, None) is None for name in AUTOENCODERS):
             # a model of pixels: latents are pictures in -1..1
@@ -249,7 +249,7 @@ class Process:
         land.__signature__ = inspect.signature(scheduler.step)  # type: ignore[attr-defined]
         scheduler.step = land
         rows = len(latents)
-        return np.asarray(replace(self, scheduler=scheduler, steps=1).run([""] * rows, [0] * rows, output_type="np"))
+        return np.asarray(replace(self, scheduler=scheduler, steps=1).run([""] * rows, [0] * rows, "np", encoded))
 
     def settings(self) -> dict[str, Any]:
         """Every setting, with the model and its revision, as plain data for JSON."""

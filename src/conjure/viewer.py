@@ -98,7 +98,8 @@ def _heat(places: np.ndarray) -> np.ndarray:
 
 def address(pixels: np.ndarray) -> str:
     """A picture as a data address: small pictures as they are, large ones well compressed."""
-    kind, options = ("png", {"optimize": True}) if pixels.size < 3_000_000 else ("webp", {"quality": 88})
+    options: dict[str, int]
+    kind, options = ("png", {}) if pixels.size < 3_000_000 else ("webp", {"quality": 88})
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
     return picture_address(buffer.getvalue(), kind)
