@@ -50,6 +50,13 @@ def losses(process: Process, picture: np.ndarray, captions: list[str], seed: int
     return np.array(found)
 
 
+def share(right: int, pictures: int) -> dict[str, Any]:
+    """How many of the `pictures` were right, in percent, with the 95 % interval (Wilson)."""
+    interval = binomtest(right, pictures).proportion_ci(method="wilson")
+    ci95 = [round(100 * interval.low, 1), round(100 * interval.high, 1)]
+    return {"pictures": pictures, "right": round(100 * right / pictures, 1), "ci95": ci95}
+
+
 def accuracy(process: Process, data: views.Views, rows: np.ndarray, number: int, what: str) -> dict[str, Any]:
     """How often the right caption wins among `CAPTIONS`, with its 95 % interval, on `number` of the pictures `rows`."""
     rng = np.random.default_rng(0)
@@ -61,13 +68,7 @@ def accuracy(process: Process, data: views.Views, rows: np.ndarray, number: int,
         others = [name for name in rng.permutation(names) if name != labels[row]][: CAPTIONS - 1]
         found = losses(process, data.view(int(row))[0], [labels[row], *others], seed=int(row))
         right += int(found.argmin() == 0)
-    interval = binomtest(right, len(chosen)).proportion_ci(method="wilson")
-    return {
-        "pictures": len(chosen),
-        "captions": CAPTIONS,
-        "right": round(100 * right / len(chosen), 1),
-        "ci95": [round(100 * interval.low, 1), round(100 * interval.high, 1)],
-    }
+    return {"captions": CAPTIONS, **share(right, len(chosen))}
 
 
 @torch.no_grad()
@@ -90,13 +91,10 @@ def recognised(process: Process, data: views.Views, guidance: float, number: int
     for name, picture in zip(track(asked, f"drawing at guidance {guidance:g}"), drawn, strict=True):
         others = [str(other) for other in rng.permutation(names) if other != name][: CAPTIONS - 1]
         real = latents(np.stack([data.view(row)[0] for one in (name, *others) for row in rows[one][:3]]))
-        found = (
-            (real - latents((picture[None] * 255).round().astype(np.uint8))).square().sum(1).reshape(CAPTIONS, 3).min(1).values
-        )
-        right += int(found.argmin() == 0)
-    interval = binomtest(right, len(asked)).proportion_ci(method="wilson")
-    ci95 = [round(100 * interval.low, 1), round(100 * interval.high, 1)]
-    return {"guidance": guidance, "pictures": len(asked), "right": round(100 * right / len(asked), 1), "ci95": ci95}
+        own = latents((picture[None] * 255).round().astype(np.uint8))
+        nearest = (real - own).square().sum(1).reshape(CAPTIONS, 3).min(1).values
+        right += int(nearest.argmin() == 0)
+    return {"guidance": guidance, **share(right, len(asked))}
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import PixArtAlphaPipeline
 
 import autoencoder
 import conjure
@@ -20,8 +19,7 @@ import denoiser
 import loop
 import views
 from conjure.benchmarks import read
-from conjure.default_model import text_encoder, tokenizer
-from train import HERE, SIZE
+from train import HERE, PROCESS, SIZE, pipeline_of
 
 SMALL = denoiser.Recipe(schedule=loop.Schedule(samples=80_000, batch=128, rate=1e-3, warmup=100), shares=(1, 0, 0, 0), heads=4)
 LEVERS = {
@@ -37,9 +35,8 @@ PAIRS = 500  # of each dev split
 
 
 def measure(vae: torch.nn.Module, model: torch.nn.Module, data: Path) -> dict[str, Any]:
-    pipeline = PixArtAlphaPipeline(tokenizer=tokenizer(), text_encoder=text_encoder(), vae=vae, transformer=model.float(),
-                                   scheduler=denoiser.scheduler())  # fmt: skip
-    process = conjure.load(pipeline, steps=5, guidance=3.0, unit="epsilon").set(call={"max_sequence_length": denoiser.LIMIT})
+    process = conjure.load(pipeline_of(vae, model.float()), steps=5, guidance=PROCESS["guidance"], unit=PROCESS["unit"])
+    process = process.set(call=PROCESS["call"])
     found: dict[str, Any] = {}
     for task in ("stsb-dev", "sickr-dev"):
         summary = conjure.evaluate(process, [read(task, data).head(PAIRS)], data=data).summary()["tasks"][task]

@@ -95,18 +95,18 @@ class Lexicon:
             if word in STOP:
                 continue
             named = self.net.lemma(word, key[0]) in {one.lower() for one in self.net.synsets[key].words}
-            senses = [key] if named else self._senses(word)
-            rows = spread(next((rows for sense in senses if (rows := self.pictures(sense, 1))), []), MOST)
+            sense = key if named else self._sense(word)
+            rows = spread(self.pictures(sense, 1) if sense else [], MOST)
             if len(rows) and not any(set(rows) & set(other) for other in things):
                 things.append(rows)
         return things[:3]
 
-    def _senses(self, word: str) -> list[Key]:
+    def _sense(self, word: str) -> Key | None:
         """The commonest meaning of `word` as a noun, else as a verb, else as an adjective."""
         for part in "nva":
             if (lemma := self.net.lemma(word, part)) and (key := self.net.senses[part][lemma][0]) in self.net.common:
-                return [key]
-        return []
+                return key
+        return None
 
 
 def told(part: str, synset: Synset) -> list[str]:

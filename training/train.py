@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import PixArtAlphaPipeline
@@ -22,12 +23,20 @@ HERE = Path(__file__).parent
 SIZE = 64  # pixels a side
 
 
+# what belongs to the model's meaning besides its weights, and stands in its conjure.json
+PROCESS: dict[str, Any] = {"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": denoiser.LIMIT}}
+
+
+def pipeline_of(vae: torch.nn.Module, transformer: torch.nn.Module) -> PixArtAlphaPipeline:
+    """The whole pipeline, with the text encoder that a package brings."""
+    return PixArtAlphaPipeline(
+        tokenizer=tokenizer(), text_encoder=text_encoder(), vae=vae, transformer=transformer, scheduler=denoiser.scheduler()
+    )
+
+
 def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -> None:
     """Write the pipeline in diffusers' format, in half precision, without the text encoder, which a package brings."""
-    pipeline = PixArtAlphaPipeline(
-        tokenizer=tokenizer(), text_encoder=text_encoder(), vae=vae.half(), transformer=transformer.half(),
-        scheduler=denoiser.scheduler(),
-    )  # fmt: skip
+    pipeline = pipeline_of(vae.half(), transformer.half())
     new = folder.with_suffix(".new")
     pipeline.save_pretrained(new)
     for part in ("tokenizer", "text_encoder"):
@@ -35,9 +44,7 @@ def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -
     for config in new.rglob("config.json"):  # where this machine kept it is nobody's business
         plain = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
         config.write_text(json.dumps(plain, indent=2) + "\n")
-    (new / "conjure.json").write_text(
-        json.dumps({"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": denoiser.LIMIT}}, indent=2) + "\n"
-    )
+    (new / "conjure.json").write_text(json.dumps(PROCESS, indent=2) + "\n")
     for path in new.rglob("*"):
         if path.is_file():
             path.chmod(0o644)

@@ -31,7 +31,7 @@ class Views:
     """
 
     data: Pictographs
-    net: WordNet
+    cache: Path
     size: int
     scenes: int = SCENES
 
@@ -43,13 +43,17 @@ class Views:
         return Stock(self.data)
 
     @cached_property
+    def lexicon(self) -> Lexicon:
+        return Lexicon(WordNet(self.cache), self.data)
+
+    @cached_property
     def sentences(self) -> list[tuple[str, list[np.ndarray]]]:
-        return Lexicon(self.net, self.data).sentences()
+        return self.lexicon.sentences()
 
     @cached_property
     def words(self) -> list[Word]:
         """Words that no picture is named by, as further captions of single pictures."""
-        return Lexicon(self.net, self.data).words()
+        return self.lexicon.words()
 
     @cached_property
     def train(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,4 +110,4 @@ def as_tensor(pixels: np.ndarray) -> torch.Tensor:
 
 
 def load(cache: Path, size: int) -> Views:
-    return Views(pictographs.load(cache, size), WordNet(cache), size)
+    return Views(pictographs.load(cache, size), cache, size)

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from conjure.document import picture_address
 from conjure.errors import InputError, TextCutWarning
 from conjure.explanation import Explanation, unfold
 from conjure.loading import load
@@ -26,7 +27,7 @@ from conjure.matrices import Matrix, check_texts, matrix
 from conjure.process import Process
 from conjure.render import heat_map_bytes, printable
 from conjure.run import Progress
-from conjure.viewer import address, mosaic, page, picture_address
+from conjure.viewer import address, mosaic, page
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry, whatever Gradio's default is
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -281,6 +282,16 @@ class _Stops:
             flag.set()
 
 
+def _reporting(check: Callable[[], None], progress: gr.Progress) -> Progress:
+    """Shows each step to the visitor, if he has not stopped it."""
+
+    def report(done: int, whole: int) -> None:
+        check()
+        progress((done, whole), desc="denoising", unit="steps")
+
+    return report
+
+
 def _compare_tab(blocks: gr.Blocks, service: Service, stops: _Stops) -> None:
     limits = service.limits
     with gr.Row():
@@ -298,15 +309,10 @@ def _compare_tab(blocks: gr.Blocks, service: Service, stops: _Stops) -> None:
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[str, str]]:  # fmt: skip
         check = stops.begin(request)
-
-        def report(done: int, whole: int) -> None:
-            check()
-            progress((done, whole), desc="denoising", unit="steps")
-
         settings = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed}
         link = f'<p><a href="?{html.escape(urlencode(settings))}">Link to these settings</a></p>'
         with _clearly():
-            for answer in service.compare(a, b, model, samples, steps, seed, report):
+            for answer in service.compare(a, b, model, samples, steps, seed, _reporting(check, progress)):
                 check()
                 yield answer.head + link, answer.body
 
@@ -343,14 +349,8 @@ def _matrix_tab(service: Service, stops: _Stops) -> None:
         lines: str, model: str, samples: int, steps: int, seed: int,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str, Any]:  # fmt: skip
-        check = stops.begin(request)
-
-        def report(done: int, whole: int) -> None:
-            check()
-            progress((done, whole), desc="denoising", unit="steps")
-
         with _clearly():
-            answer = service.matrix(lines, model, samples, steps, seed, report)
+            answer = service.matrix(lines, model, samples, steps, seed, _reporting(stops.begin(request), progress))
         return answer.head + answer.body, gr.Textbox(value=answer.table, visible=True)
 
     drawing = draw.click(compare, asked, [heat, table], concurrency_id="model", concurrency_limit=limits.jobs, api_name="matrix")

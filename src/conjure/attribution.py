@@ -40,6 +40,11 @@ class Effect:
     stderr: float
     ci95: tuple[float, float]
 
+    @property
+    def done(self) -> str:
+        """What was done to the word, in words."""
+        return f"“{self.word}” → “{self.instead}”" if self.instead else f"without “{self.word}”"
+
     def __str__(self) -> str:
         error = "" if math.isnan(self.stderr) else f" ± {self.stderr:.2g}"
         return f"{self.change:+.3g}{error}"

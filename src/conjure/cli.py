@@ -161,8 +161,7 @@ def compare(
     if said is not None:
         out.print("  words, and how the divergence from what the other text conjures changes without them:")
         for effect in said.effects:
-            done = f"“{effect.word}” → “{effect.instead}”" if effect.instead else f"without “{effect.word}”"
-            out.print(f"  {effect!s:>18}  {escape(done)} in “{escape(effect.text)}”")
+            out.print(f"  {effect!s:>18}  {escape(effect.done)} in “{escape(effect.text)}”")
     used = estimate.process
     guided = "" if used["guidance"] is None else f", guidance {used['guidance']:g}"
     out.print(f"  [dim]model {escape(used['model'])}, {used['scheduler']}{guided}, seed {seed}[/]")

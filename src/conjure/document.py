@@ -8,6 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
+def picture_address(picture: bytes, kind: str) -> str:
+    """The bytes of a picture's file as a data address, so that a page needs no other file."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
 @dataclass(frozen=True)
 class Table:
     """A title, a head and rows of cells; the first column names the row."""
@@ -49,8 +54,8 @@ class Document:
     def page(self) -> str:
         parts = [f"<h2>{html.escape(table.title)}</h2><div>{table.page()}</div>" for table in self.tables]
         for title, picture in self.pictures.items():
-            data = base64.b64encode(picture).decode()
-            parts.append(f'<h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="data:image/png;base64,{data}">')
+            shown = picture_address(picture, "png")
+            parts.append(f'<h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="{shown}">')
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8">'
             f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(self.title)}</title>'

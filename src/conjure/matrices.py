@@ -209,11 +209,11 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     texts = list(texts)
     if len(texts) < 2:
         raise InputError(f"a matrix of {len(texts)} texts; give at least two")
-    once(texts)
+    check_distinct(texts)
     return texts
 
 
-def once(texts: Sequence[str]) -> None:
+def check_distinct(texts: Sequence[str]) -> None:
     """Errors: `InputError` for a text that stands among `texts` twice."""
     seen = set[str]()
     for text in texts:

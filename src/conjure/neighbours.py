@@ -13,7 +13,7 @@ import numpy as np
 from conjure.divergence import Measure
 from conjure.errors import InputError
 from conjure.estimate import finite, interval
-from conjure.matrices import once
+from conjure.matrices import check_distinct
 from conjure.process import Process
 from conjure.run import Progress, run
 from conjure.similarity import Noise, Results, check, record_of, sources_of
@@ -98,7 +98,7 @@ def nearest(
     among = list(among)
     if not among:
         raise InputError("there are no texts to rank; give at least one")
-    once(among)
+    check_distinct(among)
     if not isinstance(top, Integral) or not 1 <= top <= len(among):
         raise InputError(f"top is {top!r}; allowed are whole numbers from 1 to {len(among)}, the number of texts")
     if not isinstance(confidence, Real) or not 0 < confidence < 1:

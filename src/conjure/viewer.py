@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import io
 import json
+import math
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from conjure.document import Table
+from conjure.document import Table, picture_address
 from conjure.explanation import Direction, Explanation
 from conjure.render import printable
 
@@ -105,17 +105,17 @@ def address(pixels: np.ndarray) -> str:
     return picture_address(buffer.getvalue(), kind)
 
 
-def picture_address(picture: bytes, kind: str) -> str:
-    """A file's bytes as a data address."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-
-
 def _steps(explanation: Explanation) -> Table:
     estimate = explanation.estimate
-    bounds = [f"{low:.4g} to {high:.4g}" if low == low else "" for low, high in estimate.per_step_ci95]
+    bounds = [_between(bounds) for bounds in estimate.per_step_ci95]
     each = zip(estimate.timesteps, estimate.snr, estimate.per_step, bounds, strict=True)
     rows = [[f"{timestep:.0f}", f"{ratio:.3g}", f"{value:.4g}", bound] for timestep, ratio, value, bound in each]
     return Table("steps", ["timestep", "signal to noise", "adds", "95 % interval"], rows)
+
+
+def _between(bounds: tuple[float, float], sign: str = "") -> str:
+    """An interval in words, nothing where it is not known."""
+    return "" if math.isnan(bounds[0]) else " to ".join(f"{bound:{sign}.4g}" for bound in bounds)
 
 
 def _words(explanation: Explanation) -> str:
@@ -123,15 +123,8 @@ def _words(explanation: Explanation) -> str:
         return ""
     rows = []
     for effect in explanation.words.effects:
-        low, high = effect.ci95
-        done = (
-            f"“{printable(effect.word)}” → “{printable(effect.instead)}”"
-            if effect.instead
-            else f"without “{printable(effect.word)}”"
-        )
-        rows.append(
-            [done, f"“{printable(effect.text)}”", f"{effect.change:+.4g}", f"{low:+.4g} to {high:+.4g}" if low == low else ""]
-        )
+        done, text = printable(effect.done), printable(effect.text)
+        rows.append([done, f"“{text}”", f"{effect.change:+.4g}", _between(effect.ci95, "+")])
     table = Table("words", ["change", "of", "the divergence changes by", "95 % interval"], rows)
     return (
         "<h2>Which words</h2><p class=quiet>Along what the other text conjures: below 0 the word sets the texts apart, above 0 "
