@@ -79,7 +79,7 @@ def test_nothing_is_computed_twice(quick, pairs, tmp_path, monkeypatch):
         walked.append(len(left))
         return run(process, left, **options)
 
-    monkeypatch.setattr("conjure.evaluation.run", counting)
+    monkeypatch.setattr("conjure.similarity.run", counting)
     over: dict[str, list[int] | None] = {"steps": [2, 3], "prior": None}
     for expected in ([0, len(THINGS), 0], [0, 0, 0]):
         walked.clear()

@@ -210,7 +210,7 @@ def counted(monkeypatch):
         sources.append(len(left))
         return run(process, left, **options)
 
-    monkeypatch.setattr("conjure.evaluation.run", counting)
+    monkeypatch.setattr("conjure.similarity.run", counting)
     return sources
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import conjure
-from conjure import InputError, neighbours
+from conjure import InputError
 from conjure.neighbours import _further, _rounds, nearest
 from conjure.run import Measured, Source
 from conjure.units import Level
@@ -25,7 +25,7 @@ def drawn(monkeypatch, default):
     def draw(truth: dict[str, tuple[float, float]], seed: int) -> SimpleNamespace:
         spent = SimpleNamespace(sources=0)
 
-        def run(process, sources, *, progress):
+        def run(process, sources, *, pictures, progress):
             spent.sources += len(sources)
             for source in sources:
                 squared = np.array([[value(source, target)] for target in source.targets])
@@ -38,7 +38,7 @@ def drawn(monkeypatch, default):
             shared, own = (np.random.default_rng(words).normal() for words in (key, (*key, list(truth).index(candidate))))
             return (mean + spread * (0.7 * shared + 0.7 * own)) / 2  # half of it in either direction
 
-        monkeypatch.setattr(neighbours, "run", run)
+        monkeypatch.setattr("conjure.similarity.run", run)
         return spent
 
     return draw

@@ -8,7 +8,6 @@ from scipy.stats import spearmanr
 
 import conjure
 from conjure.divergence import DIVERGENCES, Measure
-from conjure.run import run
 from conjure.similarity import Noise, Results, sources_of
 
 
@@ -25,8 +24,7 @@ def test_jeffreys_is_above_initial_timestep_and_direct_output(default, judgement
     rows = [row for row in judgements("stsb.tsv") if row["split"] == "dev"][::10]
     pairs = [(row["sentence1"], row["sentence2"]) for row in rows]
     results = Results(default, Noise())
-    for measured in run(default, sources_of(pairs, range(1), Noise())):
-        results.add(measured, keep_final=True)
+    results.measure(default, sources_of(pairs, range(1), Noise()), finals=True)
     seen = [results.seen(*texts, samples=1) for texts in pairs]
     values = {name: [Measure(name, unit=default.unit).contributions(one).total.sum() for one in seen] for name in DIVERGENCES}
     people = np.array([float(row["score"]) for row in rows])

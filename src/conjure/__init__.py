@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from conjure.neighbours import Neighbours, nearest
     from conjure.process import Process
     from conjure.similarity import distance, distances
+    from conjure.store import Store
 
 __all__ = [
     "Ablation",
@@ -39,6 +40,7 @@ __all__ = [
     "Neighbours",
     "Process",
     "SimilarityEvaluator",
+    "Store",
     "TextCutWarning",
     "ablate",
     "attribute",
@@ -64,6 +66,7 @@ _HOME = {
     "Neighbours": "neighbours",
     "Process": "process",
     "SimilarityEvaluator": "evaluator",
+    "Store": "store",
     "TextCutWarning": "errors",
     "ablate": "ablation",
     "attribute": "attribution",

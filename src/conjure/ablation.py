@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -168,24 +168,25 @@ def ablate(
     pixels a side. model: names for `conjure.load`, each at its own guidance and sampler, loaded when its turn comes. prior,
     samples, weighting: take no values.
     data, samples, seed, progress, started: as in `conjure.evaluate`. out: a folder that keeps what was computed, as there; it
-    may be that of a run of `conjure bench`, whose results are used.
+    may be that of a run of `conjure bench`, whose results are used. A store of the process is used instead.
 
     Errors: `InputError`, before anything is run, for an axis or a value that is not allowed (but for models).
     """
     processes = {axis: _processes(process, axis, values) for axis, values in _checked(over).items()}
     judged = [read(task, data) if isinstance(task, str) else task for task in tasks]
-    store = None
+    own = None
     if out is not None:
         try:
             Path(out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"the folder {str(out)!r} cannot be used: {error.strerror}; name another by --out") from error
-        store = Store(Path(out) / "store.sqlite")
+        own = Store(Path(out) / "store.sqlite") if process.store is None else None
+    store = own or process.store
 
     def measured(one: Process, what: str) -> Evaluation:
         if started:
             started(what)
-        return evaluate(one, judged, samples=samples, seed=seed, store=store, progress=progress, started=started)
+        return evaluate(replace(one, store=store), judged, samples=samples, seed=seed, progress=progress, started=started)
 
     try:
         base = measured(process, "as given")
@@ -198,8 +199,8 @@ def ablate(
             if not varied:
                 cells += FREE[axis](base)
     finally:
-        if store:
-            store.close()
+        if own:
+            own.close()
     ablation = Ablation(base, cells, {task.name: task.title for task in judged})
     if out is not None:
         ablation.save(out)

@@ -27,6 +27,7 @@ from conjure.matrices import Matrix, check_texts, matrix
 from conjure.process import Process
 from conjure.render import heat_map_bytes, printable
 from conjure.run import Progress
+from conjure.store import Store
 from conjure.viewer import address, mosaic, page
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry, whatever Gradio's default is
@@ -83,12 +84,13 @@ class StoppedError(Exception):
 @dataclass
 class Service:
     """What the app can do, without its controls. models: the names that may be chosen, the first at the start. runs: a folder
-    whose subfolders are runs of `conjure bench`."""
+    whose subfolders are runs of `conjure bench`. store: where numbers are kept and looked up."""
 
     models: Sequence[str] = ("default",)
     runs: Path | None = None
     limits: Limits = field(default_factory=Limits)
     device: str | None = None
+    store: Store | None = None
 
     def __post_init__(self) -> None:
         self._processes: dict[str, Process] = {}
@@ -104,7 +106,7 @@ class Service:
         with self._loading[model]:
             if model not in self._processes:
                 self._processes[model] = load(model, device=self.device)
-        return self._processes[model].set(steps=steps)
+        return self._processes[model].set(steps=steps, store=self.store)
 
     def compare(
         self, a: str, b: str, model: str, samples: int, steps: int, seed: int, progress: Progress | None = None

@@ -17,7 +17,7 @@ from conjure.divergence import Measure, Seen
 from conjure.errors import InputError
 from conjure.estimate import finite, interval
 from conjure.process import Process
-from conjure.run import Progress, Source, run
+from conjure.run import Progress, Source
 from conjure.similarity import TARGETS, Noise, Results, check
 
 
@@ -109,8 +109,7 @@ def attribute(
             for number in range(samples)
             for start in range(0, len(judges), TARGETS)
         ]
-    for measured in run(process, sources, progress=progress):
-        results.add(measured, keep_final=False)
+    results.measure(process, sources, finals=False, progress=progress)
 
     def along(other: str, text: str, judge: str) -> np.ndarray:
         """The divergence from the trajectories of `other` to `judge`, a variant of `text`, sample by sample."""

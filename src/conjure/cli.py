@@ -51,6 +51,12 @@ Draws = Annotated[int, typer.Option(help="Monte-Carlo draws k.")]
 Folder = Annotated[
     str | None, typer.Option(help="Folder that keeps the run; the same command goes on there. A name of its own if not given.")
 ]
+Kept = Annotated[
+    str | None,
+    typer.Option(
+        "--store", envvar="CONJURE_STORE", help="A file of results, which other commands may share: nothing is computed twice."
+    ),
+]
 Compiled = Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")]
 
 
@@ -99,6 +105,7 @@ def compare(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    store: Kept = None,
     compiled: Compiled = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a text that the text encoder would cut.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -121,7 +128,7 @@ def compare(
 
         check_words(first, second, replaced, divergence)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure import attribute, distance, explain
 
     options: dict[str, Any] = {
@@ -193,6 +200,7 @@ def matrix(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    store: Kept = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
@@ -213,7 +221,7 @@ def matrix(
     if plane is not None:
         check_path(plane, MAP_ENDINGS)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
     with _Cuts(), _Bar() as progress:
         found = matrix(process, all_texts, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
                        antithetic=antithetic, progress=progress)  # fmt: skip
@@ -270,6 +278,7 @@ def nearest(
     antithetic: Antithetic = False,
     device: Device = None,
     dtype: Dtype = None,
+    store: Kept = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -278,7 +287,7 @@ def nearest(
 
     candidates = [one for group in read_groups(among) for one in group]
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.neighbours import nearest
 
     with _Cuts(), _Bar() as progress:
@@ -321,7 +330,7 @@ def check(
 
     Exits with 0 if all holds, and with 1 if not.
     """
-    options = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "height": height, "width": width}
+    options: dict[str, Any] = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "height": height, "width": width}
     process = _load(model, device=device, dtype=dtype, **options)
     from dataclasses import asdict
 
@@ -371,6 +380,7 @@ def bench(
     out: Folder = None,
     device: Device = None,
     dtype: Dtype = None,
+    store: Kept = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
@@ -379,7 +389,7 @@ def bench(
 
     wanted = read_tasks(tasks, data, limit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.baselines import baselines
     from conjure.evaluation import evaluate
     from conjure.report import markdown
@@ -448,6 +458,7 @@ def ablate(
     out: Folder = None,
     device: Device = None,
     dtype: Dtype = None,
+    store: Kept = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -456,7 +467,7 @@ def ablate(
 
     wanted = read_tasks(tasks, data, limit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.ablation import ablate
 
     axes: dict[str, list[str]] = {}
@@ -489,6 +500,7 @@ def web_app(
     waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; further ones are refused.")] = 32,
     jobs: Annotated[int, typer.Option(min=1, help="Requests that compute at the same time.")] = 1,
     device: Device = None,
+    store: Kept = None,
 ) -> None:
     """Serve the web app: compare two texts, a matrix of many, finished runs."""
     import os
@@ -505,9 +517,95 @@ def web_app(
         _quiet()
         limits = Limits(length, texts, samples, steps, waiting, jobs)
         names = [name.strip() for name in models.split(",") if name.strip()]
-        service = Service(names, Path(runs) if runs else None, limits, device)
+        kept = None
+        if store is not None:
+            from conjure.store import Store
+
+            kept = Store(store)
+        service = Service(names, Path(runs) if runs else None, limits, device, kept)
         service.process(names[0] if names else models, steps=1)  # a name that cannot be loaded is found here
     serve(service, host=host, port=port, user=(user, str(password)) if user else None)
+
+
+stores = typer.Typer(help="Look after a file of results, which --store names, or the folder of a run of conjure bench.")
+app.add_typer(stores, name="store")
+StoreFile = Annotated[str, typer.Argument(metavar="STORE", help="The file, or the folder of a run.", show_default=False)]
+
+
+@stores.command()
+def look(store: StoreFile, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False) -> None:
+    """What is in it: each process, or baseline, and how much of it."""
+    from dataclasses import asdict
+
+    from conjure.upkeep import held, opened
+
+    found = held(opened(store))
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], default=str))
+        return
+    from rich.table import Table
+
+    table = Table(show_edge=False, pad_edge=False)
+    for head in ("identity", "what", "trajectories", "judged", "pairs", "MB"):
+        table.add_column(head, justify="left" if head in ("identity", "what") else "right", overflow="fold")
+    for one in found:
+        shown = [("", one.settings.get("model") or one.settings.get("name")), ("T ", one.settings.get("steps")),
+                 ("guidance ", one.settings.get("guidance")), ("", one.settings.get("scheduler"))]  # fmt: skip
+        what = ", ".join(f"{name}{value}" for name, value in shown if value is not None)
+        counts = (one.trajectories, one.judgements, one.pairs)
+        table.add_row(one.identity[:12], escape(what), *(f"{count:,}" for count in counts), f"{one.size / 1e6:.1f}")
+    Console(highlight=False, emoji=False).print(table)
+
+
+@stores.command()
+def verify(store: StoreFile) -> None:
+    """Look at every row: is it what was kept? Exits with 0 if all are, and with 1 if not."""
+    from conjure.upkeep import opened, verify
+
+    found = verify(opened(store))
+    spoilt = sum(map(len, found.spoilt.values()))
+    print(f"{found.rows - spoilt:,} of {found.rows:,} rows are sound")
+    if not found.sound:
+        for table, rows in found.spoilt.items():
+            for _, *key in rows[:5]:
+                print(f"spoilt in {table}: {' / '.join(map(repr, key))}")
+        print("The next run that needs them computes them again; conjure store repair takes them out.")
+        raise typer.Exit(1)
+
+
+@stores.command()
+def repair(store: StoreFile) -> None:
+    """Take what is sound of a broken file into a new one in its place; the rest is computed again when it is needed."""
+    from conjure.upkeep import repair
+
+    saved, old = repair(store)
+    print(f"{saved:,} rows are sound and kept; the old file is {old}")
+
+
+@stores.command()
+def prune(
+    store: StoreFile,
+    identities: Annotated[
+        list[str], typer.Argument(metavar="IDENTITY...", help="As conjure store look tells them.", show_default=False)
+    ],
+) -> None:
+    """Delete what is kept of some processes or baselines."""
+    from conjure.upkeep import opened, prune
+
+    print(f"{prune(opened(store), identities) / 1e6:.1f} MB less")
+
+
+@stores.command()
+def export(
+    store: StoreFile,
+    out: Annotated[str, typer.Argument(metavar="FILE", help="A .parquet file.", show_default=False)],
+) -> None:
+    """Write every judgement, with what it was measured on, to a Parquet file."""
+    from conjure.upkeep import export, opened
+
+    if not out.endswith(".parquet"):
+        raise InputError(f"out is {out!r}; allowed are names that end with .parquet")
+    print(f"{export(opened(store), out):,} rows")
 
 
 USUAL = ("prior", "weighting")  # what costs no more than the run itself
@@ -538,7 +636,7 @@ class _Cuts:
             errors.print(f"[yellow]warning:[/] {len(self._told)} texts do not count whole, the first: {first}")
 
 
-def _load(model: str, **settings: Any) -> Process:
+def _load(model: str, store: str | None = None, **settings: Any) -> Process:
     with errors.status("loading the model"):
         # Torch and diffusers make a million objects that stay to the end: to look through them for garbage, while they are
         # imported and once more at exit, would take a quarter of a short command's time.
@@ -548,7 +646,12 @@ def _load(model: str, **settings: Any) -> Process:
         gc.freeze()
         gc.enable()
         _quiet()
-        return load(model, **settings)
+        kept = None
+        if store is not None:
+            from conjure.store import Store
+
+            kept = Store(store)
+        return load(model, **settings).set(store=kept)
 
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C

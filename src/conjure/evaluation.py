@@ -154,7 +154,6 @@ def evaluate(
     antithetic: bool = False,
     baselines: Sequence[Baseline] = (),
     out: str | Path | None = None,
-    store: Store | None = None,
     progress: Progress | None = None,
     started: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -164,9 +163,9 @@ def evaluate(
     `benchmarks.read_file` or `benchmarks.of_frame`.
     samples, seed, divergence, weighting, reduction, antithetic: as in `conjure.distance`.
     baselines: other measures of the same pairs, from `conjure.baselines`.
-    out: a folder that keeps what was computed, source by source, so that the same call goes on where it was stopped, and another
-    one with more samples or tasks finds what is there; in the end it holds a Parquet file a task, `summary.json`, the report and
-    the Hub's files. store: an open store instead, which several processes may share, and no files.
+    out: a folder for a Parquet file a task, `summary.json`, the report and the Hub's files; what was computed is kept there as
+    well, source by source, unless the process has a store of its own. So the same call goes on where it was stopped, and another
+    one with more samples or tasks finds what is there.
     progress: over all tasks. started: told what is about to be run, and about how long it takes.
 
     Errors: `InputError`, also for a folder that cannot be written or holds a run of another process. Warns: `TextCutWarning`.
@@ -178,12 +177,16 @@ def evaluate(
         parquet_package()
     check((text for task in judged for pair in task.texts for text in pair), samples, noise, measure)
     settings, identity = process.settings(), process.identity()
-    own = _store(Path(out), {"identity": identity, **settings}) if out is not None else None
-    kept = own or store
+    own = None
+    if out is not None:
+        _claim(Path(out), {"identity": identity, **settings})
+        if process.store is None:
+            own = Store(Path(out) / "store.sqlite")
+            process = replace(process, store=own)
     try:
         # baselines first: they are quick, and what they cannot take is said before the long part
-        others = {one.name: _compared(one, judged, kept, progress, started) for one in baselines}
-        results = _results(process, judged, samples, noise, kept, progress, started)
+        others = {one.name: _compared(one, judged, process.store, progress, started) for one in baselines}
+        results = _results(process, judged, samples, noise, progress, started)
         found = {
             task.name: _result(results, task, measure, samples, {name: told[task.name] for name, told in others.items()})
             for task in judged
@@ -214,25 +217,19 @@ def _results(
     judged: Sequence[Pairs],
     samples: int,
     noise: Noise,
-    store: Store | None,
     progress: Progress | None,
     started: Callable[[str], None] | None,
 ) -> Results:
     sources = sources_of((pair for task in judged for pair in task.texts), range(samples), noise)
     results = Results(process, noise)
-    kept = store.of(process) if store else None
-    left = kept.missing(sources) if kept else sources
     if started:
+        left = process.store.of(process).missing(sources) if process.store else sources
         walks = f"{len(left):,} of {len(sources):,} trajectories to walk"
         rows = f"up to {sum(map(cost, left)) * process.steps:,} denoiser rows"
         told = forecast(process, left)
         started(f"{sum(map(len, judged)):,} pairs, {walks}, {rows}{'' if told is None else f', {told}'}")
-    for measured in run(process, left, progress=progress):
-        if kept:
-            kept.add(measured)
-        else:
-            results.add(measured, keep_final=True)
-    return kept.results(results, sources) if kept else results
+    results.measure(process, sources, finals=True, progress=progress)
+    return results
 
 
 @dataclass(frozen=True)
@@ -341,8 +338,8 @@ def _means(parts: dict[str, Agreement]) -> dict[str, Any]:
     }
 
 
-def _store(folder: Path, settings: dict[str, Any]) -> Store:
-    """The store in `folder`, which belongs to one process: what else lies there is overwritten by the next run."""
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Make `folder`, which belongs to one process: what else lies there is overwritten by the next run."""
     note = folder / "run.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -356,7 +353,6 @@ def _store(folder: Path, settings: dict[str, Any]) -> Store:
         changed = [f"{key} {held.get(key)!r} instead of {value!r}" for key, value in settings.items() if held.get(key) != value]
         shown = [one for one in changed if not one.startswith("identity")] or ["other weights"]
         raise InputError(f"the folder {str(folder)!r} holds a run with {'; '.join(shown)[:300]}; name another by --out")
-    return Store(folder / "store.sqlite")
 
 
 def _write_all(folder: Path, evaluation: Evaluation) -> None:

@@ -17,7 +17,7 @@ from conjure.estimate import Estimate
 from conjure.memory import Rows, in_batches
 from conjure.once import Encoded
 from conjure.process import Process
-from conjure.run import Measured, Progress, run
+from conjure.run import Measured, Progress
 from conjure.similarity import Noise, Results, check, estimate_of, record_of, sample, sources_of
 
 DECODED = 16  # pictures in one call of the autoencoder, which takes far more memory a row than the denoiser
@@ -154,9 +154,8 @@ def unfold(
     record = record_of(process, measure, noise)
     for number in range(samples):
         sources = sources_of([(a, b)], [number], noise)
-        walked = list(run(process, sources, pictures=sources if number < shown else (), progress=progress))
-        for measured in walked:
-            results.add(measured, keep_final=False)
+        looked = sources if number < shown else ()
+        walked = results.measure(process, sources, finals=False, pictures=looked, progress=progress)
         seen = results.seen(a, b, number + 1)
         estimate, shares = estimate_of(seen, measure, (a, b), record), measure.contributions(seen)
         if number < shown:

@@ -15,7 +15,7 @@ from conjure.errors import InputError
 from conjure.estimate import finite, interval
 from conjure.matrices import check_distinct
 from conjure.process import Process
-from conjure.run import Progress, run
+from conjure.run import Progress
 from conjure.similarity import Noise, Results, check, record_of, sources_of
 
 FIRST = 4  # samples of the first round; every further round doubles them
@@ -116,8 +116,7 @@ def nearest(
         before = rounds[number - 1] if number else 0
         sources = sources_of([(text, one) for one in left], range(before, until), noise)
         walked += len(sources)
-        for measured in run(process, sources, progress=progress):
-            results.add(measured, keep_final=divergence == "direct")
+        results.measure(process, sources, finals=divergence == "direct", progress=progress)
         for one in left:
             drawn[one] = until
             values[one] = finite(measure.contributions(results.seen(text, one, until)).total.sum(1))

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from conjure.errors import InputError, TextCutWarning
 from conjure.identity import digest
 from conjure.once import Encoded, rows_once
 from conjure.units import UNITS
+
+if TYPE_CHECKING:
+    from conjure.store import Store
 
 # Few-step students work with their own sampler alone, although diffusers calls the others compatible.
 DISTILLED = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
@@ -106,6 +109,7 @@ class Process:
     model, revision: where it came from, for the record.
     alone: no text shares a batch with another, for pipelines whose answers depend on the company; None for `COMPANY_COUNTS`.
     rows: how many rows the denoiser evaluates in one call, None for as many as fit. It changes speed and memory alone.
+    store: where results are kept and looked up, so that nothing is computed twice, in this run or another.
     """
 
     pipeline: DiffusionPipeline
@@ -120,6 +124,7 @@ class Process:
     revision: str | None = None
     alone: bool | None = None
     rows: int | None = None
+    store: Store | None = field(default=None, repr=False, compare=False)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -151,7 +156,7 @@ class Process:
 
         Errors: `InputError` for an unknown setting or a value out of range.
         """
-        allowed = ("steps", "guidance", "height", "width", "unit", "call", "alone", "rows")
+        allowed = ("steps", "guidance", "height", "width", "unit", "call", "alone", "rows", "store")
         for name in settings:
             if name not in allowed:
                 raise InputError(f"unknown setting {name!r}; allowed are scheduler, {', '.join(allowed)}")

@@ -88,12 +88,40 @@ class Results:
         self.held: dict[tuple[str, int], torch.Tensor] = {}
         self.finals: Mapping[tuple[str, int], torch.Tensor] = self.held
 
-    def add(self, measured: Measured, keep_final: bool) -> None:
-        """keep_final: hold the last latents as well, which the divergence `direct` compares."""
+    def measure(
+        self,
+        process: Process,
+        sources: Sequence[Source],
+        *,
+        finals: bool,
+        pictures: Sequence[Source] = (),
+        progress: Progress | None = None,
+    ) -> list[Measured]:
+        """Take in what `sources` give: run them, but for those that the process' store has, and keep there what is new.
+
+        finals: hold the last latents as well, which the divergence `direct` compares. pictures: the sources whose looks are
+        wanted, which are run in any case and returned.
+        """
+        kept = process.store.of(process) if process.store else None
+        looked = [source for source in sources if source in pictures]
+        left = looked + kept.missing([source for source in sources if source not in pictures]) if kept else sources
+        shown = []
+        for measured in run(process, left, pictures=looked, progress=progress):
+            if kept:
+                kept.add(measured)
+            else:
+                self._add(measured, finals)
+            if measured.pictures:
+                shown.append(measured)
+        if kept:
+            kept.fill(self, sources)
+        return shown
+
+    def _add(self, measured: Measured, finals: bool) -> None:
         source = measured.source
         for target, squared in zip(source.targets, measured.squared, strict=True):
             self.squared[source.text, source.seed, target] = squared
-        if keep_final:
+        if finals:
             self.held[source.text, source.seed] = measured.final
         self.timesteps, self.levels, self.dimensions = measured.timesteps, measured.levels, measured.final.numel()
 
@@ -188,10 +216,8 @@ def sample(
     while done < samples:
         sources = sources_of([(a, b)], range(done, samples), noise)
         wanted = sources_of([(a, b)], range(pictures), noise)
-        for measured in run(process, sources, pictures=wanted, progress=progress):
-            results.add(measured, keep_final=measure.divergence == "direct")
-            if measured.pictures:
-                shown.append(measured)
+        finals = measure.divergence == "direct"
+        shown += results.measure(process, sources, finals=finals, pictures=wanted, progress=progress)
         done = samples
         if precision is not None:
             samples = samples_for(measure.contributions(results.seen(a, b, done)).total.sum(1), precision)
@@ -217,8 +243,8 @@ def run_pairs(
     """What all `pairs` give, trajectories shared. Errors: `InputError`, before anything is run."""
     check((text for pair in pairs for text in pair), samples, noise, measure)
     results = Results(process, noise)
-    for measured in run(process, sources_of(pairs, range(samples), noise), progress=progress):
-        results.add(measured, keep_final=measure.divergence == "direct")
+    sources = sources_of(pairs, range(samples), noise)
+    results.measure(process, sources, finals=measure.divergence == "direct", progress=progress)
     return results
 
 

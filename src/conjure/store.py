@@ -2,14 +2,18 @@
 
 A result is kept under the identity of its process (a hash of everything that changes a number), the text, the noise and the text
 that judged, so another setting never meets it, and nothing is computed twice. Whatever was finished is there after a kill.
-Baselines keep their distances in the same file, pair by pair.
+Baselines keep their distances in the same file, pair by pair. A run, its comparisons and the app may share a file, at once too.
+Every row carries a checksum, so that a flipped byte is noticed and what it spoilt is computed again (`conjure.upkeep`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sqlite3
+import threading
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,30 +30,50 @@ from conjure.units import Level
 
 METHOD = 1  # raised when the engine comes to give other numbers for the same process, so that old ones are not met
 
+LAYOUT = 1  # of the file
+BROKEN = (sqlite3.Error, UnicodeError)  # the second where what SQLite says of a spoilt file is itself spoilt
+MEND = "mend it with conjure store repair, or name another file"
+
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS process (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, settings TEXT NOT NULL, visited TEXT);
+CREATE TABLE IF NOT EXISTS process (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, settings TEXT NOT NULL, visited TEXT,
+    sum INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS judged (process INTEGER, text TEXT, seed INTEGER, target TEXT, squared BLOB NOT NULL,
-    PRIMARY KEY (process, text, seed, target)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS final (process INTEGER, text TEXT, seed INTEGER, latents BLOB NOT NULL,
+    sum INTEGER NOT NULL, PRIMARY KEY (process, text, seed, target)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS final (process INTEGER, text TEXT, seed INTEGER, latents BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (process, text, seed)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS compared (process INTEGER, text1 TEXT, text2 TEXT, distances BLOB NOT NULL,
+CREATE TABLE IF NOT EXISTS compared (process INTEGER, text1 TEXT, text2 TEXT, distances BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (process, text1, text2)) WITHOUT ROWID;
 """
 
 
-class Store:
-    """The file `path`, which is made if it is not there.
+def checksum(*parts: str | int | bytes | None) -> int:
+    """CRC-32 of a row: what it is kept under, and what is kept."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part if isinstance(part, bytes) else f"{part}\0".encode(), value)
+    return value
 
-    Errors: `InputError` for a file that is no such store or cannot be written.
+
+class Store:
+    """The file `path`, which is made if it is not there. Threads may share one, and processes a file.
+
+    Errors: `InputError` for a file that is no such store, is broken or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.RLock()
         try:
-            self.database = sqlite3.connect(path, isolation_level=None, timeout=60)
-            self.database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + SCHEMA)
-        except sqlite3.Error as error:
-            raise InputError(f"{str(path)!r} cannot be used as a store of results: {error}; name another folder") from error
+            self.database = sqlite3.connect(self.path, isolation_level=None, timeout=60, check_same_thread=False)
+            ((layout,),) = self.database.execute("PRAGMA user_version").fetchall()
+            ((tables,),) = self.database.execute("SELECT count(*) FROM sqlite_master").fetchall()
+            if tables and layout != LAYOUT:
+                raise InputError(f"{str(self.path)!r} is no store of this version of Conjure; {MEND}")
+            self.database.executescript(
+                f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {SCHEMA} PRAGMA user_version = {LAYOUT};"
+            )
+        except BROKEN as error:
+            raise InputError(f"{str(self.path)!r} cannot be used as a store of results: {error}; {MEND}") from error
 
     def close(self) -> None:
         """Close the file; what was added is in it already."""
@@ -65,29 +89,56 @@ class Store:
 
     def entry(self, key: str, settings: str) -> tuple[int, str | None]:
         """The number under which results of `key` are kept, and what is known of where they were measured."""
-        self.write("INSERT OR IGNORE INTO process (key, settings) VALUES (?, ?)", [(key, settings)])
-        return self.read("SELECT id, visited FROM process WHERE key = ?", (key,))[0]
+        row = (key, settings, None)
+        self.write("INSERT OR IGNORE INTO process (key, settings, visited, sum) VALUES (?, ?, ?, ?)", [(*row, checksum(*row))])
+        return self.known(key)
 
-    def read(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    def known(self, key: str) -> tuple[int, str | None]:
+        """The same of a key that is there. Errors: `InputError` where it is spoilt."""
+        ((number, *told, known),) = self.read("SELECT id, settings, visited, sum FROM process WHERE key = ?", (key,))
+        if checksum(key, *told) != known:
+            raise InputError(f"{str(self.path)!r} is spoilt: what it tells of a process is not what was kept; {MEND}")
+        return number, told[1]
+
+    def tell(self, key: str, visited: str) -> None:
+        """Keep where the results of `key` were measured."""
+        ((settings,),) = self.read("SELECT settings FROM process WHERE key = ?", (key,))
+        row = (visited, checksum(key, settings, visited), key)
+        self.write("UPDATE process SET visited = ?, sum = ? WHERE key = ?", [row])
+
+    def read(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows that `query` finds."""
         try:
-            return self.database.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise InputError(
-                f"{str(self.path)!r} cannot be read: {error}; it is broken, so move it away and run the same command again"
-            ) from error
+            with self._lock:
+                return self.database.execute(query, values).fetchall()
+        except BROKEN as error:
+            raise InputError(f"{str(self.path)!r} cannot be read: {error}; {MEND}") from error
 
     def write(self, statement: str, rows: Sequence[tuple[object, ...]] | None = None) -> None:
         """Execute `statement`, for each of `rows` if given."""
         try:
-            if rows is None:
-                self.database.execute(statement)
-            else:
-                self.database.executemany(statement, rows)
-        except sqlite3.Error as error:
+            with self._lock:
+                if rows is None:
+                    self.database.execute(statement)
+                else:
+                    self.database.executemany(statement, rows)
+        except BROKEN as error:
             raise InputError(
                 f"{str(self.path)!r} cannot be written: {error}; what was finished is kept, run the same command again"
             ) from error
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """All that is written while it lasts is there in the end, or nothing of it."""
+        with self._lock:
+            self.write("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self.database.execute("ROLLBACK")
+                raise
+            self.write("COMMIT")
 
 
 class Kept:
@@ -95,8 +146,8 @@ class Kept:
 
     def __init__(self, store: Store, process: Process) -> None:
         self.store = store
-        key, settings = f"{METHOD} {process.identity()}", json.dumps(process.settings(), default=str)
-        self.process, visited = store.entry(key, settings)
+        self.key = f"{METHOD} {process.identity()}"
+        self.process, visited = store.entry(self.key, json.dumps(process.settings(), default=str))
         self.visited = json.loads(visited) if visited else None
 
     def add(self, measured: Measured) -> None:
@@ -108,41 +159,46 @@ class Kept:
                 "levels": [asdict(level) for level in measured.levels],
                 "shape": list(measured.final.shape),
             }
-            self.store.write("UPDATE process SET visited = ? WHERE id = ?", [(json.dumps(self.visited), self.process)])
-        where = (self.process, source.text, source.seed)
-        rows = [(*where, target, row.tobytes()) for target, row in zip(source.targets, measured.squared, strict=True)]
-        self.store.write("BEGIN")
-        self.store.write("INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?)", rows)
-        self.store.write("INSERT OR REPLACE INTO final VALUES (?, ?, ?, ?)", [(*where, measured.final.numpy().tobytes())])
-        self.store.write("COMMIT")
+            self.store.tell(self.key, json.dumps(self.visited))
+        where = (source.text, source.seed)
+        rows = []
+        for target, row in zip(source.targets, measured.squared, strict=True):
+            blob = row.tobytes()
+            rows.append((self.process, *where, target, blob, checksum(*where, target, blob)))
+        latents = measured.final.numpy().tobytes()
+        with self.store.together():
+            self.store.write("INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?, ?)", rows)
+            final = (self.process, *where, latents, checksum(*where, latents))
+            self.store.write("INSERT OR REPLACE INTO final VALUES (?, ?, ?, ?, ?)", [final])
 
     def missing(self, sources: Sequence[Source]) -> list[Source]:
-        """What of `sources` is not there yet."""
-        known: dict[tuple[str, int], set[str]] = {}
-        query = "SELECT text, seed, target FROM judged WHERE process = ?"
-        for text, seed, target in self.store.read(query, (self.process,)):
-            known.setdefault((text, seed), set()).add(target)
+        """What of `sources` is not there yet, or is spoilt."""
         left = []
         for source in sources:
-            targets = tuple(target for target in source.targets if target not in known.get((source.text, source.seed), ()))
-            if targets:
+            known = self._judged(source.text, source.seed)
+            if targets := tuple(target for target in source.targets if target not in known):
                 left.append(Source(source.text, source.seed, targets))
         return left
 
-    def results(self, results: Results, sources: Sequence[Source]) -> Results:
-        """`results` with what `sources` gave, all of which must be there. Last latents are read when they are asked for."""
+    def _judged(self, text: str, seed: int) -> dict[str, bytes]:
+        """What is there, and sound, of a trajectory whose end is there, too, by the text that judged."""
+        if not self.store.read("SELECT 1 FROM final WHERE process = ? AND text = ? AND seed = ?", (self.process, text, seed)):
+            return {}
+        query = "SELECT target, squared, sum FROM judged WHERE process = ? AND text = ? AND seed = ?"
+        rows = self.store.read(query, (self.process, text, seed))
+        return {target: squared for target, squared, known in rows if checksum(text, seed, target, squared) == known}
+
+    def fill(self, results: Results, sources: Sequence[Source]) -> None:
+        """Give `results` what `sources` gave, all of which must be there. Last latents are read when they are asked for."""
         assert self.visited is not None
         results.timesteps = tuple(self.visited["timesteps"])
         results.levels = tuple(Level(**level) for level in self.visited["levels"])
         results.dimensions = int(np.prod(self.visited["shape"]))
         results.finals = _Finals(self)
-        query = "SELECT squared FROM judged WHERE process = ? AND text = ? AND seed = ? AND target = ?"
         for source in sources:
+            known = self._judged(source.text, source.seed)
             for target in source.targets:
-                key = (source.text, source.seed, target)
-                ((row,),) = self.store.read(query, (self.process, *key))
-                results.squared[key] = np.frombuffer(row)
-        return results
+                results.squared[source.text, source.seed, target] = np.frombuffer(known[target])
 
 
 class _Finals(Mapping[tuple[str, int], torch.Tensor]):
@@ -152,12 +208,17 @@ class _Finals(Mapping[tuple[str, int], torch.Tensor]):
         self.kept = kept
 
     def __getitem__(self, key: tuple[str, int]) -> torch.Tensor:
-        query = "SELECT latents FROM final WHERE process = ? AND text = ? AND seed = ?"
-        found = self.kept.store.read(query, (self.kept.process, *key))
+        store = self.kept.store
+        found = store.read(
+            "SELECT latents, sum FROM final WHERE process = ? AND text = ? AND seed = ?", (self.kept.process, *key)
+        )
         if not found:
             raise KeyError(key)
+        ((latents, known),) = found
+        if checksum(*key, latents) != known:
+            raise InputError(f"{str(store.path)!r} is spoilt: the last latents of {key[0]!r} are not what was kept; {MEND}")
         assert self.kept.visited is not None
-        return torch.frombuffer(bytearray(found[0][0]), dtype=torch.float32).reshape(self.kept.visited["shape"])
+        return torch.frombuffer(bytearray(latents), dtype=torch.float32).reshape(self.kept.visited["shape"])
 
     def __iter__(self) -> Iterator[tuple[str, int]]:
         query = "SELECT text, seed FROM final WHERE process = ?"
@@ -176,14 +237,19 @@ class Scored:
         self.baseline, _ = store.entry(f"baseline {METHOD} {hashlib.sha256(told.encode()).hexdigest()}", told)
 
     def known(self) -> dict[tuple[str, str], np.ndarray]:
-        """All distances (samples,) that are there, by pair."""
-        query = "SELECT text1, text2, distances FROM compared WHERE process = ?"
-        rows = self.store.read(query, (self.baseline,))
-        return {(first, second): np.frombuffer(distances) for first, second, distances in rows}
+        """All distances (samples,) that are there and sound, by pair."""
+        rows = self.store.read("SELECT text1, text2, distances, sum FROM compared WHERE process = ?", (self.baseline,))
+        return {
+            (first, second): np.frombuffer(distances)
+            for first, second, distances, known in rows
+            if checksum(first, second, distances) == known
+        }
 
     def add(self, pairs: Sequence[tuple[str, str]], distances: np.ndarray) -> None:
         """Keep `distances`, (pairs, samples)."""
-        rows = [(self.baseline, *pair, row.astype(np.float64).tobytes()) for pair, row in zip(pairs, distances, strict=True)]
-        self.store.write("BEGIN")
-        self.store.write("INSERT OR REPLACE INTO compared VALUES (?, ?, ?, ?)", rows)
-        self.store.write("COMMIT")
+        rows = []
+        for pair, row in zip(pairs, distances, strict=True):
+            blob = row.astype(np.float64).tobytes()
+            rows.append((self.baseline, *pair, blob, checksum(*pair, blob)))
+        with self.store.together():
+            self.store.write("INSERT OR REPLACE INTO compared VALUES (?, ?, ?, ?, ?)", rows)
