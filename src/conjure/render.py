@@ -157,17 +157,18 @@ def _places(axes: Axes, direction: Direction) -> None:
 
 
 def _words(axes: Axes, effects: Sequence[Effect]) -> None:
-    """What each word does: to the right those that set the texts apart."""
+    """What each word does, with the sign of the table: to the left those that set the texts apart."""
     names = [f"{quoted(effect.word, 18)}{f' → {quoted(effect.instead, 18)}' if effect.instead else ''}" for effect in effects]
     places = np.arange(len(effects))[::-1]
-    apart = -np.array([effect.change for effect in effects])
-    low, high = -np.array([effect.ci95 for effect in effects])[:, ::-1].T
-    known = None if np.isnan(low).any() else [apart - low, high - apart]
-    axes.barh(places, apart, xerr=known, capsize=2, error_kw={"linewidth": 0.8}, color=np.where(apart > 0, "#b5430f", "#7a8ca3"))
+    changes = np.array([effect.change for effect in effects])
+    low, high = np.array([effect.ci95 for effect in effects]).T
+    known = None if np.isnan(low).any() else [changes - low, high - changes]
+    colours = np.where(changes < 0, "#b5430f", "#7a8ca3")
+    axes.barh(places, changes, xerr=known, capsize=2, error_kw={"linewidth": 0.8}, color=colours)
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.set_yticks(places, names, fontsize=7, parse_math=False)
     axes.tick_params("x", labelsize=7)
-    axes.set_title("words: how far each sets the texts apart", fontsize=8)
+    axes.set_title("words: the change without them (below 0: they set the texts apart)", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
