@@ -1,11 +1,11 @@
-"""The recipe keeps its promises: benchmark texts and unseen names are not trained on, and words find what they look like."""
+"""The recipe keeps its promises: benchmark texts and unseen names are not trained on, texts look like the names near them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -67,3 +67,63 @@ def test_benchmarks_are_all_in_the_list(recipe, judgements):
 
     known = {one for text in texts_of(SIMILARITY) for one in digests(text)}
     assert set(LIST.read_text().split()) <= known
+
+
+def test_captions_keep_their_distances(recipe):
+    """What the denoiser hears of texts is as far apart as their vectors are, and training does not change that."""
+    import torch
+
+    import denoiser
+
+    torch.manual_seed(0)
+    projection = denoiser.build().caption_projection
+    vectors = torch.randn(64, 384)
+    heard = projection(vectors)
+    far, near = torch.pdist(vectors), torch.pdist(heard)
+    assert torch.corrcoef(torch.stack([far, near]))[0, 1] > 0.85
+    assert (near / far).std() / (near / far).mean() < 0.03
+    assert not any(parameter.requires_grad for parameter in projection.parameters())
+    free = denoiser.build(denoiser.Recipe(free=True)).caption_projection
+    assert all(parameter.requires_grad for parameter in free.parameters())
+
+
+class FewCaptions:
+    """Texts with vectors of their own, in the place of `captions.Captions`."""
+
+    def __init__(self, vectors: dict[str, tuple[float, ...]]) -> None:
+        import torch
+
+        self.texts = ["", *vectors]
+        self.vectors = torch.tensor([(0.0, 0.0, 0.0), *vectors.values()])
+
+    def numbers(self, texts):
+        return [self.texts.index(text) for text in texts if text in self.texts]
+
+
+def test_texts_look_like_the_nearest_names(recipe, monkeypatch):
+    import likeness
+
+    monkeypatch.setattr(likeness, "NAMES", 2)
+    captions: Any = FewCaptions(
+        {
+            "dog": (1, 0, 0),
+            "cat": (0.99, 0.14, 0),
+            "car": (0, 0, 1),
+            "to bark": (0.999, 0, 0.04),
+            "a ride": (0, 0.05, 2),
+            "provette": (0, 0.05, 2),
+        }
+    )
+    labels = ["dog", "car", "dog", "unseen", "cat", "provette"]
+    meanings = [SimpleNamespace(label=name, key="animal" if name == "cat" else "") for name in labels]
+    data: Any = SimpleNamespace(meanings=meanings, train=np.array([0, 1, 2, 4, 5]))
+    monkeypatch.setattr(likeness, "texts", lambda net: iter(["to bark", "a ride", "left out"]))
+    looks = likeness.Likeness(captions, cast(Any, SimpleNamespace(senses={"n": {"dog", "car"}})), data)
+    rng = np.random.default_rng(0)
+    drawn = [looks.draw(rng) for _ in range(400)]
+    shown = {name: [labels[row] for row, number in drawn if captions.texts[number] == name] for name in ("to bark", "a ride")}
+    assert len(drawn) == sum(map(len, shown.values()))
+    assert set(shown["to bark"]) == {"dog", "cat"}
+    assert shown["to bark"].count("dog") > shown["to bark"].count("cat") > 0
+    assert set(shown["a ride"]) == {"car"}
+    assert {row for row, _ in drawn} == {0, 1, 2, 4}

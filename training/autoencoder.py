@@ -43,7 +43,7 @@ def train(data: Views, folder: Path) -> AutoencoderTiny:
 
         return loss
 
-    drawn, held_out = (np.concatenate(sorts[:2]) for sorts in (data.train, data.held_out))  # sentences show the same things again
+    drawn, held_out = map(np.concatenate, (data.train, data.held_out))
     loop.fit(model, SCHEDULE, loss_on(drawn), loss_on(held_out), folder)
     model.to(memory_format=torch.contiguous_format).eval()
     some = drawn[:: len(drawn) // 2000]

@@ -20,11 +20,14 @@ from scipy.stats import binomtest
 
 import conjure
 import views
+from conjure.document import Table
 from conjure.process import Process
 
 HERE = Path(__file__).parent
 SIZE = 64
 CAPTIONS = 20
+KNOWN, UNSEEN = "held-out pictures of known things", "pictures of things whose names it never saw"
+DRAWN = "what it draws for known things"
 LEVELS = (100, 250, 400, 550, 700, 850)  # timesteps, each with a draw of noise of its own
 
 
@@ -97,6 +100,16 @@ def recognised(process: Process, data: views.Views, guidance: float, number: int
     return {"guidance": guidance, **share(right, len(asked))}
 
 
+def told(found: dict[str, Any]) -> str:
+    """What `main` found, as a table in Markdown."""
+    rows = [[f"{name}, the right caption among {CAPTIONS}", found[name]] for name in (KNOWN, UNSEEN)]
+    rows += [
+        [f"{DRAWN}, guidance {one['guidance']:g}: nearest to a real picture of it among {CAPTIONS}", one] for one in found[DRAWN]
+    ]
+    cells = [[name, f"{one['pictures']}", f"{one['right']:.1f} %", f"{one['ci95'][0]} to {one['ci95'][1]}"] for name, one in rows]
+    return Table("classifier", ["", "pictures", "right", "95 % interval"], cells).markdown()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="default")
@@ -105,9 +118,9 @@ def main() -> None:
     arguments = parser.parse_args()
     process, data = conjure.load(arguments.model), views.load(HERE / "cache", SIZE)
     found = {
-        "known things, pictures held out": accuracy(process, data, data.data.held_out, arguments.number, "known things"),
-        "things whose names it never saw": accuracy(process, data, data.data.unseen, arguments.number, "unseen names"),
-        "what it draws for known things": [recognised(process, data, one, arguments.number) for one in (1.0, 2.0, 3.0, 5.0)],
+        KNOWN: accuracy(process, data, data.data.held_out, arguments.number, "known things"),
+        UNSEEN: accuracy(process, data, data.data.unseen, arguments.number, "unseen names"),
+        DRAWN: [recognised(process, data, one, arguments.number) for one in (1.0, 2.0, 3.0, 5.0)],
         "identity": process.identity(),
     }
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")

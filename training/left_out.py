@@ -59,13 +59,16 @@ def texts_of(folder: Path) -> Iterable[str]:
 
 
 def main() -> None:
+    import likeness
     import views
     from train import SIZE
+    from words import WordNet
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
     benchmarks = {one for text in texts_of(parser.parse_args().data) for one in digests(text)}
-    captions = set(views.load(Path(__file__).parent / "cache", SIZE).captions())
+    cache = Path(__file__).parent / "cache"
+    captions = {*views.load(cache, SIZE).captions(), *likeness.texts(WordNet(cache))}
     found = sorted({one for text in captions for one in digests(text)} & benchmarks)
     LIST.write_text("\n".join(found) + "\n")
     print(f"{len(found)} of {len(captions)} captions are texts of {len(benchmarks)} in the benchmarks; wrote {LIST}")

@@ -172,20 +172,6 @@ def compose(stock: Stock, size: int, seed: int, number: int) -> tuple[np.ndarray
     return canvas, [told[i] for i in rng.permutation(len(told))[:TELLINGS]]
 
 
-def gather(pictures: Sequence[np.ndarray], size: int, rng: np.random.Generator) -> np.ndarray:
-    """One to three pictures (size, size, 4) together in one, uint8 (size, size, 3), the first of them the largest."""
-    canvas = ground("", size, rng)
-    side = 1 if rng.random() < 0.5 else -1
-    spots = {
-        1: ((0.5, 0.5, 0.9),),
-        2: ((0.5 - 0.2 * side, 0.44, 0.6), (0.5 + 0.24 * side, 0.66, 0.5)),
-        3: ((0.5 - 0.16 * side, 0.32, 0.58), (0.5 + 0.27 * side, 0.6, 0.46), (0.5 - 0.22 * side, 0.78, 0.42)),
-    }[len(pictures)]
-    for picture, spot in zip(pictures, spots, strict=True):
-        paste(canvas, picture, *spot)
-    return canvas
-
-
 def _action(stock: Stock, size: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
     who, verbs, what, how = stock.actions[rng.integers(len(stock.actions))]
     (subject, name), (thing, other) = stock.pick(who, rng), stock.pick(what, rng)

@@ -17,20 +17,22 @@ from diffusers import PixArtAlphaPipeline
 import autoencoder
 import denoiser
 import views
-from conjure.default_model import FOLDER, text_encoder, tokenizer
+from captions import LIMIT
+from conjure.default_model import FOLDER, tokenizer
+from conjure.sentence_encoder import sentence_encoder
 
 HERE = Path(__file__).parent
 SIZE = 64  # pixels a side
 
 
 # what belongs to the model's meaning besides its weights, and stands in its conjure.json
-PROCESS: dict[str, Any] = {"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": denoiser.LIMIT}}
+PROCESS: dict[str, Any] = {"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": LIMIT}}
 
 
 def pipeline_of(vae: torch.nn.Module, transformer: torch.nn.Module) -> PixArtAlphaPipeline:
     """The whole pipeline, with the text encoder that a package brings."""
     return PixArtAlphaPipeline(
-        tokenizer=tokenizer(), text_encoder=text_encoder(), vae=vae, transformer=transformer, scheduler=denoiser.scheduler()
+        tokenizer=tokenizer(), text_encoder=sentence_encoder(), vae=vae, transformer=transformer, scheduler=denoiser.scheduler()
     )
 
 

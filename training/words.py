@@ -57,19 +57,16 @@ def names_of(cache: Path) -> dict[str, Meaning]:
 
 Key = tuple[str, int]  # part of speech (n, v, a, r) and place in its file
 
-NEAR = {"+", "&", "\\", "="}  # derived from, similar to, pertaining to, attribute of
-
 
 @dataclass(frozen=True)
 class Synset:
     """A meaning in WordNet. words: those that share it. gloss: what it is. examples: sentences with it. above: more general
-    meanings, nearest kind first. near: meanings that it derives from, resembles, pertains to or measures."""
+    meanings, nearest kind first."""
 
     words: tuple[str, ...]
     gloss: str
     examples: tuple[str, ...]
     above: tuple[Key, ...]
-    near: tuple[Key, ...]
 
 
 class WordNet:
@@ -83,7 +80,6 @@ class WordNet:
         self.synsets: dict[Key, Synset] = {}
         self.senses: dict[str, dict[str, list[Key]]] = {}
         self.common: set[Key] = set()
-        self._irregular: dict[str, dict[str, str]] = {}
         for part, file in {"n": "noun", "v": "verb", "a": "adj", "r": "adv"}.items():
             for line in (folder / f"data.{file}").read_text().splitlines():
                 if not line.startswith(" "):
@@ -95,22 +91,6 @@ class WordNet:
                     keys = [(part, int(at)) for at in fields[-int(fields[2]) :]]
                     lemmas[fields[0].replace("_", " ")] = keys
                     self.common.update(keys[: int(fields[-int(fields[2]) - 1])])
-            pairs = (line.split()[:2] for line in (folder / f"{file}.exc").read_text().splitlines())
-            self._irregular[part] = {form.replace("_", " "): lemma.replace("_", " ") for form, lemma in pairs}
-
-    def lemma(self, word: str, part: str) -> str | None:
-        """The form under which the dictionary has `word`: "ran" is the verb "run", "boxes" the noun "box"."""
-        endings = {
-            "n": ("s", "es", "ies:y"), "v": ("s", "es", "ies:y", "ed:e", "ed", "ing:e", "ing"),
-            "a": ("er:e", "er", "ier:y", "est:e", "est", "iest:y"), "r": (),
-        }[part]  # fmt: skip
-        forms = [word, self._irregular[part].get(word, "")]
-        for ending in endings:
-            old, _, new = ending.partition(":")
-            if word.endswith(old):
-                stem = word.removesuffix(old)
-                forms += [stem + new, *([stem[:-1]] if stem[-1:] == stem[-2:-1] else [])]  # "running" doubles its n
-        return next((form for form in forms if form in self.senses[part]), None)
 
     def sense(self, name: str, about: Sequence[str] = ()) -> Key | None:
         """What the noun `name` means, or its last words where the whole is unknown ("bengal tiger", then "tiger").
@@ -147,8 +127,6 @@ class WordNet:
         start = 5 + 2 * count  # after the number of pointers, each of which takes four fields
         pointers = [fields[at : at + 4] for at in range(start, start + 4 * int(fields[start - 1]), 4)]
 
-        def keys(symbols: set[str]) -> tuple[Key, ...]:
-            return tuple(("a" if part == "s" else part, int(at)) for symbol, at, part, _ in pointers if symbol in symbols)
-
+        above = tuple((part, int(at)) for symbol, at, part, _ in pointers if symbol in ("@", "@i"))
         examples = tuple(text.strip() for text in re.findall(r'"([^"]+)"', gloss))
-        return Synset(words, gloss.split(";")[0].strip(), examples, keys({"@", "@i"}), keys(NEAR))
+        return Synset(words, gloss.split(";")[0].strip(), examples, above)
