@@ -1,6 +1,6 @@
 """What helps? Small models by varied recipes, each measured on the dev splits; nothing here looks at a test set.
 
-python training/levers.py --data FOLDER singles scenes ...     # writes results/levers.json; the same command goes on
+python training/levers.py --data FOLDER "without scenes" ...     # writes results/levers.json; the same command goes on
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from conjure.errors import InputError, TextCutWarning
 if TYPE_CHECKING:
     from conjure.process import Process
     from conjure.run import Progress
+    from conjure.store import Store
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
@@ -517,12 +518,7 @@ def web_app(
         _quiet()
         limits = Limits(length, texts, samples, steps, waiting, jobs)
         names = [name.strip() for name in models.split(",") if name.strip()]
-        kept = None
-        if store is not None:
-            from conjure.store import Store
-
-            kept = Store(store)
-        service = Service(names, Path(runs) if runs else None, limits, device, kept)
+        service = Service(names, Path(runs) if runs else None, limits, device, _opened(store))
         service.process(names[0] if names else models, steps=1)  # a name that cannot be loaded is found here
     serve(service, host=host, port=port, user=(user, str(password)) if user else None)
 
@@ -646,12 +642,15 @@ def _load(model: str, store: str | None = None, **settings: Any) -> Process:
         gc.freeze()
         gc.enable()
         _quiet()
-        kept = None
-        if store is not None:
-            from conjure.store import Store
-
-            kept = Store(store)
+        kept = _opened(store)
         return load(model, **settings).set(store=kept)
+
+
+def _opened(store: str | None) -> Store | None:
+    """The store that --store names, if it is given."""
+    from conjure.store import Store
+
+    return None if store is None else Store(store)
 
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C

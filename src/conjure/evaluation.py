@@ -222,13 +222,15 @@ def _results(
 ) -> Results:
     sources = sources_of((pair for task in judged for pair in task.texts), range(samples), noise)
     results = Results(process, noise)
-    if started:
-        left = process.store.of(process).missing(sources) if process.store else sources
-        walks = f"{len(left):,} of {len(sources):,} trajectories to walk"
-        rows = f"up to {sum(map(cost, left)) * process.steps:,} denoiser rows"
-        told = forecast(process, left)
-        started(f"{sum(map(len, judged)):,} pairs, {walks}, {rows}{'' if told is None else f', {told}'}")
-    results.measure(process, sources, finals=True, progress=progress)
+
+    def announce(left: Sequence[Source]) -> None:
+        if started:
+            walks = f"{len(left):,} of {len(sources):,} trajectories to walk"
+            rows = f"up to {sum(map(cost, left)) * process.steps:,} denoiser rows"
+            told = forecast(process, left)
+            started(f"{sum(map(len, judged)):,} pairs, {walks}, {rows}{'' if told is None else f', {told}'}")
+
+    results.measure(process, sources, finals=True, progress=progress, started=announce)
     return results
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from numbers import Integral, Real
@@ -96,15 +96,18 @@ class Results:
         finals: bool,
         pictures: Sequence[Source] = (),
         progress: Progress | None = None,
+        started: Callable[[Sequence[Source]], None] | None = None,
     ) -> list[Measured]:
         """Take in what `sources` give: run them, but for those that the process' store has, and keep there what is new.
 
         finals: hold the last latents as well, which the divergence `direct` compares. pictures: the sources whose looks are
-        wanted, which are run in any case and returned.
+        wanted, which are run in any case and returned. started: told what is left to run.
         """
         kept = process.store.of(process) if process.store else None
         looked = [source for source in sources if source in pictures]
         left = looked + kept.missing([source for source in sources if source not in pictures]) if kept else sources
+        if started:
+            started(left)
         shown = []
         for measured in run(process, left, pictures=looked, progress=progress):
             if kept:

@@ -56,11 +56,15 @@ class Soundness:
 
 def opened(path: str | Path) -> Store:
     """The store in the file, or in the folder of a run. Errors: `InputError` for one that is not there."""
+    return Store(_file(path))
+
+
+def _file(path: str | Path) -> Path:
     path = Path(path)
     path = path / "store.sqlite" if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"there is no store {str(path)!r}; give the file, or the folder of a run of conjure bench")
-    return Store(path)
+    return path
 
 
 def held(store: Store) -> list[Held]:
@@ -109,10 +113,7 @@ def repair(path: str | Path) -> tuple[int, Path]:
 
     What is lost is computed again by the next run that needs it. Errors: `InputError` where there is no such file.
     """
-    path = Path(path)
-    path = path / "store.sqlite" if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"there is no store {str(path)!r}; give the file, or the folder of a run of conjure bench")
+    path = _file(path)
     new, old = path.with_name(path.name + ".new"), path.with_name(path.name + ".broken")
     _away(new)
     fresh, saved = Store(new), 0
