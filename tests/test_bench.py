@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import string
@@ -11,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -261,6 +263,20 @@ def test_killed_and_continued(own, tmp_path):
     subprocess.run(command("killed"), check=True, capture_output=True)
     one, other = (parquet.read_table(tmp_path / name / "own.parquet").to_pylist() for name in ("whole", "killed"))
     assert [row["distance"] for row in other] == pytest.approx([row["distance"] for row in one], rel=1e-5)
+
+
+def test_killed_fifty_times(tiny_sd, own, tmp_path):
+    """kill -9 at fifty random moments, in the middle of whatever: the table of a run that was continued is that of one let alone."""
+    own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\tother {i}\t{i % 7}\n" for i in range(40)))
+    script = Path(__file__).with_name("killed.py")
+    command = [sys.executable, str(script), str(tiny_sd), str(own), str(tmp_path / "runs"), "50"]
+    told = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    whole, *others = sorted((tmp_path / "runs").iterdir(), key=lambda folder: int(folder.name))
+    assert others
+    for name in ("report.md", "summary.json", "report.html"):
+        for other in others:
+            assert (other / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_another_process_never_meets_these_rows(quick, own, tmp_path):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from conjure.process import Process
     from conjure.similarity import distance, distances
     from conjure.store import Store
+    from conjure.workers import Workers
 
 __all__ = [
     "Ablation",
@@ -42,6 +43,7 @@ __all__ = [
     "SimilarityEvaluator",
     "Store",
     "TextCutWarning",
+    "Workers",
     "ablate",
     "attribute",
     "diff",
@@ -68,6 +70,7 @@ _HOME = {
     "SimilarityEvaluator": "evaluator",
     "Store": "store",
     "TextCutWarning": "errors",
+    "Workers": "workers",
     "ablate": "ablation",
     "attribute": "attribution",
     "diff": "comparison",

@@ -56,11 +56,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Cells of all axes, with the evaluation that they vary."""
+    """Cells of all axes, with the evaluation that they vary. broken: texts for which numbers of some cell are not finite."""
 
     base: Evaluation
     cells: list[Cell]
     titles: dict[str, str] = field(default_factory=dict)
+    broken: tuple[str, ...] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """A row a cell and task, correlations x100."""
@@ -82,7 +83,8 @@ class Ablation:
     def summary(self) -> dict[str, Any]:
         """Plain data for JSON."""
         base = self.base.summary()
-        return {"cells": self.rows(), **{key: value for key, value in base.items() if key != "tasks"}}
+        told = {key: value for key, value in base.items() if key != "tasks"}
+        return {"cells": self.rows(), **told, "broken": list(self.broken)}
 
     def document(self) -> Document:
         """As a document: for each axis a table and a figure."""
@@ -181,12 +183,15 @@ def ablate(
         except OSError as error:
             raise InputError(f"the folder {str(out)!r} cannot be used: {error.strerror}; name another by --out") from error
         own = Store(Path(out) / "store.sqlite") if process.store is None else None
-    store = own or process.store
+    store, broken = own or process.store, dict[str, None]()
 
     def measured(one: Process, what: str) -> Evaluation:
         if started:
             started(what)
-        return evaluate(replace(one, store=store), judged, samples=samples, seed=seed, progress=progress, started=started)
+        one = replace(one, store=store, workers=process.workers)
+        found = evaluate(one, judged, samples=samples, seed=seed, progress=progress, started=started)
+        broken.update(dict.fromkeys(found.broken))
+        return found
 
     try:
         base = measured(process, "as given")
@@ -201,7 +206,7 @@ def ablate(
     finally:
         if own:
             own.close()
-    ablation = Ablation(base, cells, {task.name: task.title for task in judged})
+    ablation = Ablation(base, cells, {task.name: task.title for task in judged}, tuple(broken))
     if out is not None:
         ablation.save(out)
     return ablation

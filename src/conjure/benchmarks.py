@@ -10,7 +10,7 @@ import hashlib
 import math
 import string
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -124,9 +124,17 @@ class Pairs:
 
     def head(self, limit: int | None) -> Pairs:
         """The first `limit` pairs, all of them for None."""
-        part = None if self.part is None else self.part[:limit]
-        head = _pairs(self.name, self.title, self.first[:limit], self.second[:limit], self.scores[:limit], part)
-        return replace(head, revision=self.revision)
+        return self.at(range(len(self))[:limit])
+
+    def without(self, texts: Collection[str]) -> Pairs:
+        """The pairs in which none of `texts` stands."""
+        return self.at([i for i, pair in enumerate(self.texts) if not set(pair) & set(texts)])
+
+    def at(self, rows: Sequence[int]) -> Pairs:
+        """The pairs numbered `rows`."""
+        first, second = (tuple(side[i] for i in rows) for side in (self.first, self.second))
+        part = None if self.part is None else tuple(self.part[i] for i in rows)
+        return replace(_pairs(self.name, self.title, first, second, self.scores[list(rows)], part), revision=self.revision)
 
 
 def read(task: str, data: str | Path | None = None) -> Pairs:

@@ -18,6 +18,8 @@ from rich.markup import escape
 from conjure.errors import InputError, TextCutWarning
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from conjure.process import Process
     from conjure.run import Progress
     from conjure.store import Store
@@ -56,6 +58,16 @@ Kept = Annotated[
     str | None,
     typer.Option(
         "--store", envvar="CONJURE_STORE", help="A file of results, which other commands may share: nothing is computed twice."
+    ),
+]
+Count = Annotated[
+    int | None,
+    typer.Option("--workers", help="Compute in so many processes (needs Ray): one a GPU, or one a core.", show_default=False),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", envvar="CONJURE_RAY", help="Compute on the Ray cluster at this address, such as auto.", show_default=False
     ),
 ]
 Compiled = Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slow to start, for long runs.")]
@@ -128,7 +140,7 @@ def compare(
         from conjure.attribution import check_words
 
         check_words(first, second, replaced, divergence)
-    sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
+    sampler: dict[str, Any] = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure import attribute, distance, explain
 
@@ -202,6 +214,8 @@ def matrix(
     device: Device = None,
     dtype: Dtype = None,
     store: Kept = None,
+    workers: Count = None,
+    ray: Cluster = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
@@ -222,7 +236,7 @@ def matrix(
     if plane is not None:
         check_path(plane, MAP_ENDINGS)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
     with _Cuts(), _Bar() as progress:
         found = matrix(process, all_texts, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
                        antithetic=antithetic, progress=progress)  # fmt: skip
@@ -280,6 +294,8 @@ def nearest(
     device: Device = None,
     dtype: Dtype = None,
     store: Kept = None,
+    workers: Count = None,
+    ray: Cluster = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -288,7 +304,7 @@ def nearest(
 
     candidates = [one for group in read_groups(among) for one in group]
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.neighbours import nearest
 
     with _Cuts(), _Bar() as progress:
@@ -382,6 +398,8 @@ def bench(
     device: Device = None,
     dtype: Dtype = None,
     store: Kept = None,
+    workers: Count = None,
+    ray: Cluster = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
@@ -390,7 +408,7 @@ def bench(
 
     wanted = read_tasks(tasks, data, limit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.baselines import baselines
     from conjure.evaluation import evaluate
     from conjure.report import markdown
@@ -403,7 +421,7 @@ def bench(
             baselines=others, out=folder, progress=progress, started=lambda plan: errors.print(escape(plan)),
         )  # fmt: skip
     errors.print(f"kept in {escape(folder)}; report.html there shows the pairs that the model gets wrong as well")
-    _tell(evaluation.summary(), markdown(evaluation, pairs=False), as_json)
+    _tell(evaluation.summary(), markdown(evaluation, pairs=False), as_json, evaluation.broken)
 
 
 @app.command()
@@ -460,6 +478,8 @@ def ablate(
     device: Device = None,
     dtype: Dtype = None,
     store: Kept = None,
+    workers: Count = None,
+    ray: Cluster = None,
     compiled: Compiled = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -468,7 +488,7 @@ def ablate(
 
     wanted = read_tasks(tasks, data, limit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
-    process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
+    process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.ablation import ablate
 
     axes: dict[str, list[str]] = {}
@@ -481,7 +501,7 @@ def ablate(
             started=lambda plan: errors.print(escape(plan)),
         )  # fmt: skip
     errors.print(f"kept in {escape(folder)}, with a figure for each")
-    _tell(ablation.summary(), ablation.document().markdown(), as_json)
+    _tell(ablation.summary(), ablation.document().markdown(), as_json, ablation.broken)
 
 
 @app.command("app")
@@ -607,13 +627,19 @@ def export(
 USUAL = ("prior", "weighting")  # what costs no more than the run itself
 
 
-def _tell(summary: dict[str, Any], text: str, as_json: bool) -> None:
+def _tell(summary: dict[str, Any], text: str, as_json: bool, broken: Sequence[str] = ()) -> None:
+    """Print a result. broken: texts for which there is none, of which the exit code tells as well."""
     if as_json:
         print(json.dumps(summary, default=str, allow_nan=False))
     else:
         from rich.markdown import Markdown
 
         Console(emoji=False).print(Markdown(text))
+    if broken:
+        from conjure.similarity import told_broken
+
+        errors.print(f"[yellow]warning:[/] {escape(told_broken(broken))}; the rest is told")
+        raise typer.Exit(1)
 
 
 class _Cuts:
@@ -632,7 +658,7 @@ class _Cuts:
             errors.print(f"[yellow]warning:[/] {len(self._told)} texts do not count whole, the first: {first}")
 
 
-def _load(model: str, store: str | None = None, **settings: Any) -> Process:
+def _load(model: str, store: str | None = None, workers: int | None = None, ray: str | None = None, **settings: Any) -> Process:
     with errors.status("loading the model"):
         # Torch and diffusers make a million objects that stay to the end: to look through them for garbage, while they are
         # imported and once more at exit, would take a quarter of a short command's time.
@@ -643,7 +669,14 @@ def _load(model: str, store: str | None = None, **settings: Any) -> Process:
         gc.enable()
         _quiet()
         kept = _opened(store)
-        return load(model, **settings).set(store=kept)
+        process = load(model, **settings).set(store=kept)
+        if workers is None and ray is None:
+            return process
+        from conjure.workers import Workers
+
+        return process.set(
+            workers=Workers(workers, ray, {name: settings[name] for name in ("device", "compile") if settings.get(name)})
+        )
 
 
 def _opened(store: str | None) -> Store | None:

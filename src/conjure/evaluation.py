@@ -28,7 +28,7 @@ from conjure.memory import Rows
 from conjure.process import Process
 from conjure.report import markdown, page, settings_line
 from conjure.run import Progress, Source, cost, end_of_batch, run
-from conjure.similarity import Noise, Results, check, sources_of
+from conjure.similarity import Noise, Results, check, sources_of, told_broken
 from conjure.store import Store
 
 CHUNK = 64  # pairs that a baseline is asked for at once, and that a stop may lose
@@ -70,6 +70,7 @@ class TaskResult:
     agreement: of the distance with people. divergences: of the distance and of each of the paper's baselines, by name.
     parts: of the distance, by part of the set. groups: where it and people part. baselines: by name.
     reliability, ceiling: of the ranks over samples (`agreement.reliability`), NaN with one sample.
+    left_out: pairs that stand in nothing of this, since the model's numbers are not finite for one of their texts.
     """
 
     pairs: Pairs
@@ -82,6 +83,7 @@ class TaskResult:
     baselines: dict[str, Compared]
     reliability: float
     ceiling: float
+    left_out: int
 
     @property
     def agreement(self) -> Agreement:
@@ -94,6 +96,7 @@ class TaskResult:
             "title": self.pairs.title,
             "data": self.pairs.sha256,
             "whole": self.pairs.is_whole,
+            "left out": self.left_out,
             **self.agreement.summary(),
             "reliability": None,
             "ceiling": None,
@@ -111,6 +114,7 @@ class Evaluation:
     """A run over tasks. tasks: by name, in order. measure: of all their distances.
 
     process, identity, samples, seed, antithetic, version: what was run.
+    broken: texts for which the model's numbers are not finite; pairs with them are left out.
     """
 
     tasks: dict[str, TaskResult]
@@ -121,6 +125,7 @@ class Evaluation:
     seed: int
     antithetic: bool
     version: str
+    broken: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Plain data for JSON: `tasks.{name}.{spearman, ci95, pairs, reliability}`, correlations x100."""
@@ -133,6 +138,7 @@ class Evaluation:
             "process": self.process,
             "identity": self.identity,
             "version": self.version,
+            "broken": list(self.broken),
         }
 
     def told_measure(self) -> dict[str, str]:
@@ -187,14 +193,12 @@ def evaluate(
         # baselines first: they are quick, and what they cannot take is said before the long part
         others = {one.name: _compared(one, judged, process.store, progress, started) for one in baselines}
         results = _results(process, judged, samples, noise, progress, started)
-        found = {
-            task.name: _result(results, task, measure, samples, {name: told[task.name] for name, told in others.items()})
-            for task in judged
-        }
+        broken = tuple(results.broken())
+        found = {task.name: _result(results, task, broken, measure, samples, others) for task in judged}
     finally:
         if own:
             own.close()
-    evaluation = Evaluation(found, measure, settings, identity, samples, int(seed), antithetic, version("conjure"))
+    evaluation = Evaluation(found, measure, settings, identity, samples, int(seed), antithetic, version("conjure"), broken)
     if out is not None:
         _write_all(Path(out), evaluation)
     return evaluation
@@ -250,11 +254,12 @@ class Forecast:
 
 
 def forecast(process: Process, sources: Sequence[Source]) -> Forecast | None:
-    """What `run` will take for `sources`: one batch of them is timed, at three steps at most. None for fewer than four batches.
+    """What `run` will take for `sources`: one batch of them is timed, at three steps at most. None for fewer than four batches,
+    and for workers, who tell soon enough.
 
     An accelerator, whose batches grow, is quicker than that.
     """
-    if not sources:
+    if not sources or process.workers:
         return None
     start = len(sources) // 2  # not where short texts may stand together
     batch = sources[start : end_of_batch(sources, start, Rows(process.pipeline.device, process.rows).number)]
@@ -275,8 +280,8 @@ def _compared(
     store: Store | None,
     progress: Progress | None,
     started: Callable[[str], None] | None,
-) -> dict[str, np.ndarray]:
-    """Distances of a baseline, by task."""
+) -> dict[tuple[str, str], np.ndarray]:
+    """Distances (samples,) of a baseline, by pair."""
     pairs = list(dict.fromkeys(pair for task in judged for pair in task.texts))
     kept = store.scored(baseline.settings()) if store else None
     known = kept.known() if kept else {}
@@ -291,10 +296,23 @@ def _compared(
         known.update(zip(part, distances, strict=True))
         if progress:
             progress(at + len(part), len(left))
-    return {task.name: np.stack([known[pair] for pair in task.texts]) for task in judged}
+    return known
 
 
-def _result(results: Results, task: Pairs, measure: Measure, samples: int, others: dict[str, np.ndarray]) -> TaskResult:
+def _result(
+    results: Results,
+    task: Pairs,
+    broken: Sequence[str],
+    measure: Measure,
+    samples: int,
+    others: dict[str, dict[tuple[str, str], np.ndarray]],
+) -> TaskResult:
+    """What the pairs of `task` give, without those that have a `broken` text. Errors: `InputError` where too few are left."""
+    whole, task = task, task.without(broken) if broken else task
+    try:
+        check_scores(task.scores)
+    except InputError as error:
+        raise InputError(f"{told_broken(broken)}; of what is left of {task.title}: {error}") from error
     seen = [results.seen(*pair, samples) for pair in task.texts]
     measures = {measure.divergence: measure}
     if measure.weighting == "uniform":
@@ -309,8 +327,9 @@ def _result(results: Results, task: Pairs, measure: Measure, samples: int, other
         divergences={name: agreement(value, task.scores) for name, value in values.items()},
         parts=_parts(task, own),
         groups=groups(task, own),
-        baselines={name: Compared.of(task, own, value) for name, value in others.items()},
+        baselines={name: Compared.of(task, own, np.stack([of[pair] for pair in task.texts])) for name, of in others.items()},
         reliability=known, ceiling=ceiling,
+        left_out=len(whole) - len(task),
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ from conjure.units import UNITS
 
 if TYPE_CHECKING:
     from conjure.store import Store
+    from conjure.workers import Workers
 
 # Few-step students work with their own sampler alone, although diffusers calls the others compatible.
 DISTILLED = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
@@ -110,6 +111,7 @@ class Process:
     alone: no text shares a batch with another, for pipelines whose answers depend on the company; None for `COMPANY_COUNTS`.
     rows: how many rows the denoiser evaluates in one call, None for as many as fit. It changes speed and memory alone.
     store: where results are kept and looked up, so that nothing is computed twice, in this run or another.
+    workers: who computes, None for this process itself. It changes no number.
     """
 
     pipeline: DiffusionPipeline
@@ -125,6 +127,7 @@ class Process:
     alone: bool | None = None
     rows: int | None = None
     store: Store | None = field(default=None, repr=False, compare=False)
+    workers: Workers | None = field(default=None, repr=False, compare=False)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -156,7 +159,7 @@ class Process:
 
         Errors: `InputError` for an unknown setting or a value out of range.
         """
-        allowed = ("steps", "guidance", "height", "width", "unit", "call", "alone", "rows", "store")
+        allowed = ("steps", "guidance", "height", "width", "unit", "call", "alone", "rows", "store", "workers")
         for name in settings:
             if name not in allowed:
                 raise InputError(f"unknown setting {name!r}; allowed are scheduler, {', '.join(allowed)}")
@@ -272,7 +275,7 @@ class Process:
             "alone": self.alone,
             "call": self.call,
             "dtype": str(self.pipeline.dtype).removeprefix("torch."),
-            "device": str(self.pipeline.device),
+            "device": str(self.workers or self.pipeline.device),
         }
 
     def identity(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from conjure.benchmarks import SEVEN
 from conjure.document import Document, Table
 from conjure.failures import farthest, residuals
+from conjure.similarity import told_broken
 
 if TYPE_CHECKING:
     from conjure.evaluation import Evaluation, TaskResult
@@ -73,7 +74,11 @@ def _document(evaluation: Evaluation, pairs: bool) -> Document:
     tables += [table for table in (_baselines(summary), _parts(summary)) if table.rows]
     for name, result in evaluation.tasks.items() if pairs else ():
         tables += _failures(summary[name], result)
-    return Document("Agreement with people", [settings_line(evaluation)], tables, NOTE)
+    told = [settings_line(evaluation)]
+    if evaluation.broken:
+        out = sum(result.left_out for result in evaluation.tasks.values())
+        told.append(f"{told_broken(evaluation.broken)}; {out:,} pairs with them are left out.")
+    return Document("Agreement with people", told, tables, NOTE)
 
 
 def _is_whole(summary: dict[str, dict[str, Any]], name: str) -> bool:

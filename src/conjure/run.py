@@ -60,15 +60,25 @@ class Measured:
 
 
 def run(
-    process: Process, sources: Sequence[Source], *, pictures: Sequence[Source] = (), progress: Progress | None = None
+    process: Process,
+    sources: Sequence[Source],
+    *,
+    pictures: Sequence[Source] = (),
+    progress: Progress | None = None,
+    rows: Rows | None = None,
 ) -> Iterator[Measured]:
-    """Measure every source, in order. pictures: the sources whose looks are to be kept as well.
+    """Measure every source, in order; by the process' workers where it has some, as results come.
 
     A batch that does not fit into the device's memory is run again in smaller ones, which changes no number.
 
-    Errors: `InputError` where not even one row fits.
+    pictures: the sources whose looks are to be kept as well. rows: what is known of the memory from earlier calls.
+
+    Errors: `InputError` where not even one row fits, and those of `Workers.run`.
     """
-    rows, encoded = Rows(process.pipeline.device, process.rows), Encoded()
+    if process.workers:
+        yield from process.workers.run(process, sources, pictures=pictures, progress=progress)
+        return
+    rows, encoded = rows or Rows(process.pipeline.device, process.rows), Encoded()
 
     def measure(batch: Sequence[Source], before: int) -> list[Measured]:
         def report(steps: int) -> None:

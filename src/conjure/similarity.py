@@ -78,6 +78,12 @@ def sources_of(pairs: Iterable[tuple[str, str]], samples: Iterable[int], noise: 
     ]
 
 
+def told_broken(texts: Sequence[str]) -> str:
+    """What a user is told of texts for which a model's numbers are not finite."""
+    shown = ", ".join(repr(text[:40]) for text in texts[:5]) + (f" and {len(texts) - 5:,} more" if len(texts) > 5 else "")
+    return f"the model's numbers are not finite for {len(texts):,} text{'s' * (len(texts) > 1)}: {shown}"
+
+
 class Results:
     """What sources gave, in the order in which they were run, to be looked up by pair."""
 
@@ -116,6 +122,7 @@ class Results:
                 self._add(measured, finals)
             if measured.pictures:
                 shown.append(measured)
+        shown.sort(key=lambda measured: looked.index(measured.source))  # workers give them as they come
         if kept:
             kept.fill(self, sources)
         return shown
@@ -124,13 +131,26 @@ class Results:
         source = measured.source
         for target, squared in zip(source.targets, measured.squared, strict=True):
             self.squared[source.text, source.seed, target] = squared
-        if finals:
+        if finals or not np.isfinite(measured.squared).all():
             self.held[source.text, source.seed] = measured.final
         self.timesteps, self.levels, self.dimensions = measured.timesteps, measured.levels, measured.final.numel()
 
+    def broken(self) -> list[str]:
+        """The texts for which the model's numbers are not finite, on their own trajectory or on another's."""
+        found = dict[str, None]()
+        for (text, seed, target), squared in self.squared.items():
+            if not np.isfinite(squared).all():
+                found[target if torch.isfinite(self.finals[text, seed]).all() else text] = None
+        return sorted(found)
+
     def seen(self, a: str, b: str, samples: int) -> Seen:
-        """What `samples` samples of a pair gave; `direct` is NaN where last latents were not kept."""
+        """What `samples` samples of a pair gave; `direct` is NaN where last latents were not kept.
+
+        Errors: `InputError` where the model's numbers are not finite.
+        """
         there, back = ([self.noise.of(sample, *pair) for sample in range(samples)] for pair in ((a, b), (b, a)))
+        if not all(np.isfinite(self.squared[key]).all() for key in [*((a, s, b) for s in there), *((b, s, a) for s in back)]):
+            raise InputError(f"{told_broken(self.broken())}; use a smaller guidance, or float32")
         ends = [(self.finals.get((a, seed)), self.finals.get((b, seed))) for seed in there]
         return Seen(
             forward=np.stack([self.squared[a, seed, b] for seed in there]),

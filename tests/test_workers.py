@@ -1,0 +1,181 @@
+"""Many workers: the same numbers, whoever computes and whoever dies. A real Ray cluster of two nodes, on this machine."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import conjure
+from conjure import InputError, TextCutWarning, workers
+from conjure.benchmarks import of_frame
+from conjure.explanation import unfold
+from conjure.run import Source, run
+from conjure.workers import Recipe, Worker, Workers
+
+ray = pytest.importorskip("ray")
+cluster_utils = pytest.importorskip("ray.cluster_utils")
+
+SOURCES = [Source(f"a thing {i}", seed, (f"thing {i + 1}", "a cat")) for i in range(12) for seed in (1, -1)]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 8})
+    made.other = made.add_node(num_cpus=8)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def four(cluster):
+    return Workers(4, cluster.address)
+
+
+@pytest.fixture(scope="module")
+def one(cluster):
+    return Workers(1, cluster.address)
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_sd):
+    return conjure.load(tiny_sd, steps=3, guidance=3.0).set(rows=8)  # small parcels, so that all have something to do
+
+
+@pytest.fixture(scope="module")
+def expected(alone):
+    return {measured.source: measured for measured in run(alone, SOURCES)}
+
+
+def check(given, expected):
+    assert sorted(given, key=SOURCES.index) == SOURCES
+    for source, measured in given.items():
+        np.testing.assert_allclose(measured.squared.sum(1), expected[source].squared.sum(1), rtol=1e-5)
+        np.testing.assert_allclose(measured.squared, expected[source].squared, rtol=1e-4)
+        np.testing.assert_allclose(measured.final, expected[source].final, rtol=1e-4, atol=1e-5)
+        assert (measured.timesteps, measured.levels) == (expected[source].timesteps, expected[source].levels)
+
+
+def test_same_numbers_on_one_worker_and_on_four(alone, expected, four, one):
+    told = []
+    given = run(alone.set(workers=four), SOURCES, progress=lambda *step: told.append(step))
+    check({measured.source: measured for measured in given}, expected)
+    assert told == sorted(told)
+    assert told[-1] == (len(SOURCES) * 3, len(SOURCES) * 3)
+    where = ray.get([actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()) for actor in four.actors])
+    assert len(set(where)) == 2
+    check({measured.source: measured for measured in run(alone.set(workers=one), SOURCES)}, expected)
+
+
+def test_every_call_takes_workers(alone, four):
+    """A matrix, an evaluation with an ablation, and pictures in their order: as without."""
+    many, texts = alone.set(workers=four), ["a cat", "a dog", "rain"]
+    np.testing.assert_allclose(conjure.matrix(many, texts).distance, conjure.matrix(alone, texts).distance, rtol=1e-5)
+    rows = [{"text1": f"thing {i}", "text2": f"what {i % 3}", "score": float(i % 4)} for i in range(8)]
+    pairs = of_frame(rows, name="own")
+    given, wanted = (conjure.ablate(one, [pairs], {"guidance": [1.0]}) for one in (many, alone))
+    np.testing.assert_allclose(given.base.tasks["own"].distances, wanted.base.tasks["own"].distances, rtol=1e-5)
+    assert given.rows() == wanted.rows()
+    assert given.base.process["device"] == "4 workers on CPUs"
+    *_, shown = unfold(many, "a cat", "a dog", samples=2)
+    *_, seen = unfold(alone, "a cat", "a dog", samples=2)
+    np.testing.assert_allclose(shown.forward.noisy, seen.forward.noisy, atol=1e-4)
+    np.testing.assert_allclose(shown.backward.second, seen.backward.second, atol=1e-4)
+
+
+def test_killed_workers(alone, expected, four):
+    """kill -9 of two workers at work: others take what they had, they come back, and no number changes."""
+    given = {}
+    for number, measured in enumerate(run(alone.set(workers=four), SOURCES)):
+        if number == 0:
+            for actor in four.actors[:2]:
+                os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
+        given[measured.source] = measured
+    check(given, expected)
+    check({measured.source: measured for measured in run(alone.set(workers=four), SOURCES)}, expected)
+
+
+def test_memory_of_a_worker_runs_out(alone, one):
+    """A worker that may take little more memory than it has: it halves its batches, and the numbers stay."""
+
+    def narrow(worker):
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + 40 * 2**20,) * 2)
+
+    large = alone.set(rows=256, height=64, width=64)
+    wide = large.set(workers=one)
+    list(run(wide, SOURCES[:1]))  # all is loaded
+    ray.get(one.actors[0].__ray_call__.remote(narrow))
+    given = {measured.source: measured for measured in run(wide, SOURCES)}
+    halved = ray.get(one.actors[0].__ray_call__.remote(lambda worker: [rows.number for _, rows in worker.processes.values()]))
+    assert halved[0] < 256
+    check(given, {measured.source: measured for measured in run(large, SOURCES)})
+
+
+class Doomed(Worker):
+    """A worker that does not survive a text."""
+
+    def run(self, recipe, sources, pictures):
+        if any(source.text == "a thing 3" for source in sources):
+            os._exit(1)
+        return super().run(recipe, sources, pictures)
+
+
+def test_text_that_no_worker_survives(alone, cluster, monkeypatch):
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(workers, "Worker", Doomed)
+    monkeypatch.setattr(workers, "DEATHS", 1)
+    doomed = Workers(1, cluster.address)
+    given = run(alone.set(workers=doomed), SOURCES)
+    assert next(given).source in SOURCES  # what is finished before is there
+    with pytest.raises(InputError, match=r"2 workers died over 'a thing \d'"):
+        list(given)
+    doomed.close()
+
+
+def test_other_weights_on_the_workers_are_refused(tiny_sd, four):
+    here = conjure.load(tiny_sd, steps=3)
+    next(here.pipeline.unet.parameters()).data += 1e-3
+    with pytest.raises(InputError, match="is another one on the workers than here"):
+        list(run(here.set(workers=four), SOURCES[:1]))
+
+
+def test_pipeline_in_memory_is_refused(alone, four):
+    process = conjure.load(alone.pipeline)
+    with pytest.raises(InputError, match="was handed over as a pipeline; write it to a folder with save_pretrained"):
+        list(run(process.set(workers=four), SOURCES[:1]))
+
+
+def test_recipe_names_the_commit_of_a_model_from_the_hub(alone):
+    process = replace(alone, model="owner/name@main", revision="0123abc")
+    assert Recipe.of(process).model == "owner/name@0123abc"
+
+
+def test_cut_texts_are_told_from_workers(alone, four):
+    with pytest.warns(TextCutWarning, match="but this model's encoder takes 77"):
+        list(run(alone.set(workers=four), [Source("x" * 200, 0, ("y",))]))
+
+
+def test_bad_counts_and_clusters(cluster, alone, conjure_command):
+    for count in (0, -1, 2.5):
+        with pytest.raises(InputError, match="allowed are whole numbers from 1 on"):
+            Workers(count)
+    with pytest.raises(InputError, match="99 workers are asked for, but the Ray cluster has"):
+        list(run(alone.set(workers=Workers(99, cluster.address)), SOURCES[:1]))
+
+
+def test_killed_node(alone, expected, four, cluster):
+    """A node goes, with its workers: the others do its work."""
+    given = {}
+    for number, measured in enumerate(run(alone.set(workers=four), SOURCES)):
+        if number == 0:
+            cluster.remove_node(cluster.other, allow_graceful=False)
+        given[measured.source] = measured
+    check(given, expected)
