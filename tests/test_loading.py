@@ -195,15 +195,13 @@ def test_changed_text_encoder(monkeypatch):
         conjure.load()
 
 
-def test_the_next_default_model_hears_a_text_as_one_vector():
+def test_default_model_hears_a_text_as_one_vector():
     """The mean state of all-MiniLM-L6-v2 over the tokens of a text, whatever stands beside it, the same for all its tokens."""
     from transformers import AutoModel
 
-    from conjure.sentence_encoder import sentence_encoder
-
     texts = ["a dog", "two children are playing in the park"]
     words = default_model.tokenizer()(texts, padding="max_length", max_length=16, return_tensors="pt")
-    heard = sentence_encoder()(words.input_ids, attention_mask=words.attention_mask)[0]
+    heard = default_model.text_encoder()(words.input_ids, attention_mask=words.attention_mask)[0]
     plain = AutoModel.from_pretrained(default_model.encoder_folder())
     for text, state in zip(texts, heard, strict=True):
         alone = default_model.tokenizer()([text], return_tensors="pt")

@@ -10,8 +10,7 @@ import torch
 from rich.progress import track
 
 import loop
-from conjure.default_model import tokenizer
-from conjure.sentence_encoder import sentence_encoder
+from conjure.default_model import text_encoder, tokenizer
 
 LIMIT = 64  # tokens a text may have
 
@@ -34,7 +33,7 @@ class Captions:
 
     @torch.inference_mode()
     def _encode(self) -> torch.Tensor:
-        encoder, words = sentence_encoder().to(loop.DEVICE), tokenizer()
+        encoder, words = text_encoder().to(loop.DEVICE), tokenizer()
         vectors = torch.empty(len(self.texts), encoder.config.hidden_size, dtype=torch.float16)
         by_length = sorted(range(len(self.texts)), key=lambda i: len(self.texts[i]))
         for at in track(range(0, len(by_length), 128), "encoding captions"):

@@ -18,8 +18,7 @@ import autoencoder
 import denoiser
 import views
 from captions import LIMIT
-from conjure.default_model import FOLDER, tokenizer
-from conjure.sentence_encoder import sentence_encoder
+from conjure.default_model import FOLDER, text_encoder, tokenizer
 
 HERE = Path(__file__).parent
 SIZE = 64  # pixels a side
@@ -32,7 +31,7 @@ PROCESS: dict[str, Any] = {"guidance": 3.0, "unit": "epsilon", "call": {"max_seq
 def pipeline_of(vae: torch.nn.Module, transformer: torch.nn.Module) -> PixArtAlphaPipeline:
     """The whole pipeline, with the text encoder that a package brings."""
     return PixArtAlphaPipeline(
-        tokenizer=tokenizer(), text_encoder=sentence_encoder(), vae=vae, transformer=transformer, scheduler=denoiser.scheduler()
+        tokenizer=tokenizer(), text_encoder=text_encoder(), vae=vae, transformer=transformer, scheduler=denoiser.scheduler()
     )
 
 
@@ -46,6 +45,12 @@ def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -
     for config in new.rglob("config.json"):  # where this machine kept it is nobody's business
         plain = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
         config.write_text(json.dumps(plain, indent=2) + "\n")
+    index = json.loads((new / "model_index.json").read_text())
+    index["text_encoder"] = [
+        "transformers",
+        "BertModel",
+    ]  # diffusers knows no classes but those of libraries; ours is one of these
+    (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     (new / "conjure.json").write_text(json.dumps(PROCESS, indent=2) + "\n")
     for path in new.rglob("*"):
         if path.is_file():

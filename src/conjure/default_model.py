@@ -35,10 +35,10 @@ def encoder_folder() -> Path:
 
 
 def text_encoder() -> Any:
-    """all-MiniLM-L6-v2, frozen: a BERT of 6 layers whose token states have 384 dimensions."""
-    from transformers import BertModel
+    """all-MiniLM-L6-v2, frozen: a BERT of 6 layers by which a text is one vector of 384 dimensions."""
+    from conjure.sentence_encoder import SentenceEncoder
 
-    return BertModel.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
+    return SentenceEncoder.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
 
 
 def tokenizer() -> Any:

@@ -1,4 +1,4 @@
-"""The text encoder of the next default model as a condition: a text is one vector, whatever its number of tokens."""
+"""The text encoder of the default model as a condition: a text is one vector, whatever its number of tokens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from transformers import BertModel
-
-from conjure.default_model import encoder_folder
 
 
 class SentenceEncoder(BertModel):
@@ -25,8 +23,3 @@ class SentenceEncoder(BertModel):
         mean = torch.nn.functional.normalize((states * real).sum(1, keepdim=True), dim=-1) * states.shape[-1] ** 0.5
         told.last_hidden_state = mean.to(told[0].dtype).expand_as(states)
         return told
-
-
-def sentence_encoder() -> SentenceEncoder:
-    """all-MiniLM-L6-v2, frozen: a text is one vector of 384 dimensions."""
-    return SentenceEncoder.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
