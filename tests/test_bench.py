@@ -201,6 +201,7 @@ def test_bench_command(conjure_command, own, tmp_path, quick):
     code, told, _ = conjure_command("bench", "--data", own, "--out", out, "--steps", 2, "--samples", 2)
     assert (code, "own" in told, "Spearman" in told) == (0, True, True)
     assert (out / "report.html").read_text().startswith("<!doctype html>")
+    assert ("Bias is" in told, "Bias is" in (out / "report.html").read_text()) == (False, True)  # with its column only
 
 
 def counted(monkeypatch):

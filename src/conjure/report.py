@@ -35,9 +35,9 @@ def page(evaluation: Evaluation) -> str:
 NOTE = (
     "Spearman x100 of negated distances with human scores; intervals are 95 % bootstrap percentiles over pairs (and over samples "
     "where there are several). Reliability is that of the ranks over samples, the ceiling what noise in the distances leaves to "
-    "be reached. The paper's column is Stable Diffusion v1.4 in Liu and Soatto (2026), as printed there. Bias is the mean rank "
-    "by the model less that by people, of 100: positive where the model finds texts more alike."
+    "be reached. The paper's column is Stable Diffusion v1.4 in Liu and Soatto (2026), as printed there."
 )
+BIAS = " Bias is the mean rank by the model less that by people, of 100: positive where the model finds texts more alike."
 
 
 def settings_line(evaluation: Evaluation) -> str:
@@ -73,7 +73,7 @@ def _document(evaluation: Evaluation, pairs: bool) -> Document:
     tables += [table for table in (_baselines(summary), _parts(summary)) if table.rows]
     for name, result in evaluation.tasks.items() if pairs else ():
         tables += _failures(summary[name], result)
-    return Document("Agreement with people", [settings_line(evaluation)], tables, NOTE)
+    return Document("Agreement with people", [settings_line(evaluation)], tables, NOTE + BIAS if pairs else NOTE)
 
 
 def _is_whole(summary: dict[str, dict[str, Any]], name: str) -> bool:
