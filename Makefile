@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup train bench results site clean
+.PHONY: demo test check setup train bench results site tour clean
 
 demo: setup  ## compare two texts on the model that ships with the package, and write the figure
 	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
@@ -37,6 +37,9 @@ results: setup  ## how well the default model agrees with people, all tables and
 
 site: setup  ## the documentation as a site, in the folder site
 	$(BIN)/python -m mkdocs build --strict
+
+tour: setup  ## run the notebook, and keep what it shows
+	PYTHONWARNINGS=ignore $(BIN)/jupyter execute --inplace docs/tour.ipynb
 
 clean:
 	rm -rf .venv

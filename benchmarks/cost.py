@@ -19,8 +19,9 @@ from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from conjure.benchmarks import SEVEN, read
+from conjure.estimate import Noise
 from conjure.run import cost
-from conjure.similarity import Noise, sources_of
+from conjure.similarity import sources_of
 from conjure.workers import ON_GPU
 
 HERE = Path(__file__).parent

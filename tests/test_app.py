@@ -12,13 +12,15 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 pytest.importorskip("gradio", reason="the app needs gradio")
 
 from conjure import InputError
-from conjure.app import Answer, Limits, Service, StoppedError, _notice, build
+from conjure.app import Answer, Limits, Service, StoppedError, _notice, _Stops, build
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium")
@@ -81,6 +83,20 @@ def test_stopped_computing_ends(service):
     with pytest.raises(StoppedError):
         service.matrix("one\ntwo", "default", 3, 6, 0, stop)
     assert len(list(service.compare("one", "two", "default", 1, 1, 0))) == 2
+
+
+def test_a_visitor_stops_all_that_he_runs():
+    visitor: Any = SimpleNamespace(session_hash="a")
+    another: Any = SimpleNamespace(session_hash="b")
+    stops = _Stops()
+    checks = [stops.begin(visitor), stops.begin(visitor)]
+    other = stops.begin(another)
+    stops.stop(visitor)
+    for check in checks:
+        with pytest.raises(StoppedError):
+            check()
+    other()
+    stops.begin(visitor)()  # and may begin again
 
 
 def test_busy_is_told(service, monkeypatch):
@@ -216,6 +232,15 @@ def test_in_a_browser(browser, tmp_path):
         frame = page.wait_for_selector("#grid iframe").content_frame()
         assert "2 samples of 4 steps" in frame.text_content("body")
         assert frame.evaluate("document.querySelectorAll('.tile').length") == 8
+        page.wait_for_function("document.querySelector('#grid iframe').style.height")
+        for wide in (1200, 400):  # neither cut nor with bars of its own
+            page.set_viewport_size({"width": wide, "height": 900})
+            page.wait_for_timeout(500)
+            high, shown, broad, across = frame.evaluate(
+                "[document.documentElement.scrollHeight, innerHeight, document.documentElement.scrollWidth, innerWidth]"
+            )
+            assert (high, broad) == (shown, across)
+        page.set_viewport_size({"width": 1200, "height": 900})
         before = frame.evaluate("document.querySelector('.tile > div').style.backgroundPosition")
         frame.focus("#step")
         page.keyboard.press("ArrowRight")
@@ -238,6 +263,14 @@ def test_in_a_browser(browser, tmp_path):
         page.click("#go")
         page.wait_for_selector("text=a text is empty; give two texts")
 
+        page.fill("#second textarea, #second input", "x" * 151)  # what is pasted is not cut in silence
+        page.click("#go")
+        page.wait_for_selector("text=a text has 151 characters; allowed are 150")
+
+        page.click("#examples tbody tr >> nth=1")
+        page.wait_for_function("document.querySelector('#grid iframe')?.srcdoc.includes('“dog” and “animal”')")
+        assert page.input_value("#second textarea, #second input") == "animal"
+
         page.get_by_role("tab", name="Matrix").click()
         page.fill("#words textarea", "dog\npuppy\nwhale")
         page.click("#draw")
@@ -254,6 +287,10 @@ def test_in_a_browser(browser, tmp_path):
         phone.goto(address)
         phone.wait_for_selector("#go")
         assert phone.evaluate("document.documentElement.scrollWidth") <= 380
+        shutil.rmtree(tmp_path / "one")
+        phone.reload()
+        phone.get_by_role("tab", name="Runs").click()
+        phone.wait_for_selector("text=conjure bench --out FOLDER/NAME")
         assert asked == {address.split("/")[2]}  # nothing is fetched from elsewhere
         assert problems == []
 

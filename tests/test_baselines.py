@@ -18,10 +18,11 @@ import conjure
 from conjure import InputError, pictures
 from conjure.baselines import ALLOWED, Random, baselines, encoder, sentence, transformer
 from conjure.benchmarks import read
+from conjure.estimate import Noise
 from conjure.likelihood import JensenShannon, ancestral_mean
 from conjure.lockstep import Visit, follow
 from conjure.pictures import METRICS, Drawings, Pictures, colours, seen_by
-from conjure.similarity import Noise, sources_of
+from conjure.similarity import sources_of
 from conjure.trajectories import Trajectories
 from conjure.units import output_of
 

@@ -203,6 +203,7 @@ def test_bench_command(conjure_command, own, tmp_path, quick):
     code, told, _ = conjure_command("bench", "--data", own, "--out", out, "--steps", 2, "--samples", 2)
     assert (code, "own" in told, "Spearman" in told) == (0, True, True)
     assert (out / "report.html").read_text().startswith("<!doctype html>")
+    assert ("Bias is" in told, "Bias is" in (out / "report.html").read_text()) == (False, True)  # with its column only
 
 
 def counted(monkeypatch):
@@ -266,7 +267,7 @@ def test_killed_and_continued(own, tmp_path):
 
 
 def test_killed_fifty_times(tiny_sd, own, tmp_path):
-    """kill -9 at fifty random moments, in the middle of whatever: the table of a run that was continued is that of one let alone."""
+    """kill -9 at fifty random moments: the table of a run that was continued is that of one let alone."""
     own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\tother {i}\t{i % 7}\n" for i in range(40)))
     script = Path(__file__).with_name("killed.py")
     command = [sys.executable, str(script), str(tiny_sd), str(own), str(tmp_path / "runs"), "50"]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import conjure
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_json_has_the_agreed_fields(conjure_command, default):
@@ -151,6 +155,54 @@ def test_figure_path_is_tried_before_the_model_is_loaded(conjure_command, tmp_pa
     os.chmod(tmp_path, 0o500)
     place = "/proc/grid.png" if os.access(tmp_path, os.W_OK) else tmp_path / "grid.png"  # root may write anywhere but there
     assert conjure_command("compare", "a", "b", "--figure", place)[0] == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "", "b"),
+        ("compare", "a", "b", "--samples", 0),
+        ("compare", "a", "b", "--steps", 0),
+        ("compare", "a", "b", "--guidance", "-1"),
+        ("compare", "a", "b", "--seed", "-1"),
+        ("compare", "a", "b", "--precision", 0),
+        ("compare", "a", "b", "--divergence", "nope"),
+        ("compare", "a", "b", "--unit", "nope"),
+        ("compare", "a", "b", "--reduction", "nope"),
+        ("compare", "a", "b", "--figure", "picture.jpg"),
+        ("compare", "a", "b", "--instead", "snow=desert"),
+        ("compare", "a", "b", "--instead", "a= "),
+        ("matrix", "a", " "),
+        ("matrix", "a", "b", "--weighting", "nope"),
+        ("nearest", "a", "--among", "README.md", "--top", 0),
+        ("nearest", "", "--among", "README.md"),
+        ("bench", "--samples", 0),
+        ("ablate", "--over", "nope"),
+        ("ablate", "--samples", 0),
+    ],
+)
+def test_slips_are_told_before_anything_is_loaded(arguments):
+    """Not even torch, which takes seconds."""
+    code = "import sys, conjure.cli as cli\ntry: cli.main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "False\n", 1)
+
+
+def test_texts_that_do_not_differ(conjure_command):
+    code, out, _ = conjure_command("compare", "cat", "cat", "--samples", 1, "--steps", 1)
+    assert code == 0
+    assert "1 sample of 1 step; they differ at none" in out
+
+
+def test_digits_end_with_the_error_s(conjure_command):
+    """The second digit of the error is the last of all numbers that add up."""
+    _, out, _ = conjure_command("compare", "sun", "moon", "--steps", 2)
+    numbers = re.match(r"([\d.]+) ± ([\d.]+) \(95 %: ([-\d.]+) to ([\d.]+)\)", out)
+    assert numbers
+    parts = re.findall(r"([\d.]+)  along", out)
+    assert len({len(number.partition(".")[2]) for number in (*numbers.groups(), *parts)}) == 1
+    assert len(numbers[2].replace(".", "").lstrip("0")) == 2
 
 
 def test_cut_text_warns_and_goes_on(conjure_command):

@@ -46,9 +46,14 @@ def test_diff_is_that_of_the_tables(runs):
 
 
 def test_a_run_against_itself(runs):
-    found = conjure.diff(runs / "2", runs / "2").tasks["own"].difference
+    comparison = conjure.diff(runs / "2", runs / "2")
+    found = comparison.tasks["own"].difference
     assert (found.spearman, found.ci95, found.ranks) == (0, (0, 0), pytest.approx(1))
     assert found.p == 1
+    assert comparison.tasks["own"].moved == []
+    assert "moved" not in comparison.document().markdown()
+    assert "Ranks of pairs" not in comparison.document().markdown()
+    assert pictures_of(comparison, 2) == {}
 
 
 def test_diff_command(conjure_command, runs, tmp_path):
@@ -56,8 +61,8 @@ def test_diff_command(conjure_command, runs, tmp_path):
     summary = json.loads(told)
     assert (code, set(summary["tasks"]["own"])) == (0, {"title", "pairs", "spearman", "ci95", "difference", "moved"})
     page = tmp_path / "diff.html"
-    code, told, _ = conjure_command("diff", runs / "2", runs / "3", "--pictures", 2, "--out", page)
-    assert (code, "Two runs" in told) == (0, True)
+    code, told, err = conjure_command("diff", runs / "2", runs / "3", "--pictures", 2, "--out", page)
+    assert (code, "Two runs" in told, err) == (0, True, f"wrote {page}\n")
     assert "first less second" in page.read_text()
     assert page.read_text().count("data:image/png;base64") == 2
     assert "http" not in page.read_text()

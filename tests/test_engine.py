@@ -16,11 +16,11 @@ from plain import algorithm_1, guided_pixart, guided_unet
 
 import conjure
 from conjure import InputError, identity
-from conjure.estimate import noise_seed
+from conjure.estimate import Noise, noise_seed
 from conjure.lockstep import follow
 from conjure.process import scheduler_for, short
 from conjure.run import Source, run
-from conjure.similarity import Noise, sources_of
+from conjure.similarity import sources_of
 
 A, B = "snow leopard", "bengal tiger"
 

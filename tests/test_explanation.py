@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from conjure import InputError
 from conjure.divergence import Contributions
 from conjure.estimate import estimate, interval
 from conjure.explanation import _places, unfold
-from conjure.render import grid
+from conjure.render import GAP, grid, heat, scale
 from conjure.viewer import fill, page
 
 A, B = "a big red apple", "a blue whale"
@@ -166,8 +167,50 @@ def test_page_is_whole_and_shows_texts_as_texts(short):
     np.testing.assert_allclose(tile, explanation.forward.noisy[1].clip(0, 1), atol=0.01)
 
 
+def test_maps_of_a_page_share_one_scale(shown):
+    """What stands in a map is what a place adds, whichever the direction and the sample."""
+    data = json.loads(page(shown).split('id="data">')[1].split("</script>")[0])
+    sides = [side for one in shown.shown for side in (one.forward, one.backward)]
+    most, most_of_all = scale(sides)
+    assert most == max(side.places.max() for side in sides)
+    for side, told in zip(sides, (told for one in data["shown"] for told in one), strict=True):
+        heat = np.asarray(Image.open(io.BytesIO(base64.b64decode(told["heat"].split(",")[1]))))
+        shares = (heat[..., 3] / 255) ** 2  # opacity
+        expected = np.concatenate([*(side.places / most), side.places.sum(0) / most_of_all], axis=1)
+        np.testing.assert_allclose(shares, expected, atol=0.01)
+    assert f"at most {most:.3g} at a step, and {most_of_all:.3g}" in page(shown)
+
+
+def test_maps_of_a_figure_share_one_scale(shown):
+    whole = heat(shown.forward.places, (8, 8), shown.forward.places.max())
+    half = heat(shown.forward.places, (8, 8), 2 * shown.forward.places.max())
+    assert whole.sum() > half.sum()
+    above, below = grid(shown).subfigs
+    *blocks, bar = above.axes
+    most, most_of_all = scale((shown.forward, shown.backward))
+    assert bar.get_ylim() == pytest.approx((0, most))
+    for block, side in zip(blocks, (shown.forward, shown.backward), strict=True):
+        tiles = np.asarray(block.images[0].get_array())
+        bottom = tiles[-64 - GAP // 2 : -GAP // 2, GAP // 2 : 64 + GAP // 2]
+        np.testing.assert_allclose(bottom, heat(side.places, (64, 64), most)[0], atol=1e-6)
+    assert [axes.images[1].get_clim() for axes in below.axes[1:3]] == [(0, most_of_all)] * 2
+
+
+def test_figure_says_what_is_of_one_sample_and_of_which_text(shown):
+    above, below = grid(shown).subfigs
+    assert [axes.get_title() for axes in above.axes[:2]] == [
+        f"along the trajectory of “{text}”, sample 1 of 3" for text in (A, B)]  # fmt: skip
+    when, _, _, words = below.axes
+    assert "mean of 3 samples" in when.get_title()
+    assert when.get_ylabel() == words.get_xlabel() == shown.estimate.unit
+    headings = {round(text.get_position()[1]): text.get_text() for text in words.texts}
+    assert headings == {0: f"in “{A}”", 6: f"in “{B}”"}
+    assert words.get_yticks().tolist() == [1, 2, 3, 4, 5, 7, 8, 9]
+    assert len(grid(replace(shown, words=None)).subfigs[1].axes) == 3
+
+
 def test_template_is_filled_in_one_pass():
-    parts = dict.fromkeys(("title", "number", "summary", "settings", "words", "steps", "data"), "")
+    parts = dict.fromkeys(("title", "number", "summary", "settings", "scale", "words", "steps", "data"), "")
     assert "{{data}} and {{title}}" in fill("explanation.html", heading="{{data}} and {{title}}", **parts)
 
 

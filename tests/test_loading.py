@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -175,7 +177,8 @@ def test_damaged_part(copy, damage):
     [
         ({"dtype": "int8"}, "unknown dtype"),
         ({"dtype": []}, "unknown dtype"),
-        ({"device": "abacus"}, "cannot be loaded"),
+        ({"device": "abacus"}, "unknown device 'abacus'; allowed are cpu, cuda and mps"),
+        ({"device": 1.5}, "unknown device 1.5"),
         ({"scheduler": 3}, "the scheduler is 3; allowed are names"),
         ({"unit": ""}, "unknown unit ''"),
     ],
@@ -183,6 +186,29 @@ def test_damaged_part(copy, damage):
 def test_bad_options(tiny_sd, options, message):
     with pytest.raises(InputError, match=message):
         conjure.load(tiny_sd, **options)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_a_device_that_is_not_there(monkeypatch, device):
+    """It is told before the model is looked for."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    kind = device[:4].strip(":").upper()
+    with pytest.raises(
+        InputError, match=f"the device is '{device}', but PyTorch finds no {kind} device on this machine; give cpu"
+    ):
+        conjure.load("/no/such/folder", device=device)
+
+
+def test_loading_is_quiet_and_nothing_else():
+    """Whoever uses the libraries beside us hears them as before."""
+    code = (
+        "import conjure; conjure.load(); from conjure import quiet;"
+        "print([library.get_verbosity() for library in quiet.LIBRARIES]);"
+        "print([library.is_progress_bar_enabled() for library in quiet.WITH_BARS], quiet.are_progress_bars_disabled())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[30, 30, 30]\n[True, True] False\n", "")
 
 
 def test_changed_text_encoder(monkeypatch):

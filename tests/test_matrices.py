@@ -14,7 +14,8 @@ from scipy.spatial.distance import squareform
 
 import conjure
 from conjure import InputError
-from conjure.matrices import read_groups
+from conjure.checks import read_groups
+from conjure.digits import with_error
 
 TEXTS = ["puppy", "whale", "poodle", "shark"]
 
@@ -122,6 +123,22 @@ def test_matrix_command(conjure_command, tmp_path):
     assert (code, told.splitlines()[0]) == (0, ",puppy,poodle,whale,shark")
     code, told, _ = conjure_command("matrix", "--file", listed, *options, "--figure", tmp_path / "m.png")
     assert (code, "the 2 groups stand apart" in told, (tmp_path / "m.png").exists()) == (0, True, True)
+
+
+def test_people_get_distances_errors_and_the_tree(conjure_command, monkeypatch, found):
+    """In eighty columns, without a broken number or name."""
+    monkeypatch.setenv("COLUMNS", "80")
+    texts = ["dalmatian", "sea lion", "[b]a very long text that does not fit beside its numbers", "shark", "whale", "pug", "cat"]
+    code, told, _ = conjure_command("matrix", *texts, "--steps", 2, "--samples", 2)
+    assert code == 0
+    table, tree = told[: told.index("├")], told[told.index("├") :]
+    assert max(map(len, table.splitlines())) <= 80
+    assert table.count(" ± ") == 7 * 6
+    assert all(f" {text}\n" in tree for text in texts)
+    assert tree.count("└") == 6
+    assert "2 samples of 2 steps" in tree
+    assert found.cell(0, 0) == "0"
+    assert found.cell(0, 1) == with_error(found.distance[0, 1], found.stderr[0, 1])
 
 
 @pytest.mark.parametrize(

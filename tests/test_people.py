@@ -8,7 +8,8 @@ from scipy.stats import spearmanr
 
 import conjure
 from conjure.divergence import DIVERGENCES, Measure
-from conjure.similarity import Noise, Results, sources_of
+from conjure.estimate import Noise
+from conjure.similarity import Results, sources_of
 
 
 @pytest.mark.parametrize(

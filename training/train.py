@@ -49,7 +49,7 @@ def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -
     index["text_encoder"] = [
         "transformers",
         "BertModel",
-    ]  # diffusers knows no classes but those of libraries; ours is one of these
+    ]  # ours is one, and diffusers knows libraries alone
     (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     (new / "conjure.json").write_text(json.dumps(PROCESS, indent=2) + "\n")
     for path in new.rglob("*"):

@@ -19,6 +19,7 @@ import numpy as np
 
 from conjure.agreement import Agreement, agreement
 from conjure.benchmarks import Pairs, read
+from conjure.checks import check_axes
 from conjure.divergence import Measure
 from conjure.document import Document, Table
 from conjure.errors import InputError
@@ -30,17 +31,6 @@ from conjure.run import Progress
 from conjure.store import Store
 from conjure.units import UNITS
 
-# What is varied if nothing else is said; None for what needs no values. A size or a model has to be named.
-AXES: dict[str, tuple[Any, ...] | None] = {
-    "steps": (5, 10, 15, 20, 30, 50),
-    "guidance": (1.0, 2.0, 3.0, 5.0, 7.5, 10.0),
-    "scheduler": ("lms", "ddim", "euler", "dpmsolvermultistep"),
-    "size": (),
-    "model": (),
-    "prior": None,
-    "samples": None,
-    "weighting": None,
-}
 PAPER_STEPS = {5: 70.1, 10: 70.3, 15: 70.1, 20: 68.9, 30: 70.2, 50: 69.5}  # Table 3: STS-B, Stable Diffusion v1.4, as printed
 
 
@@ -166,15 +156,15 @@ def ablate(
 ) -> Ablation:
     """The agreement of `process` with `tasks` over values of its settings.
 
-    over: for each axis of `AXES` the values, or None for the usual ones. guidance, steps, scheduler: of `Process.set`. size:
-    pixels a side. model: names for `conjure.load`, each at its own guidance and sampler, loaded when its turn comes. prior,
-    samples, weighting: take no values.
+    over: for each axis of `checks.AXES` the values, or None for the usual ones. guidance, steps, scheduler: of `Process.set`.
+    size: pixels a side. model: names for `conjure.load`, each at its own guidance and sampler, loaded when its turn comes.
+    prior, samples, weighting: take no values.
     data, samples, seed, progress, started: as in `conjure.evaluate`. out: a folder that keeps what was computed, as there; it
     may be that of a run of `conjure bench`, whose results are used. A store of the process is used instead.
 
     Errors: `InputError`, before anything is run, for an axis or a value that is not allowed (but for models).
     """
-    processes = {axis: _processes(process, axis, values) for axis, values in _checked(over).items()}
+    processes = {axis: _processes(process, axis, values) for axis, values in check_axes(over).items()}
     judged = [read(task, data) if isinstance(task, str) else task for task in tasks]
     own = None
     if out is not None:
@@ -210,22 +200,6 @@ def ablate(
     if out is not None:
         ablation.save(out)
     return ablation
-
-
-def _checked(over: Mapping[str, Sequence[Any] | None]) -> dict[str, Sequence[Any]]:
-    if not over:
-        raise InputError(f"nothing is varied; allowed are {', '.join(AXES)}")
-    chosen: dict[str, Sequence[Any]] = {}
-    for axis, values in over.items():
-        if axis not in AXES:
-            raise InputError(f"unknown axis {axis!r}; allowed are {', '.join(AXES)}")
-        usual = AXES[axis]
-        if usual is None and values:
-            raise InputError(f"the axis {axis!r} takes no values, since one run gives all of them; leave them out")
-        if usual is not None and not (values or usual):
-            raise InputError(f"the axis {axis!r} needs values, as in {axis}={'512,768' if axis == 'size' else 'MODEL,MODEL'}")
-        chosen[axis] = list(dict.fromkeys(values or usual or ()))
-    return chosen
 
 
 def _processes(process: Process, axis: str, values: Sequence[Any]) -> dict[str, Callable[[], Process]]:

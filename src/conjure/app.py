@@ -19,13 +19,15 @@ from urllib.parse import urlencode
 
 import numpy as np
 
+from conjure.checks import check_texts
+from conjure.digits import counted
 from conjure.document import picture_address
 from conjure.errors import InputError, TextCutWarning
 from conjure.explanation import Explanation, unfold
 from conjure.loading import load
-from conjure.matrices import Matrix, check_texts, matrix
+from conjure.matrices import Matrix, matrix
 from conjure.process import Process
-from conjure.render import heat_map_bytes, printable
+from conjure.render import heat_map_bytes, printable, quoted
 from conjure.run import Progress
 from conjure.store import Store
 from conjure.viewer import address, mosaic, page
@@ -264,14 +266,14 @@ def _settings(service: Service) -> list[Any]:
 
 
 class _Stops:
-    """Whose computing is to end: a flag for each visitor, who is known by the session of his browser."""
+    """Whose computing is to end: a flag for each visitor, who is known by the session of his browser, for all that he runs."""
 
     def __init__(self) -> None:
         self._flags: dict[str, threading.Event] = {}
 
     def begin(self, request: gr.Request) -> Callable[[], None]:
         """A call that raises `StoppedError` once this visitor has asked for it, or has left."""
-        flag = self._flags[str(request.session_hash)] = threading.Event()
+        flag = self._flags.setdefault(str(request.session_hash), threading.Event())
 
         def check() -> None:
             if flag.is_set():
@@ -297,14 +299,16 @@ def _reporting(check: Callable[[], None], progress: gr.Progress) -> Progress:
 def _compare_tab(blocks: gr.Blocks, service: Service, stops: _Stops) -> None:
     limits = service.limits
     with gr.Row():
-        first = gr.Textbox(EXAMPLES[0][0], label="One text", max_length=limits.length, elem_id="first")
-        second = gr.Textbox(EXAMPLES[0][1], label="Another text", max_length=limits.length, elem_id="second")
+        # without `max_length`, which cuts what is pasted in silence: the service refuses what is too long
+        first = gr.Textbox(EXAMPLES[0][0], label="One text", max_lines=5, min_width=240, elem_id="first")
+        second = gr.Textbox(EXAMPLES[0][1], label="Another text", max_lines=5, min_width=240, elem_id="second")
     asked = [first, second, *_settings(service)]
     with gr.Row():
         go = gr.Button("Compare", variant="primary", elem_id="go")
         stop = gr.Button("Stop", elem_id="stop")
+    label = "Examples; a click compares them"
+    examples = gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label=label, elem_id="examples")
     number, grid = gr.HTML(elem_id="number"), gr.HTML(elem_id="grid")
-    gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label="Computed already")
 
     def compare(
         a: str, b: str, model: str, samples: int, steps: int, seed: int,
@@ -320,7 +324,7 @@ def _compare_tab(blocks: gr.Blocks, service: Service, stops: _Stops) -> None:
 
     def linked(request: gr.Request) -> list[Any]:
         told = request.query_params
-        values: list[Any] = [told.get(name, pair)[: limits.length] for name, pair in zip("ab", EXAMPLES[0], strict=True)]
+        values: list[Any] = [told.get(name, pair) for name, pair in zip("ab", EXAMPLES[0], strict=True)]
         values.append(told["model"] if told.get("model") in service.models else service.models[0])
         usual, most = (*limits.usual, 0), (limits.samples, limits.steps, MOST_SEED)
         for name, value, top in zip(("samples", "steps", "seed"), usual, most, strict=True):
@@ -328,18 +332,19 @@ def _compare_tab(blocks: gr.Blocks, service: Service, stops: _Stops) -> None:
             values.append(min(int(given), top) if given.isascii() and given.isdecimal() and len(given) < 12 else value)
         return values
 
-    running = gr.on(
-        [go.click, first.submit, second.submit], compare, asked, [number, grid],
-        concurrency_id="model", concurrency_limit=limits.jobs, api_name="compare", show_progress="minimal",
-    )  # fmt: skip
-    stop.click(stops.stop, cancels=running, queue=False, api_visibility="private")
+    options: dict[str, Any] = {
+        "fn": compare, "inputs": asked, "outputs": [number, grid], "concurrency_id": "model", "concurrency_limit": limits.jobs,
+        "show_progress": "minimal",
+    }  # fmt: skip
+    running = gr.on([go.click, first.submit, second.submit], api_name="compare", **options)
+    shown = examples.load_input_event.then(api_visibility="private", **options)
+    stop.click(stops.stop, cancels=[running, shown], queue=False, api_visibility="private")
     blocks.load(linked, None, asked, queue=False, api_visibility="private")
 
 
 def _matrix_tab(service: Service, stops: _Stops) -> None:
     limits = service.limits
-    words = gr.Textbox(WORDS, label=f"Texts, one a line, {limits.texts} at most", lines=8, elem_id="words",
-                       max_length=(limits.length + 1) * limits.texts)  # fmt: skip
+    words = gr.Textbox(WORDS, label=f"Texts, one a line, {limits.texts} at most", lines=8, elem_id="words")
     asked = [words, *_settings(service)]
     with gr.Row():
         draw = gr.Button("Compare all with all", variant="primary", elem_id="draw")
@@ -359,17 +364,22 @@ def _matrix_tab(service: Service, stops: _Stops) -> None:
     stop.click(stops.stop, cancels=drawing, queue=False, api_visibility="private")
 
 
+HOW_A_RUN_COMES = (
+    "<p>There is none yet. <code>conjure bench --out FOLDER/NAME</code> writes one, and <code>conjure app --runs FOLDER</code> "
+    "lists it here when the page is loaded again.</p>"
+)
+
+
 def _runs_tab(blocks: gr.Blocks, service: Service) -> None:
     run = gr.Dropdown(service.finished(), label="Finished runs of conjure bench", value=None, elem_id="run")
     report = gr.HTML(elem_id="report")
 
     def look(name: str | None) -> str:
         with _clearly():
-            return _framed(service.report(name)) if name else ""
+            return _framed(service.report(name)) if name else "" if service.finished() else HOW_A_RUN_COMES
 
     def names() -> tuple[Any, str]:
-        found = service.finished()
-        return gr.Dropdown(choices=found, value=None), "" if found else "<p>There is none in the folder of this app.</p>"
+        return gr.Dropdown(choices=service.finished(), value=None), look(None)
 
     run.change(look, run, report, api_name="run")
     blocks.load(names, None, [run, report], queue=False, api_visibility="private")
@@ -392,12 +402,10 @@ def _notices(told: Sequence[str]) -> str:
 def _number(found: Explanation, told: Sequence[str]) -> str:
     """The distance so far, with its interval."""
     estimate = found.estimate
-    first, second = (html.escape(printable(text)) for text in estimate.texts)
-    count = len(estimate.samples)
     return (
         f'<p style="font-size:1.4rem;font-weight:600;margin:0">{html.escape(str(estimate))}</p>'
-        f"<p>{html.escape(estimate.divergence)}, {html.escape(estimate.unit)}, of “{first}” and “{second}”; "
-        f"{count} sample{'s' if count > 1 else ''} so far</p>{_notices(told)}"
+        f"<p>{html.escape(estimate.divergence)}, {html.escape(estimate.unit)}; "
+        f"{counted(len(estimate.samples), 'sample')} so far</p>{_notices(told)}"
     )
 
 
@@ -407,7 +415,7 @@ def _grid(found: Explanation) -> str:
     for side in (found.forward, found.backward):
         picture = mosaic(np.stack([side.first, side.noisy, side.second]), largest=max(32, 1280 // len(side.noisy)))
         parts.append(
-            f'<figure style="margin:.5rem 0"><figcaption>along what “{html.escape(printable(side.text))}” conjures</figcaption>'
+            f'<figure style="margin:.5rem 0"><figcaption>along what {html.escape(quoted(side.text, 60))} conjures</figcaption>'
             '<img style="width:100%;image-rendering:pixelated" alt="noisy pictures, and what either text takes them for" '
             f'src="{address(picture)}"></figure>'
         )
@@ -420,11 +428,24 @@ def _heat(found: Matrix) -> str:
     return f'<img style="max-width:100%;background:#fff" alt="distances of {names}" src="{shown}">'
 
 
+# A frame can reach nothing of the app's, nor the app what is in it: so it tells how high it is.
+TELLS_HEIGHT = """<script>
+new ResizeObserver(() => parent.postMessage({height: document.documentElement.getBoundingClientRect().height}, "*"))
+  .observe(document.documentElement);
+</script>"""
+GIVES_HEIGHT = """<script>
+addEventListener("message", ({data, source}) => {
+  const frame = [...document.querySelectorAll("iframe.page")].find(one => one.contentWindow === source);
+  if (frame && data?.height > 0 && data.height < 1e5) frame.style.height = `${Math.ceil(data.height)}px`;
+});
+</script>"""
+
+
 def _framed(document: str) -> str:
-    """A page of ours within the app, in a frame of its own that can reach nothing of the app's."""
+    """A page of ours within the app, in a sandboxed frame of its own that is as high as the page."""
     return (
-        '<iframe sandbox="allow-scripts" title="result" style="width:100%;height:75rem;border:0;background:Canvas" '
-        f'srcdoc="{html.escape(document)}"></iframe>'
+        '<iframe class="page" sandbox="allow-scripts" title="result" style="width:100%;border:0;background:Canvas" '
+        f'srcdoc="{html.escape(document + TELLS_HEIGHT)}"></iframe>'
     )
 
 
@@ -451,6 +472,7 @@ def serve(
         _, place, _ = build(service).launch(
             server_name=host, server_port=port, auth=user, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
             theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), footer_links=[], max_file_size=0, ssr_mode=False,
+            head=GIVES_HEIGHT,
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"cannot listen at {host}, port {port or 'from 7860 on'}: {error}; give another --port") from error

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from conjure.checks import check, check_words
+from conjure.digits import with_error
 from conjure.divergence import Measure, Seen
-from conjure.errors import InputError
-from conjure.estimate import finite, interval
+from conjure.estimate import Noise, finite, interval
 from conjure.process import Process
 from conjure.run import Progress, Source
-from conjure.similarity import TARGETS, Noise, Results, check
+from conjure.similarity import TARGETS, Results
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ class Effect:
         return f"“{self.word}” → “{self.instead}”" if self.instead else f"without “{self.word}”"
 
     def __str__(self) -> str:
-        error = "" if math.isnan(self.stderr) else f" ± {self.stderr:.2g}"
-        return f"{self.change:+.3g}{error}"
+        return with_error(self.change, self.stderr, sign="+")
 
 
 @dataclass(frozen=True)
@@ -126,20 +126,6 @@ def attribute(
         for place, word, new, variant in variants[text]:
             effects.append(Effect(text, place, word, new, *interval(along(other, text, variant) - base)))
     return Attribution((a, b), tuple(effects), whole, str(measure))
-
-
-def check_words(a: str, b: str, instead: Mapping[str, str], divergence: str) -> None:
-    """Refuse what `attribute` cannot do, before anything is computed. Errors: `InputError`."""
-    if divergence == "direct":
-        raise InputError("divergence 'direct' compares final pictures, which no text judges; use another for words")
-    if a == b:
-        raise InputError(f"both texts are {a!r}; the words of two texts that differ can be told apart")
-    words = f"{a} {b}".split()
-    for word, other in instead.items():
-        if word not in words:
-            raise InputError(f"the word {word!r} to replace is in neither text; their words are {', '.join(words)}")
-        if not isinstance(other, str) or not other.strip():
-            raise InputError(f"{other!r} is to stand in the place of {word!r}; give a word")
 
 
 def _variants(text: str, instead: Mapping[str, str]) -> list[tuple[int, str, str, str]]:

@@ -15,11 +15,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from conjure.digits import between, counted, rounded
 from conjure.errors import InputError, TextCutWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conjure.matrices import Matrix
     from conjure.process import Process
     from conjure.run import Progress
     from conjure.store import Store
@@ -29,9 +31,9 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
 # What several commands take
-Steps = Annotated[int, typer.Option(help="Denoising steps T.")]
+Steps = Annotated[int, typer.Option(min=1, help="Denoising steps T.")]
 Model = Annotated[str, typer.Option(help="default, a folder in diffusers' format, or a Hub name (owner/name@revision).")]
-Guidance = Annotated[float | None, typer.Option(help="Classifier-free guidance scale; the model's own if not given.")]
+Guidance = Annotated[float | None, typer.Option(min=0, help="Classifier-free guidance scale; the model's own if not given.")]
 Scheduler = Annotated[str | None, typer.Option(help="lms, ddim, euler, ... or own; LMS for noise models if not given.")]
 Seed = Annotated[int, typer.Option(help="Of the noise, which all texts share.")]
 Divergence = Annotated[str, typer.Option(help="jeffreys, kl, initial, final or direct.")]
@@ -137,9 +139,11 @@ def compare(
             raise InputError(f"instead names {old!r} twice; give each word one other")
         replaced[old] = new
     if words or replaced:
-        from conjure.attribution import check_words
+        from conjure.checks import check_words
 
         check_words(first, second, replaced, divergence)
+    texts = (first, second, *replaced.values())
+    _check(texts, samples, seed, antithetic, precision, divergence, weighting, unit, reduction)
     sampler: dict[str, Any] = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, store, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure import attribute, distance, explain
@@ -171,13 +175,16 @@ def compare(
         return
     out = Console(soft_wrap=True, highlight=False, emoji=False)
     out.print(f"[bold]{escape(str(estimate))}[/]  {estimate.divergence}, {estimate.unit}")
-    out.print(f"  {estimate.forward:8.4g}  along what “{escape(first)}” conjures")
-    out.print(f"  {estimate.backward:8.4g}  along what “{escape(second)}” conjures")
+    out.print(f"  {rounded(estimate.forward, estimate.stderr):>8}  along what “{escape(first)}” conjures")
+    out.print(f"  {rounded(estimate.backward, estimate.stderr):>8}  along what “{escape(second)}” conjures")
     low, high = estimate.asymmetry_ci95
     if low > 0 or high < 0:
-        out.print(f"  {estimate.asymmetry:+8.3g}  more along the first than along the second (95 %: {low:+.3g} to {high:+.3g})")
+        asymmetry = rounded(estimate.asymmetry, (high - low) / 2, sign="+")
+        sure = between((low, high), sign="+")
+        out.print(f"  {asymmetry:>8}  more along the first than along the second (95 %: {sure})")
     peak = max(range(len(estimate.per_step)), key=estimate.per_step.__getitem__)
-    out.print(f"  {len(estimate.samples)} samples of {steps} steps; they differ most at t = {estimate.timesteps[peak]:.0f}")
+    when = f"most at t = {estimate.timesteps[peak]:.0f}" if estimate.per_step[peak] else "at none"
+    out.print(f"  {counted(len(estimate.samples), 'sample')} of {counted(steps, 'step')}; they differ {when}")
     if said is not None:
         out.print("  words, and how the divergence from what the other text conjures changes without them:")
         for effect in said.effects:
@@ -227,16 +234,19 @@ def matrix(
         raise InputError("both --json and --csv are given; allowed is one of them")
     if bool(texts) == (file is not None):
         raise InputError("give texts, or a file of texts by --file" + (", not both" if texts else ""))
-    from conjure.matrices import check_texts, matrix, read_groups
+    from conjure.checks import check_texts, read_groups
 
     groups = [list(texts or ())] if file is None else read_groups(file)
     all_texts = check_texts(text for group in groups for text in group)
+    _check(all_texts, samples, seed, antithetic, None, divergence, weighting, unit)
     if figure is not None:
         check_path(figure)
     if plane is not None:
         check_path(plane, MAP_ENDINGS)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
+    from conjure.matrices import matrix
+
     with _Cuts(), _Bar() as progress:
         found = matrix(process, all_texts, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
                        antithetic=antithetic, progress=progress)  # fmt: skip
@@ -255,19 +265,11 @@ def matrix(
     if as_csv:
         print(found.to_csv(), end="")
         return
-    from rich.table import Table
-
-    table = Table(show_edge=False, pad_edge=False)
-    table.add_column("")
-    for j in found.order:
-        table.add_column(escape(found.texts[j]), justify="right", overflow="fold")
-    for i in found.order:
-        table.add_row(escape(found.texts[i]), *(f"{found.distance[i, j]:.4g}" for j in found.order))
     out = Console(highlight=False, emoji=False)
-    out.print(table)
-    out.print(
-        f"[dim]{found.divergence}, {found.unit}; {samples} samples of {steps} steps, model {escape(model)}[/]", soft_wrap=True
-    )
+    _print_matrix(out, found)
+    drawn = f"{counted(samples, 'sample')} of {counted(steps, 'step')}"
+    note = f"{found.divergence}, {found.unit}; {drawn}, model {escape(model)}; the tree: at what mean distance texts join"
+    out.print(f"[dim]{note}[/]", soft_wrap=True)
     if apart is not None:
         out.print(f"the {len(groups)} groups stand apart by a mean silhouette of {apart}", soft_wrap=True)
     for written in (figure, plane):
@@ -300,9 +302,11 @@ def nearest(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rank candidates by their distance to a text; those that cannot win are given up early."""
-    from conjure.matrices import read_groups
+    from conjure.checks import check_ranking, read_groups
 
     candidates = [one for group in read_groups(among) for one in group]
+    check_ranking(candidates, top, confidence)
+    _check((text, *candidates), samples, seed, antithetic, None, divergence, weighting, unit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.neighbours import nearest
@@ -319,8 +323,8 @@ def nearest(
     for head in ("", "distance", "95 %", "samples"):
         table.add_column(head, justify="left" if not head else "right", overflow="fold")
     for one in found.ranked:
-        error = "" if math.isnan(one.stderr) else f"{one.ci95[0]:.4g} to {one.ci95[1]:.4g}"
-        table.add_row(escape(one.text), f"{one.distance:.4g}", error, str(one.samples), style="dim" if one.out else "")
+        cells = (rounded(one.distance, one.stderr), between(one.ci95, one.stderr), str(one.samples))
+        table.add_row(escape(one.text), *cells, style="dim" if one.out else "")
     out = Console(highlight=False, emoji=False)
     out.print(table)
     sure = f"sure at {confidence:.0%}" if found.settled else f"not yet sure at {confidence:.0%}: more --samples would tell"
@@ -406,6 +410,7 @@ def bench(
     """Measure how well a model agrees with people on sets of judged pairs. Stop it at any time; the same command goes on."""
     from conjure.benchmarks import read_tasks
 
+    _check((), samples, seed, antithetic, None, divergence, weighting, unit)
     wanted = read_tasks(tasks, data, limit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
@@ -451,6 +456,7 @@ def diff(
     document = comparison.document(drawn if pictures else None)
     if out is not None:
         write_file(Path(out), (document.page() if out.endswith(".html") else document.markdown()).encode())
+        errors.print(f"wrote {escape(out)}")
     _tell(comparison.summary(), document.markdown(), as_json)
 
 
@@ -485,15 +491,18 @@ def ablate(
 ) -> None:
     """Vary one setting at a time: what does the agreement with people depend on? The same command goes on when stopped."""
     from conjure.benchmarks import read_tasks
+    from conjure.checks import check_axes
 
+    axes: dict[str, list[str]] = {}
+    for axis, _, values in (one.partition("=") for one in over or USUAL):
+        axes.setdefault(axis, []).extend(value.strip() for value in values.split(",") if value.strip())
+    check_axes(axes)
+    _check((), samples, seed, False, None, "jeffreys", "uniform", unit)
     wanted = read_tasks(tasks, data, limit)
     sampler = {"steps": steps, "guidance": guidance, "scheduler": scheduler, "unit": unit}
     process = _load(model, store, workers, ray, device=device, dtype=dtype, compile=compiled, **sampler)
     from conjure.ablation import ablate
 
-    axes: dict[str, list[str]] = {}
-    for axis, _, values in (one.partition("=") for one in over or USUAL):
-        axes.setdefault(axis, []).extend(value.strip() for value in values.split(",") if value.strip())
     folder = out or f"ablate-{process.identity()[:12]}"
     with _Cuts(), _Bar() as progress:
         ablation = ablate(
@@ -624,6 +633,37 @@ def export(
     print(f"{export(opened(store), out):,} rows")
 
 
+def _print_matrix(out: Console, found: Matrix) -> None:
+    """Distances with their errors, like texts next to each other, and below them the tree that the texts make.
+
+    Columns are numbered, so that no text is broken; those that the terminal has no room for follow in blocks of their own.
+    """
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.tree import Tree
+
+    names = {i: f"{place} {found.texts[i]}" for place, i in enumerate(found.order, 1)}
+    widest = min(max(map(cell_len, names.values())), out.width // 3)
+    gap = 2
+    taken = max(len(found.cell(i, j)) for i in names for j in names) + gap
+    fitting = max(1, (out.width - widest) // taken)
+    for start in range(0, len(names), fitting):
+        table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+        table.add_column("", no_wrap=True, max_width=widest)
+        for place in range(start, min(start + fitting, len(names))):
+            table.add_column(str(place + 1), justify="right", no_wrap=True)
+        for i, name in names.items():
+            table.add_row(escape(name), *(found.cell(i, j) for j in found.order[start : start + fitting]))
+        out.print(table)
+        out.print()
+    nodes = [Tree(escape(names[i])) for i in range(len(names))]
+    for one, other, height, _ in found.linkage:
+        joined = Tree(f"[dim]{rounded(height, found.stderr.max())}[/]")
+        joined.children += nodes[int(one)], nodes[int(other)]
+        nodes.append(joined)
+    out.print(nodes[-1])
+
+
 USUAL = ("prior", "weighting")  # what costs no more than the run itself
 
 
@@ -658,6 +698,18 @@ class _Cuts:
             errors.print(f"[yellow]warning:[/] {len(self._told)} texts do not count whole, the first: {first}")
 
 
+def _check(
+    texts: Sequence[str], samples: int, seed: int, antithetic: bool, precision: float | None,
+    divergence: str, weighting: str, unit: str | None, reduction: str = "sum",
+) -> None:  # fmt: skip
+    """Tell a slip at once, and not when the model is loaded."""
+    from conjure.checks import check
+    from conjure.divergence import Measure
+    from conjure.estimate import Noise
+
+    check(texts, samples, Noise(seed, antithetic), Measure(divergence, weighting, unit or "output", reduction), precision)
+
+
 def _load(model: str, store: str | None = None, workers: int | None = None, ray: str | None = None, **settings: Any) -> Process:
     with errors.status("loading the model"):
         # Torch and diffusers make a million objects that stay to the end: to look through them for garbage, while they are
@@ -668,15 +720,13 @@ def _load(model: str, store: str | None = None, workers: int | None = None, ray:
         gc.freeze()
         gc.enable()
         _quiet()
-        kept = _opened(store)
-        process = load(model, **settings).set(store=kept)
-        if workers is None and ray is None:
-            return process
-        from conjure.workers import Workers
+        many = None
+        if workers is not None or ray is not None:
+            from conjure.workers import Workers
 
-        return process.set(
-            workers=Workers(workers, ray, {name: settings[name] for name in ("device", "compile") if settings.get(name)})
-        )
+            many = Workers(workers, ray, {name: settings[name] for name in ("device", "compile") if settings.get(name)})
+        kept = _opened(store)
+        return load(model, **settings).set(store=kept, workers=many)
 
 
 def _opened(store: str | None) -> Store | None:
@@ -706,17 +756,10 @@ class _Bar:
 
 
 def _quiet() -> None:
-    """Keep the libraries' chatter off the terminal; what matters to a user is said by us."""
-    import logging
+    """Keep the libraries' chatter off the terminal to the end of the command; what matters to a user is said by us."""
+    from conjure.quiet import hush
 
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for library in (diffusers_logging, transformers_logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    diffusers_logging.set_verbosity(logging.CRITICAL)  # Modular pipelines log a traceback for whatever they raise
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    hush()
     warnings.simplefilter("ignore")
     warnings.showwarning = _show
 

@@ -61,7 +61,7 @@ class Moved:
 class TaskComparison:
     """A task that both runs measured. agreements: of the one and the other. difference: the one less the other.
 
-    moved: the pairs whose rank moved most between the runs.
+    moved: the pairs whose rank moved most between the runs; none whose rank did not.
     """
 
     title: str
@@ -118,17 +118,18 @@ class Comparison:
                 for at, one in enumerate(task.moved)
             ]
             head = ["", "rank in first", "in second", "by people", "one text", "the other"]
-            tables.append(Table(f"{task.title}: the pairs that moved most", head, moved))
+            if moved:
+                tables.append(Table(f"{task.title}: the pairs that moved most", head, moved))
         settings = [f"{which}: {process_line(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
                     for which, run in zip(("first", "second"), self.runs, strict=True)]  # fmt: skip
-        return Document("Two runs", settings, tables, NOTE, pictures or {})
+        return Document("Two runs", settings, tables, NOTE + RANKS if len(tables) > 1 else NOTE, pictures or {})
 
 
 NOTE = (
     "Spearman x100 of negated distances with human scores. The difference has a 95 % interval and a two-sided p from a paired "
-    "bootstrap over pairs. Ranks in common is the rank correlation between the two runs' distances. Ranks of pairs are those of "
-    "similarity, 0 least and 100 most alike."
+    "bootstrap over pairs. Ranks in common is the rank correlation between the two runs' distances."
 )
+RANKS = " Ranks of pairs are those of similarity, 0 least and 100 most alike."
 
 
 def diff(first: str | Path, second: str | Path) -> Comparison:
@@ -153,9 +154,11 @@ def _task(name: str, runs: Sequence[Run]) -> TaskComparison:
     distances = [np.array(table["samples"], dtype=float) for table in (one, other)]
     ranks = [places(-values.mean(1)) for values in distances]
     people = places(scores)
-    order = np.argsort(-abs(ranks[0] - ranks[1]), kind="stable")[:MOVED]
+    moves = abs(ranks[0] - ranks[1])
+    farthest = [i for i in np.argsort(-moves, kind="stable")[:MOVED] if moves[i] > 0]
     moved = [
-        Moved(name, (one["text1"][i], one["text2"][i]), (float(ranks[0][i]), float(ranks[1][i])), float(people[i])) for i in order
+        Moved(name, (one["text1"][i], one["text2"][i]), (float(ranks[0][i]), float(ranks[1][i])), float(people[i]))
+        for i in farthest
     ]
     return TaskComparison(
         title=runs[0].summary["tasks"][name]["title"],
@@ -176,6 +179,8 @@ def pictures_of(comparison: Comparison, number: int, device: str | None = None) 
     from conjure.render import contact_sheet
 
     chosen = [(task.title, moved) for task in comparison.tasks.values() for moved in task.moved[:number]]
+    if not chosen:
+        return {}
     texts = list(dict.fromkeys(text for _, moved in chosen for text in moved.texts))
     drawn = [dict(zip(texts, _draw(run, texts, device), strict=True)) for run in comparison.runs]
     return {

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from conjure.digits import between, counted, rounded, with_error
 from conjure.divergence import Contributions
 from conjure.errors import InputError
 
@@ -22,6 +23,24 @@ def noise_seed(seed: int, sample: int) -> int:
 def seed_of(entropy: Sequence[int]) -> int:
     """A seed of 63 bits, made of whole numbers from 0 on."""
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of the samples of a run with `seed`: the same for every text (common random numbers), sample by sample.
+
+    antithetic: of two texts compared, the one that sorts second starts from the opposite noise. Similar texts walk nearly the
+    same way from the same noise, so that the second direction tells little that is new; from the opposite noise it does, and
+    the variance of the distance falls (benchmarks/variance.md), while samples stay independent of each other.
+    """
+
+    seed: int = 0
+    antithetic: bool = False
+
+    def of(self, sample: int, text: str, other: str) -> int:
+        """The seed, for `Process.run`, of the trajectory of `text` that `other` judges."""
+        seed = noise_seed(self.seed, sample)
+        return -seed if self.antithetic and text > other else seed
 
 
 def interval(values: np.ndarray) -> tuple[float, float, tuple[float, float]]:
@@ -90,15 +109,15 @@ class Estimate:
         return plain
 
     def __str__(self) -> str:
-        error = "" if math.isnan(self.stderr) else f" ± {self.stderr:.3g} (95 %: {self.ci95[0]:.4g} to {self.ci95[1]:.4g})"
-        return f"{self.distance:.4g}{error}"
+        interval = "" if math.isnan(self.stderr) else f" (95 %: {between(self.ci95, self.stderr)})"
+        return f"{with_error(self.distance, self.stderr)}{interval}"
 
     def _repr_html_(self) -> str:
         first, second = (html.escape(text) for text in self.texts)
         return (
             f"<b>{html.escape(str(self))}</b> {self.unit}, {html.escape(self.divergence)} of “{first}” and “{second}”"
-            f"<br>{self.forward:.4g} along “{first}”, {self.backward:.4g} along “{second}”; "
-            f"{len(self.samples)} samples of {len(self.per_step)} steps"
+            f"<br>{rounded(self.forward, self.stderr)} along “{first}”, {rounded(self.backward, self.stderr)} along “{second}”; "
+            f"{counted(len(self.samples), 'sample')} of {counted(len(self.per_step), 'step')}"
         )
 
 

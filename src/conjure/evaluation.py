@@ -20,15 +20,17 @@ from conjure import hub
 from conjure.agreement import Agreement, Difference, agreement, check_scores, difference, reliability
 from conjure.baselines import Baseline
 from conjure.benchmarks import Pairs, read
+from conjure.checks import check
 from conjure.divergence import DIVERGENCES, Measure, Seen
 from conjure.errors import InputError
+from conjure.estimate import Noise
 from conjure.failures import Group, groups
 from conjure.files import parquet_package, write_whole
 from conjure.memory import Rows
 from conjure.process import Process
 from conjure.report import markdown, page, settings_line
 from conjure.run import Progress, Source, cost, end_of_batch, run
-from conjure.similarity import Noise, Results, check, sources_of, told_broken
+from conjure.similarity import Results, sources_of, told_broken
 from conjure.store import Store
 
 CHUNK = 64  # pairs that a baseline is asked for at once, and that a stop may lose

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from conjure.attribution import Attribution, attribute, check_words
+from conjure.attribution import Attribution, attribute
+from conjure.checks import check, check_words
 from conjure.divergence import Measure
 from conjure.errors import InputError
-from conjure.estimate import Estimate
+from conjure.estimate import Estimate, Noise
 from conjure.memory import Rows, in_batches
 from conjure.once import Encoded
 from conjure.process import Process
 from conjure.run import Measured, Progress
-from conjure.similarity import Noise, Results, check, estimate_of, record_of, sample, sources_of
+from conjure.similarity import Results, estimate_of, record_of, sample, sources_of
 
 DECODED = 16  # pictures in one call of the autoencoder, which takes far more memory a row than the denoiser
 SHOWN = 3  # samples whose pictures are kept, unless more are asked for
@@ -56,7 +57,7 @@ class Explanation:
     """An estimate with the pictures of its first samples, and what single words do, where that was asked for."""
 
     estimate: Estimate
-    shown: tuple[Shown, ...]
+    shown: tuple[Shown, ...] = field(repr=False)
     words: Attribution | None = None
 
     @property

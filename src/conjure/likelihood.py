@@ -21,12 +21,13 @@ import numpy as np
 import torch
 
 from conjure.errors import InputError
+from conjure.estimate import Noise
 from conjure.lockstep import Visit
 from conjure.memory import Rows
 from conjure.once import Encoded
 from conjure.process import Process, scheduler_for
 from conjure.run import Source, batched, rows_of, walker
-from conjure.similarity import Noise, sources_of
+from conjure.similarity import sources_of
 from conjure.units import Level, output_of, x0_of
 
 

@@ -19,6 +19,7 @@ from conjure import default_model
 from conjure.errors import InputError
 from conjure.modular import MODULAR_INDEX, modular_pipeline
 from conjure.process import Process, scheduler_for
+from conjure.quiet import hushed
 
 # What a pipeline's call must take, and what shows that it starts from something other than a text.
 NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
@@ -54,13 +55,17 @@ def load(
 
     Errors: `InputError`, one line, for everything that keeps the model from being loaded or the settings from being used.
     """
+    _check_device(device)
     own: dict[str, Any] = {}
     if isinstance(model, ModularPipeline):
         raise InputError("a Modular pipeline is loaded from a folder: write it with save_pretrained, and give the folder")
     if isinstance(model, DiffusionPipeline):
         pipeline, name, revision = model, type(model).__name__, None
     else:
-        pipeline, name, revision, own = _read("default" if model is None else str(model), _dtype(dtype))
+        name, wanted = "default" if model is None else str(model), _dtype(dtype)
+        folder, revision = _found(name)
+        with hushed():
+            pipeline, own = _read(folder, name, wanted)
     try:
         if not isinstance(model, DiffusionPipeline):
             pipeline.to(device or _best_device())
@@ -93,14 +98,11 @@ def load(
     )
 
 
-def _read(name: str, dtype: torch.dtype) -> tuple[Any, str, str | None, dict[str, Any]]:
-    """The pipeline called `name`, that name, its revision, and the settings that it asks for."""
+def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """The pipeline called `name` that lies in `folder`, and the settings that it asks for."""
     given: dict[str, Any] = {}
     if name == "default":
-        folder, revision = default_model.FOLDER, None
         given = {"text_encoder": default_model.text_encoder(), "tokenizer": default_model.tokenizer()}
-    else:
-        folder, revision = _found(name)
     index = _index(folder, name)
     _check_parts(folder, name, {part: what for part, what in index.items() if part not in given})
     # parts that a folder declares empty must be said to be empty again, and pictures are judged by nobody but the user
@@ -123,11 +125,13 @@ def _read(name: str, dtype: torch.dtype) -> tuple[Any, str, str | None, dict[str
         OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError, OverflowError
     ) as error:  # fmt: skip
         raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
-    return pipeline, name, revision, _own_settings(folder, name)
+    return pipeline, _own_settings(folder, name)
 
 
 def _found(name: str) -> tuple[Path, str | None]:
     """The folder that `name` stands for, and the revision where it comes from the Hub."""
+    if name == "default":
+        return default_model.FOLDER, None
     if name and Path(name).is_dir():
         return Path(name), None
     repository, _, revision = name.partition("@")
@@ -226,6 +230,22 @@ def _dtype(dtype: str | None) -> torch.dtype:
     if not isinstance(dtype, str | None) or dtype not in kinds:
         raise InputError(f"unknown dtype {dtype!r}; allowed are float32, float16 and bfloat16")
     return kinds[dtype]
+
+
+def _check_device(device: str | None) -> None:
+    """Refuse a device that is not there, before anything is read. Errors: `InputError`."""
+    if device is None:
+        return
+    try:
+        kind = torch.device(device).type
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"unknown device {device!r}; allowed are cpu, cuda and mps") from error
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, True):
+        raise InputError(
+            f"the device is {device!r}, but PyTorch finds no {kind.upper()} device on this machine; give cpu, or leave it out "
+            "for the best there is"
+        )
 
 
 def _best_device() -> str:

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from conjure.checks import check_texts
+from conjure.digits import with_error
 from conjure.divergence import Measure
 from conjure.errors import InputError
-from conjure.estimate import interval
+from conjure.estimate import Noise, interval
 from conjure.process import Process
 from conjure.run import Progress
-from conjure.similarity import Noise, record_of, run_pairs
+from conjure.similarity import record_of, run_pairs
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ class Matrix:
         mean, _, ci95 = interval(found.mean(1))
         return Separation(mean, ci95, dict(zip(named, found.mean(0).tolist(), strict=True)))
 
+    def cell(self, i: int, j: int) -> str:
+        """The distance [i, j] and its standard error as people are told them."""
+        return "0" if i == j else with_error(self.distance[i, j], self.stderr[i, j])
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what does not exist (the error of one sample) is None."""
         known = self.samples > 1
@@ -202,39 +208,6 @@ def matrix(
         else:
             each[:, i, j], error[i, j] = each[:, j, i], error[j, i]
     return Matrix(tuple(texts), each.mean(0), error, each, samples=samples, **record_of(process, measure, noise))
-
-
-def check_texts(texts: Iterable[str]) -> list[str]:
-    """The texts of a matrix. Errors: `InputError` for fewer than two, and for one that stands there twice."""
-    texts = list(texts)
-    if len(texts) < 2:
-        raise InputError(f"a matrix of {len(texts)} texts; give at least two")
-    check_distinct(texts)
-    return texts
-
-
-def check_distinct(texts: Sequence[str]) -> None:
-    """Errors: `InputError` for a text that stands among `texts` twice."""
-    seen = set[str]()
-    for text in texts:
-        if text in seen:
-            raise InputError(f"the text {text!r} stands there twice; give each text once")
-        seen.add(text)
-
-
-def read_groups(path: str | Path) -> list[list[str]]:
-    """The texts of a file, one a line; blank lines part groups. Errors: `InputError`."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}; give a UTF-8 file with a text a line") from error
-    groups: list[list[str]] = [[]]
-    for line in lines:
-        if line.strip():
-            groups[-1].append(line.strip())
-        elif groups[-1]:
-            groups.append([])
-    return [group for group in groups if group]
 
 
 def _silhouettes(distance: np.ndarray, groups: Sequence[Sequence[int]]) -> np.ndarray:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from conjure.checks import check, check_ranking
 from conjure.divergence import Measure
 from conjure.errors import InputError
-from conjure.estimate import finite, interval
-from conjure.matrices import check_distinct
+from conjure.estimate import Noise, finite, interval
 from conjure.process import Process
 from conjure.run import Progress
-from conjure.similarity import Noise, Results, check, record_of, sources_of
+from conjure.similarity import Results, record_of, sources_of
 
 FIRST = 4  # samples of the first round; every further round doubles them
 
@@ -96,13 +95,7 @@ def nearest(
     if isinstance(among, str):
         raise InputError(f"the texts to rank are {among!r}; allowed are lists of texts")
     among = list(among)
-    if not among:
-        raise InputError("there are no texts to rank; give at least one")
-    check_distinct(among)
-    if not isinstance(top, Integral) or not 1 <= top <= len(among):
-        raise InputError(f"top is {top!r}; allowed are whole numbers from 1 to {len(among)}, the number of texts")
-    if not isinstance(confidence, Real) or not 0 < confidence < 1:
-        raise InputError(f"confidence is {confidence!r}; allowed are numbers between 0 and 1")
+    check_ranking(among, top, confidence)
     measure, noise = Measure(divergence, weighting, process.unit, reduction), Noise(seed, antithetic)
     check((text, *among), samples, noise, measure)
 

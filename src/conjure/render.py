@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conjure.digits import counted, rounded
 from conjure.errors import InputError
 from conjure.files import write_whole
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from conjure.attribution import Effect
+    from conjure.attribution import Attribution
     from conjure.estimate import Estimate
     from conjure.explanation import Direction, Explanation
     from conjure.matrices import Matrix
@@ -74,56 +75,71 @@ def _bytes(figure: Figure, kind: str) -> bytes:
 
 
 COLUMNS = 20  # steps shown at most, evenly from all
+HEAT = "inferno"  # the colours of maps: black for nothing
 
 
 def grid(explanation: Explanation) -> Figure:
     """Figure 1: for both directions the noisy x_t in the middle row, above and below it what either text takes it for.
 
     Under each block a row of where they differ; below both what the steps add, where the differences add up, the words.
+    Pictures, maps and the numbers under them are of the first sample, bars are means over all. Maps share one scale.
     """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     estimate = explanation.estimate
     steps = len(estimate.timesteps)
     chosen = np.unique(np.linspace(0, steps - 1, min(steps, COLUMNS)).round().astype(int))
-    words = explanation.words.effects if explanation.words else ()
-    low = max(2.1, 0.23 * len(words) + 0.7)
-    figure = Figure(figsize=(max(0.95 * len(chosen) + 2.2, 8.5), 8.6 + low), layout="constrained")
-    error = "" if len(estimate.samples) == 1 else f", {len(estimate.samples)} samples, the first of them shown"
+    words = explanation.words
+    low = max(2.3, 0.2 * (len(words.effects) + len(words.texts)) + 0.9) if words else 2.3
+    figure = Figure(figsize=(max(0.95 * len(chosen) + 2.2, 10.5), 8.6 + low), layout="constrained")
     figure.suptitle(
         f"{quoted(estimate.texts[0], 45)}  and  {quoted(estimate.texts[1], 45)}\n"
-        f"{estimate.divergence} {estimate} {estimate.unit}{error}",
+        f"{estimate.divergence} {estimate} {estimate.unit}",
         fontsize=11,
         parse_math=False,
     )
     parts: Any = figure.subfigures(2, 1, height_ratios=[8.6, low])
     above, below = parts
-    for axes, direction in zip(above.subplots(2, 1), (explanation.forward, explanation.backward), strict=True):
-        _block(axes, estimate, direction, chosen)
+    directions = (explanation.forward, explanation.backward)
+    most, most_of_all = scale(directions)
+    blocks = above.subplots(2, 1)
+    for axes, direction in zip(blocks, directions, strict=True):
+        _block(axes, estimate, direction, chosen, most)
+    if most:
+        bar = above.colorbar(ScalarMappable(Normalize(0, most), HEAT), ax=blocks, shrink=0.3, aspect=25, panchor=False)
+        bar.set_label(f"what a place adds at a step,\n{estimate.unit}", fontsize=7)
+        bar.ax.tick_params(labelsize=7)
     ratios = {"steps": 2.2, "first": 1.0, "second": 1.0, **({"words": 2.2} if words else {})}
     axes = below.subplot_mosaic([list(ratios)], width_ratios=list(ratios.values()))
     _steps(axes["steps"], estimate)
-    for name, direction in (("first", explanation.forward), ("second", explanation.backward)):
-        _places(axes[name], direction)
+    for name, direction in zip(("first", "second"), directions, strict=True):
+        _places(axes[name], direction, most_of_all)
     if words:
         _words(axes["words"], words)
     return figure
 
 
-def _block(axes: Axes, estimate: Estimate, direction: Direction, chosen: np.ndarray) -> None:
-    """Rows of pictures as one mosaic, timesteps above the columns, contributions of the shown sample below."""
+def _block(axes: Axes, estimate: Estimate, direction: Direction, chosen: np.ndarray, most: float) -> None:
+    """Rows of pictures as one mosaic, timesteps above the columns, contributions of the shown sample below.
+
+    most: what a place adds that the map shows lightest.
+    """
     shown = [direction.first, direction.noisy, direction.second]
     first, second = (f"x0 for\n{quoted(text, 20, lines=3)}" for text in estimate.texts)
     names = [first, "noisy x_t", second]
     if direction.places is not None:
-        shown.append(heat(direction.places, direction.noisy.shape[1:3]))
+        shown.append(heat(direction.places, direction.noisy.shape[1:3], most))
         names.append("where they differ")
     axes.imshow(np.concatenate([_tiles(pictures[chosen]) for pictures in shown]).clip(0, 1), interpolation="nearest")
     high, wide = (side + GAP for side in direction.noisy.shape[1:3])
     columns = wide * (np.arange(len(chosen)) + 0.5)
-    axes.set_title(f"along the trajectory of {quoted(direction.text, 90)}", fontsize=9, parse_math=False)
+    sample = "" if len(estimate.samples) == 1 else f", sample 1 of {len(estimate.samples)}"
+    axes.set_title(f"along the trajectory of {quoted(direction.text, 80)}{sample}", fontsize=9, parse_math=False)
     axes.set_yticks(high * (np.arange(len(shown)) + 0.5), names, fontsize=8, parse_math=False)
     axes.set_xticks(columns, [f"{direction.per_step[step]:.3g}" for step in chosen], fontsize=7)
+    axes.set_xlabel(f"what each step of this trajectory adds, {estimate.unit}", fontsize=7)
     above = axes.secondary_xaxis("top")
     above.set_xticks(columns, [f"t = {estimate.timesteps[step]:.0f}" for step in chosen], fontsize=7)
     for one in (axes, above):
@@ -132,7 +148,7 @@ def _block(axes: Axes, estimate: Estimate, direction: Direction, chosen: np.ndar
 
 
 def _steps(axes: Axes, estimate: Estimate) -> None:
-    """What each step adds, with its 95 % interval."""
+    """What each step adds to the distance, as a mean over samples with its 95 % interval."""
     steps = np.arange(len(estimate.timesteps))
     low, high = np.array(estimate.per_step_ci95).T
     known = None if np.isnan(low).any() else [np.array(estimate.per_step) - low, high - np.array(estimate.per_step)]
@@ -141,48 +157,63 @@ def _steps(axes: Axes, estimate: Estimate) -> None:
     axes.set_xticks(shown, [f"{estimate.timesteps[step]:.0f}" for step in shown], fontsize=7)
     axes.set_ylim(bottom=0)
     axes.tick_params("y", labelsize=7)
-    axes.set_title("when: what each step adds, 95 % intervals" if known else "when: what each step adds", fontsize=8)
+    mean = f",\nmean of {len(estimate.samples)} samples with 95 % intervals" if known else ""
+    axes.set_title(f"when: what each step adds to the distance{mean}", fontsize=8)
     axes.set_xlabel("timestep", fontsize=7)
+    axes.set_ylabel(estimate.unit, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _places(axes: Axes, direction: Direction) -> None:
-    """The final picture, and over it where the differences of all steps add up."""
+def _places(axes: Axes, direction: Direction, most: float) -> None:
+    """The final picture, and over it where the differences of all steps add up; most: what a place adds that is lightest."""
     axes.imshow(direction.final.clip(0, 1), interpolation="nearest")
     if direction.places is not None:
         high, wide = direction.final.shape[:2]
-        axes.imshow(direction.places.sum(0), cmap="inferno", alpha=0.55, interpolation="bilinear", extent=(0, wide, high, 0))
+        summed = direction.places.sum(0)
+        axes.imshow(summed, cmap=HEAT, vmax=most, vmin=0, alpha=0.55, interpolation="bilinear", extent=(0, wide, high, 0))
+        axes.set_xlabel("all steps, light for most;\none scale for both", fontsize=7)
     axes.set(xticks=[], yticks=[])
-    axes.set_title(f"where: ends of\n{quoted(direction.text, 26, lines=2)}", fontsize=8, parse_math=False)
+    axes.set_title(f"where: on the picture of\n{quoted(direction.text, 22, lines=2)}", fontsize=8, parse_math=False)
 
 
-def _words(axes: Axes, effects: Sequence[Effect]) -> None:
-    """What each word does, with the sign of the table: to the left those that set the texts apart."""
-    names = [f"{quoted(effect.word, 18)}{f' → {quoted(effect.instead, 18)}' if effect.instead else ''}" for effect in effects]
-    places = np.arange(len(effects))[::-1]
+def _words(axes: Axes, words: Attribution) -> None:
+    """What each word does, text by text, with the sign of the table: to the left those that set the texts apart."""
+    effects, (first, second) = words.effects, words.texts
+    names = [quoted(effect.word, 18) + (f" → {quoted(effect.instead, 18)}" if effect.instead else "") for effect in effects]
+    rows = [place + 1 + (effect.text != first) for place, effect in enumerate(effects)]  # below the heading of their text
+    heading: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7, "fontweight": "bold", "va": "center",
+                               "bbox": {"facecolor": "white", "linewidth": 0, "pad": 0.5}}  # fmt: skip
+    for row, text in ((0, first), (len(words.of(first)) + 1, second)):
+        axes.text(0.01, row, f"in {quoted(text, 44)}", parse_math=False, **heading)
     changes = np.array([effect.change for effect in effects])
     low, high = np.array([effect.ci95 for effect in effects]).T
     known = None if np.isnan(low).any() else [changes - low, high - changes]
     colours = np.where(changes < 0, "#b5430f", "#7a8ca3")
-    axes.barh(places, changes, xerr=known, capsize=2, error_kw={"linewidth": 0.8}, color=colours)
+    axes.barh(rows, changes, xerr=known, capsize=2, error_kw={"linewidth": 0.8}, color=colours)
     axes.axvline(0, color="0.4", linewidth=0.8)
-    axes.set_yticks(places, names, fontsize=7, parse_math=False)
+    axes.set_yticks(rows, names, fontsize=7, parse_math=False)
+    axes.set_ylim(rows[-1] + 0.6, -0.6)
     axes.tick_params("x", labelsize=7)
+    axes.set_xlabel(words.unit, fontsize=7)
     axes.set_title("words: the change without them (below 0: they set the texts apart)", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def heat(places: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """`places` (T, rows, columns), what each adds, in colours: (T, height, width, 3), black for nothing, light for the most."""
+def scale(directions: Iterable[Direction]) -> tuple[float, float]:
+    """What a place adds at most, at one step and in all steps together: what all maps show lightest. Zeros without maps."""
+    maps = [direction.places for direction in directions if direction.places is not None]
+    return max((places.max() for places in maps), default=0.0), max((places.sum(0).max() for places in maps), default=0.0)
+
+
+def heat(places: np.ndarray, shape: Sequence[int], most: float) -> np.ndarray:
+    """`places` (T, rows, columns), what each adds, in colours: (T, height, width, 3), black for nothing, light for `most`."""
     from matplotlib import colormaps
     from PIL import Image
 
-    most = places.max() or 1.0
     size = (shape[1], shape[0])
-    grown = [
-        np.asarray(Image.fromarray((one / most).astype(np.float32)).resize(size, Image.Resampling.BILINEAR)) for one in places
-    ]
-    return colormaps["inferno"](np.stack(grown).clip(0, 1))[..., :3]
+    shares = (places / (most or 1.0)).astype(np.float32)
+    grown = [np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)) for one in shares]
+    return colormaps[HEAT](np.stack(grown).clip(0, 1))[..., :3]
 
 
 GAP = 6  # pixels between pictures, their frames included
@@ -232,7 +263,7 @@ def heat_map(matrix: Matrix) -> Figure:
     dendrogram(matrix.linkage, orientation="left", no_labels=True, ax=tree, color_threshold=0, above_threshold_color="0.35")
     tree.invert_yaxis()
     tree.axis("off")
-    shown = matrix.distance[np.ix_(order, order)]
+    shown, error = (values[np.ix_(order, order)] for values in (matrix.distance, matrix.stderr))
     picture = heat.imshow(shown, cmap="viridis_r", aspect="auto")
     names = [quoted(matrix.texts[i], 24, lines=2) for i in order]
     heat.set_xticks(range(texts), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
@@ -242,11 +273,11 @@ def heat_map(matrix: Matrix) -> Figure:
         middle = (shown.max() + shown.min()) / 2
         for i, j in np.ndindex(shown.shape):
             shade = "white" if shown[i, j] > middle else "black"
-            heat.text(j, i, f"{shown[i, j]:.3g}", ha="center", va="center", fontsize=7, color=shade)
+            heat.text(j, i, rounded(float(shown[i, j]), float(error[i, j])), ha="center", va="center", fontsize=7, color=shade)
     bar = figure.colorbar(picture, ax=heat, shrink=0.7, location="bottom")
     bar.set_label(f"{matrix.divergence}, {matrix.unit}", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    figure.suptitle(f"{matrix.process['model']}, {matrix.samples} samples", fontsize=9, parse_math=False)
+    figure.suptitle(f"{matrix.process['model']}, {counted(matrix.samples, 'sample')}", fontsize=9, parse_math=False)
     return figure
 
 
@@ -285,12 +316,8 @@ def matrix_page(matrix: Matrix) -> str:
     """One HTML file: the heat map as a picture, the distances with their errors as a table."""
     from conjure.document import Document, Table
 
-    def cell(i: int, j: int) -> str:
-        error = "" if np.isnan(matrix.stderr[i, j]) or i == j else f" ± {matrix.stderr[i, j]:.2g}"
-        return f"{matrix.distance[i, j]:.4g}{error}"
-
     order = matrix.order
-    rows = [[matrix.texts[i], *(cell(i, j) for j in order)] for i in order]
+    rows = [[matrix.texts[i], *(matrix.cell(i, j) for j in order)] for i in order]
     table = Table("Distances and standard errors", ["", *(matrix.texts[i] for i in order)], rows)
     used = matrix.process
     settings = f"{matrix.divergence}, {matrix.unit}; model {used['model']}, {used['scheduler']}, T = {used['steps']}, " \

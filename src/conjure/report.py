@@ -36,9 +36,9 @@ def page(evaluation: Evaluation) -> str:
 NOTE = (
     "Spearman x100 of negated distances with human scores; intervals are 95 % bootstrap percentiles over pairs (and over samples "
     "where there are several). Reliability is that of the ranks over samples, the ceiling what noise in the distances leaves to "
-    "be reached. The paper's column is Stable Diffusion v1.4 in Liu and Soatto (2026), as printed there. Bias is the mean rank "
-    "by the model less that by people, of 100: positive where the model finds texts more alike."
+    "be reached. The paper's column is Stable Diffusion v1.4 in Liu and Soatto (2026), as printed there."
 )
+BIAS = " Bias is the mean rank by the model less that by people, of 100: positive where the model finds texts more alike."
 
 
 def settings_line(evaluation: Evaluation) -> str:
@@ -78,7 +78,7 @@ def _document(evaluation: Evaluation, pairs: bool) -> Document:
     if evaluation.broken:
         out = sum(result.left_out for result in evaluation.tasks.values())
         told.append(f"{told_broken(evaluation.broken)}; {out:,} pairs with them are left out.")
-    return Document("Agreement with people", told, tables, NOTE)
+    return Document("Agreement with people", told, tables, NOTE + BIAS if pairs else NOTE)
 
 
 def _is_whole(summary: dict[str, dict[str, Any]], name: str) -> bool:

@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 
+from conjure.checks import check
 from conjure.divergence import Measure, Seen
 from conjure.errors import InputError
-from conjure.estimate import Estimate, estimate, interval, noise_seed
+from conjure.estimate import Estimate, Noise, estimate, interval
 from conjure.process import Process
 from conjure.run import Measured, Progress, Source, run
 from conjure.units import output_of
 
 TARGETS = 128  # more than these of one source stand in further ones: rows are not to be held in memory without bound
 MOST_SAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The noise of the samples of a run with `seed`: the same for every text (common random numbers), sample by sample.
-
-    antithetic: of two texts compared, the one that sorts second starts from the opposite noise. Similar texts walk nearly the
-    same way from the same noise, so that the second direction tells little that is new; from the opposite noise it does, and
-    the variance of the distance falls (benchmarks/variance.md), while samples stay independent of each other.
-    """
-
-    seed: int = 0
-    antithetic: bool = False
-
-    def of(self, sample: int, text: str, other: str) -> int:
-        """The seed, for `Process.run`, of the trajectory of `text` that `other` judges."""
-        seed = noise_seed(self.seed, sample)
-        return -seed if self.antithetic and text > other else seed
-
-
-def check(texts: Iterable[str], samples: int, noise: Noise, measure: Measure, precision: float | None = None) -> None:
-    """Refuse what cannot be computed before anything is. Errors: `InputError`."""
-    for text in texts:
-        if not isinstance(text, str):
-            raise InputError(f"a text is {text!r}; allowed are strings")
-        if not any(character.isprintable() and not character.isspace() for character in text):
-            raise InputError(f"the text {text!r} is blank; give a text with at least one visible character")
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-            raise InputError(f"the text {text!r} is not valid Unicode; give it in UTF-8")
-    if not isinstance(samples, Integral) or not 1 <= samples <= 10**6:
-        raise InputError(f"samples is {samples!r}; allowed are whole numbers from 1 to 1,000,000")
-    if not isinstance(noise.seed, Integral) or noise.seed < 0:
-        raise InputError(f"seed is {noise.seed!r}; allowed are whole numbers from 0 on")
-    if noise.antithetic and measure.divergence == "direct":
-        raise InputError("divergence 'direct' compares two pictures from the same noise; use it without antithetic noise")
-    if precision is not None and not (isinstance(precision, Real) and 0 < precision < math.inf):
-        raise InputError(f"precision is {precision!r}; allowed are numbers above 0, 0.05 for an interval of ± 5 %")
 
 
 def sources_of(pairs: Iterable[tuple[str, str]], samples: Iterable[int], noise: Noise) -> list[Source]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 import json
-import math
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conjure.digits import between, counted, rounded
 from conjure.document import Table, picture_address
 from conjure.explanation import Direction, Explanation
-from conjure.render import printable
+from conjure.render import HEAT, printable, scale
 
 LARGEST = 320  # pixels a side that a picture of the page has at most
 WIDEST = 16_000  # pixels that a sheet of them has at most, which WebP needs
@@ -26,6 +26,9 @@ def page(explanation: Explanation) -> str:
     """The page. Texts are data: they are escaped, or set as text by its script."""
     estimate = explanation.estimate
     first, second = (html.escape(printable(text)) for text in estimate.texts)
+    there, back = (rounded(value, estimate.stderr) for value in (estimate.forward, estimate.backward))
+    most, most_of_all = scale(side for one in explanation.shown for side in (one.forward, one.backward))
+    steps = _steps(explanation)
     used = estimate.process
     settings = ", ".join(f"{key} {used[key]}" for key in ("model", "scheduler", "steps", "guidance"))
     known = len(estimate.samples) > 1
@@ -34,11 +37,12 @@ def page(explanation: Explanation) -> str:
         "texts": [printable(text) for text in estimate.texts],
         "timesteps": estimate.timesteps,
         "per_step": estimate.per_step,
+        "adds": [adds for _, _, adds, _ in steps.rows],
         "ci95": estimate.per_step_ci95 if known else None,
         "unit": estimate.unit,
         "samples": len(estimate.samples),
         "shape": f"{wide} / {high}",
-        "shown": [[_sheets(side) for side in (one.forward, one.backward)] for one in explanation.shown],
+        "shown": [[_sheets(side, most, most_of_all) for side in (one.forward, one.backward)] for one in explanation.shown],
     }
     return fill(
         "explanation.html",
@@ -46,13 +50,14 @@ def page(explanation: Explanation) -> str:
         heading=f"“{first}” and “{second}”",
         number=html.escape(str(estimate)),
         summary=(
-            f"{html.escape(estimate.divergence)}, {estimate.unit}: {estimate.forward:.4g} along what “{first}” conjures, "
-            f"{estimate.backward:.4g} along what “{second}” conjures; "
-            f"{len(estimate.samples)} samples of {len(estimate.per_step)} steps"
+            f"{html.escape(estimate.divergence)}, {estimate.unit}: {there} along what the first text conjures, "
+            f"{back} along what the second does; "
+            f"{counted(len(estimate.samples), 'sample')} of {counted(len(estimate.per_step), 'step')}"
         ),
         settings=html.escape(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
+        scale=_scale(most, most_of_all, estimate.unit),
         words=_words(explanation),
-        steps=_steps(explanation).page(),
+        steps=steps.page(),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # nothing in it can end the script that holds it
     )
 
@@ -63,14 +68,20 @@ def fill(template: str, **parts: str) -> str:
     return re.sub(r"{{(\w+)}}", lambda name: parts[name[1]], text)
 
 
-def _sheets(side: Direction) -> Mapping[str, Any]:
+def _sheets(side: Direction, most: float, most_of_all: float) -> Mapping[str, Any]:
     """The pictures of one direction as sheets: a row each of both texts' x0 and between them the noisy ones, the final picture
-    behind the first row; and where they differ, step by step, behind them all steps together."""
+    behind the first row; and where they differ, step by step, behind them all steps together.
+
+    most, most_of_all: what a place adds that the map of a step, and of all of them, shows lightest.
+    """
     rows = np.stack([side.first, side.noisy, side.second])
     white = np.ones_like(rows[:, :1])
     white[0, 0] = side.final
     sheet = np.concatenate([rows, white], axis=1)
-    return {"sheet": address(mosaic(sheet)), "heat": None if side.places is None else address(_heat(side.places))}
+    return {
+        "sheet": address(mosaic(sheet)),
+        "heat": None if side.places is None else address(_heat(side.places, most, most_of_all)),
+    }
 
 
 def mosaic(sheet: np.ndarray, largest: int = LARGEST) -> np.ndarray:
@@ -85,13 +96,12 @@ def mosaic(sheet: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     return pixels.reshape(rows * size[1], columns * size[0], -1)
 
 
-def _heat(places: np.ndarray) -> np.ndarray:
+def _heat(places: np.ndarray, most: float, most_of_all: float) -> np.ndarray:
     """`places` (T, rows, columns), and behind them their sum, side by side in colours and opacity: uint8 (.., .., 4)."""
     from matplotlib import colormaps
 
-    whole = places.sum(0)
-    parts = np.stack([*(places / (places.max() or 1)), whole / (whole.max() or 1)])
-    colours = colormaps["inferno"](parts)
+    parts = np.stack([*(places / (most or 1)), places.sum(0) / (most_of_all or 1)])
+    colours = colormaps[HEAT](parts)
     colours[..., 3] = parts**0.5  # what adds nothing hides nothing
     return mosaic(colours[None])
 
@@ -107,15 +117,22 @@ def address(pixels: np.ndarray) -> str:
 
 def _steps(explanation: Explanation) -> Table:
     estimate = explanation.estimate
-    bounds = [_between(bounds) for bounds in estimate.per_step_ci95]
-    each = zip(estimate.timesteps, estimate.snr, estimate.per_step, bounds, strict=True)
-    rows = [[f"{timestep:.0f}", f"{ratio:.3g}", f"{value:.4g}", bound] for timestep, ratio, value, bound in each]
+    each = zip(estimate.timesteps, estimate.snr, estimate.per_step, estimate.per_step_ci95, strict=True)
+    rows = [
+        [f"{timestep:.0f}", f"{ratio:.3g}", rounded(value, (bounds[1] - bounds[0]) / 2), between(bounds)]
+        for timestep, ratio, value, bounds in each
+    ]
     return Table("steps", ["timestep", "signal to noise", "adds", "95 % interval"], rows)
 
 
-def _between(bounds: tuple[float, float], sign: str = "") -> str:
-    """An interval in words, nothing where it is not known."""
-    return "" if math.isnan(bounds[0]) else " to ".join(f"{bound:{sign}.4g}" for bound in bounds)
+def _scale(most: float, most_of_all: float, unit: str) -> str:
+    """What the colours of the heat maps stand for, where there is something to show."""
+    if not most:
+        return ""
+    return (
+        "<p class=quiet>Heat maps: clear for nothing, the lighter the more, on one scale for both directions and all samples. "
+        f"A place adds at most {most:.3g} at a step, and {most_of_all:.3g} in all steps together, {unit}.</p>"
+    )
 
 
 def _words(explanation: Explanation) -> str:
@@ -123,9 +140,11 @@ def _words(explanation: Explanation) -> str:
         return ""
     rows = []
     for effect in explanation.words.effects:
-        done, text = printable(effect.done), printable(effect.text)
-        rows.append([done, f"“{text}”", f"{effect.change:+.4g}", _between(effect.ci95, "+")])
-    table = Table("words", ["change", "of", "the divergence changes by", "95 % interval"], rows)
+        which = "first" if effect.text == explanation.words.texts[0] else "second"
+        rows.append(
+            [printable(effect.done), which, rounded(effect.change, effect.stderr, "+"), between(effect.ci95, effect.stderr, "+")]
+        )
+    table = Table("words", ["change", "in text", "the divergence changes by", "95 % interval"], rows)
     return (
         "<h2>Which words</h2><p class=quiet>Along what the other text conjures: below 0 the word sets the texts apart, above 0 "
         f"it holds them together.</p><div class=wide>{table.page()}</div>"

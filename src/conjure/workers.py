@@ -124,7 +124,7 @@ class Workers:
     load: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.count is not None and not (isinstance(self.count, int) and self.count >= 1):
+        if self.count is not None and (self.count is True or not (isinstance(self.count, int) and self.count >= 1)):
             raise InputError(f"workers is {self.count!r}; allowed are whole numbers from 1 on")
 
     def __str__(self) -> str:
