@@ -27,11 +27,13 @@ def parts() -> dict[str, dict[str, str]]:
     )
     results = f"Spearman x100 with people's scores:\n\n{make.sets(tasks).markdown()}\n\n{paper}"
     pair, many, variance = ((ROOT / "benchmarks" / f"{name}.md").read_text().strip() for name in ("pair", "many", "variance"))
+    cost, workers, store = ((ROOT / "benchmarks" / f"{name}.md").read_text().strip() for name in ("cost", "workers", "store"))
     measured = {device: ROOT / "benchmarks" / f"sd-{device}.md" for device in ("cuda", "cpu")}
     sd = [file.read_text().strip() if file.exists() else f"On {device}: not run." for device, file in measured.items()]
     return {
         "README.md": {"results": results, "speed": pair},
         "docs/method.md": {"variance": variance},
+        "docs/howto/cluster.md": {"cost": cost, "scale": f"{workers}\n\n{store}"},
         "docs/speed.md": {"pair": pair, "many": many, "sd": "\n\n".join(sd)},
     }
 

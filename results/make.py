@@ -27,6 +27,8 @@ from conjure.report import PAPER, PAPER_ENCODER, PAPER_MEANS, PAPER_PARTS, ends,
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 NINE = (*SEVEN, "rg65", "simlex999")
+ABLATIONS = {"stsb": "STS-B test", "dev": "STS-B dev, 500 pairs", "samples": "STS-B dev, 500 pairs"}
+DRAWN = ("steps", "prior", "single step", "guidance", "samples")
 # Rows of the paper's Table 1 that nobody ran here, as printed there: mean of the seven sets
 PRINTED = {
     "CLIP-L/14, its text encoder": 67.0, "IS-BERT": 66.6, "SimCSE-BERT": 76.3, "BERT, first state": 29.2, "BERT, mean": 54.8,
@@ -36,9 +38,9 @@ PRINTED = {
 }  # fmt: skip
 
 
-def measure(data: Path, progress: Any, started: Any) -> None:
+def measure(data: Path, workers: int | None, progress: Any, started: Any) -> None:
     """Run all, and write each part as soon as it is there."""
-    process = conjure.load()
+    process = conjure.load().set(workers=conjure.Workers(workers) if workers else None)
     told: dict[str, Any] = {"progress": progress, "started": started}
     drawn = baselines([*OF_PICTURES, "jensen-shannon"], process, samples=5)
     rg65 = evaluate(process, ["rg65"], data=data, samples=5, baselines=drawn, out=ROOT / "runs" / "default", **told)
@@ -46,6 +48,8 @@ def measure(data: Path, progress: Any, started: Any) -> None:
     texts = baselines(["encoder", "mean:minilm", "cls:minilm", "random"], process)
     nine = evaluate(process, NINE, data=data, baselines=texts, out=ROOT / "runs" / "default", **told)
     write("sets.json", nine.summary())
+    if not is_current("asymmetry"):
+        write("asymmetry.json", asymmetry.measure(process, progress=progress))
     whole = read("stsb-dev", data)
     dev = [whole.at(range(0, len(whole), 3))]  # its first 500 pairs are all captions of pictures
     for name, tasks, over, samples, out in (
@@ -56,9 +60,6 @@ def measure(data: Path, progress: Any, started: Any) -> None:
         found = conjure.ablate(process, tasks, over, samples=samples, data=data, out=ROOT / "runs" / out, **told)
         write(f"ablation-{name}.json", found.summary())
         figures(found)
-    kept = HERE / "asymmetry.json"
-    if not kept.exists() or load("asymmetry")["identity"] != process.identity():
-        write(kept.name, asymmetry.measure(process, progress=progress))
 
 
 def write(name: str, content: Any) -> None:
@@ -74,9 +75,15 @@ def load(name: str) -> Any:
     return json.loads((HERE / f"{name}.json").read_text())
 
 
+def is_current(name: str) -> bool:
+    """Whether a file is of the model that the sets were measured with."""
+    return (HERE / f"{name}.json").exists() and load(name)["identity"] == load("sets")["identity"]
+
+
 def page() -> str:
-    """docs/results.md, of the files that are there."""
+    """docs/results.md, of the files that are there and of one model."""
     summary, drawn = load("sets"), load("pictures")
+    current = [name for name in ABLATIONS if is_current(f"ablation-{name}")]
     tasks = summary["tasks"]
     document = Document(
         "What the default model understands",
@@ -91,14 +98,15 @@ def page() -> str:
             words(tasks),
             _pictures(drawn["tasks"]["rg65"]),
             *_failures(tasks),
-            *_ablations(),
+            *_ablations(current),
         ],
         "`make results` measures all of it anew (`results/make.py`); the numbers are in `results/*.json`. Steps, guidance, "
-        "sampler and samples are varied on every third pair of STS-B dev, for time. Not run here, for want of weights: the "
+        "sampler and samples are varied on every third pair of STS-B dev, for time"
+        f"{'' if len(current) == len(ABLATIONS) else ' (not yet run with this model)'}. Not run here, for want of weights: the "
         "paper's other encoders and language models, Stable Diffusion.",
     )
-    axes = ("steps", "prior", "single step", "guidance", "samples")
-    figures = [f"![Spearman by {axis}](figures/{file_of(axis)})" for axis in axes]
+    axes = [cell["axis"] for name in current for cell in load(f"ablation-{name}")["cells"]]
+    figures = [f"![Spearman by {axis}](figures/{file_of(axis)})" for axis in DRAWN if axis in axes]
     return document.markdown() + "\n" + "\n\n".join(figures) + "\n"
 
 
@@ -180,8 +188,8 @@ def _failures(tasks: dict[str, Any]) -> Iterable[Table]:
         yield kinds_table(title, tasks[name])
 
 
-def _ablations() -> Iterable[Table]:
-    for name, where in (("stsb", "STS-B test"), ("dev", "STS-B dev, 500 pairs"), ("samples", "STS-B dev, 500 pairs")):
+def _ablations(names: Iterable[str]) -> Iterable[Table]:
+    for name in names:
         cells = load(f"ablation-{name}")["cells"]
         for axis in dict.fromkeys(cell["axis"] for cell in cells):
             rows = [
@@ -189,12 +197,13 @@ def _ablations() -> Iterable[Table]:
                 for cell in cells
                 if cell["axis"] == axis
             ]
-            yield Table(f"{axis.capitalize()} ({where})", [axis, "Spearman", "95 %"], rows)
+            yield Table(f"{axis.capitalize()} ({ABLATIONS[name]})", [axis, "Spearman", "95 %"], rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "similarity")
+    parser.add_argument("--workers", type=int, help="compute in so many processes (needs Ray)")
     arguments = parser.parse_args()
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as bar:
         shown = bar.add_task("")
@@ -202,7 +211,7 @@ def main() -> None:
         def progress(done: int, total: int) -> None:
             bar.update(shown, completed=done, total=total)
 
-        measure(arguments.data, progress, lambda what: bar.print(what))
+        measure(arguments.data, arguments.workers, progress, lambda what: bar.print(what))
     (ROOT / "docs" / "results.md").write_text(page())
     (ROOT / "docs" / "asymmetry.md").write_text(asymmetry.page(load("asymmetry")))
 

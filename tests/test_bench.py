@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from conftest import SIMILARITY
 from huggingface_hub import parse_eval_result_entries
@@ -278,6 +279,50 @@ def test_killed_fifty_times(tiny_sd, own, tmp_path):
     for name in ("report.md", "summary.json", "report.html"):
         for other in others:
             assert (other / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.fixture
+def overflows(tiny_sd):
+    """A process that gives NaN for texts with an @."""
+    process = conjure.load(tiny_sd, steps=2)
+    sign = process.pipeline.tokenizer.convert_tokens_to_ids("@</w>")
+
+    def spoil(_, inputs, output):
+        output[0][(inputs[0] == sign).any(1)] = torch.nan
+
+    process.pipeline.text_encoder.register_forward_hook(spoil)
+    return process
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_texts_for_which_there_are_no_numbers(overflows, own, tmp_path, monkeypatch, conjure_command, kept):
+    """They are named, the pairs without them give what they give alone, and the exit code says so."""
+    good = read_file(own)
+    own.write_text(own.read_text() + "puppy\tno @ number\t4\nno @ number\tan @\t3\nshark\tan @\t2\n")
+    process = overflows.set(store=conjure.Store(tmp_path / "kept.sqlite") if kept else None)
+    told = evaluate(process, [read_file(own)], samples=2, baselines=[Random()])
+    assert told.broken == ("an @", "no @ number")
+    result, alone = told.tasks["own"], evaluate(process, [good], samples=2, baselines=[Random()]).tasks["own"]
+    assert (result.left_out, alone.left_out, len(result.pairs)) == (3, 0, len(good))
+    np.testing.assert_allclose(result.distances, alone.distances, rtol=1e-5)
+    assert result.baselines["random"].agreement == alone.baselines["random"].agreement
+    with pytest.raises(InputError, match="the model's numbers are not finite for 1 text: 'no @ number'; use a smaller"):
+        conjure.distance(process, "no @ number", "puppy", samples=2)
+    own.write_text("one\ttwo\tscore\npuppy\tan @\t1\nshark\tan @\t2\npuppy\tshark\t3\n")
+    with pytest.raises(InputError, match="for 1 text: 'an @'; of what is left of own: a rank correlation of 1 pairs"):
+        evaluate(process, [read_file(own)])
+
+
+def test_command_says_that_there_are_no_numbers(overflows, own, tmp_path, monkeypatch, conjure_command):
+    own.write_text(own.read_text() + "puppy\tan @\t4\n")
+    monkeypatch.setattr(conjure, "load", lambda *_, **__: overflows)
+    code, out, err = conjure_command("bench", "--data", own, "--out", tmp_path / "run")
+    assert (code, "| own | 8 |" in (tmp_path / "run" / "report.md").read_text()) == (1, True)
+    assert "the model's numbers are not finite for 1 text: 'an @'; the rest is told" in err
+    assert "left out with them: 1 pair." in (tmp_path / "run" / "report.md").read_text()
+    assert "8" in out
+    code, _, err = conjure_command("ablate", "--data", own, "--over", "guidance=1", "--out", tmp_path / "ablation")
+    assert (code, "not finite for 1 text: 'an @'" in err) == (1, True)
 
 
 def test_another_process_never_meets_these_rows(quick, own, tmp_path):

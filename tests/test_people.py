@@ -17,7 +17,8 @@ from conjure.similarity import Results, sources_of
     [("puppy", "poodle", "shark"), ("red apple", "green apple", "airplane"), ("sad face", "crying face", "pizza")],
 )
 def test_near_is_nearer_than_far(default, one, near, far):
-    assert conjure.distance(default, one, near).ci95[1] < conjure.distance(default, one, far).ci95[0]
+    close, apart = (conjure.distance(default, one, other, samples=8) for other in (near, far))
+    assert close.ci95[1] < apart.ci95[0]
 
 
 def test_jeffreys_is_above_initial_timestep_and_direct_output(default, judgements):
@@ -30,6 +31,6 @@ def test_jeffreys_is_above_initial_timestep_and_direct_output(default, judgement
     values = {name: [Measure(name, unit=default.unit).contributions(one).total.sum() for one in seen] for name in DIVERGENCES}
     people = np.array([float(row["score"]) for row in rows])
     agreement = {name: spearmanr(-np.array(distances), people).statistic for name, distances in values.items()}
-    assert agreement["jeffreys"] > 0.5
+    assert agreement["jeffreys"] > 0.65
     assert agreement["jeffreys"] > agreement["initial"]
     assert agreement["jeffreys"] > agreement["direct"]

@@ -113,7 +113,7 @@ def told(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="default")
-    parser.add_argument("--number", type=int, default=300)
+    parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--out", type=Path, default=HERE.parent / "results" / "classifier.json")
     arguments = parser.parse_args()
     process, data = conjure.load(arguments.model), views.load(HERE / "cache", SIZE)

@@ -45,12 +45,6 @@ def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -
     for config in new.rglob("config.json"):  # where this machine kept it is nobody's business
         plain = {key: value for key, value in json.loads(config.read_text()).items() if key != "_name_or_path"}
         config.write_text(json.dumps(plain, indent=2) + "\n")
-    index = json.loads((new / "model_index.json").read_text())
-    index["text_encoder"] = [
-        "transformers",
-        "BertModel",
-    ]  # ours is one, and diffusers knows libraries alone
-    (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     (new / "conjure.json").write_text(json.dumps(PROCESS, indent=2) + "\n")
     for path in new.rglob("*"):
         if path.is_file():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conjure.benchmarks import SEVEN
+from conjure.digits import counted
 from conjure.document import Document, Table
 from conjure.failures import farthest, residuals
 from conjure.similarity import told_broken
@@ -77,7 +78,7 @@ def _document(evaluation: Evaluation, pairs: bool) -> Document:
     told = [settings_line(evaluation)]
     if evaluation.broken:
         out = sum(result.left_out for result in evaluation.tasks.values())
-        told.append(f"{told_broken(evaluation.broken)}; {out:,} pairs with them are left out.")
+        told.append(f"{told_broken(evaluation.broken)}; left out with them: {counted(out, 'pair')}.")
     return Document("Agreement with people", told, tables, NOTE + BIAS if pairs else NOTE)
 
 

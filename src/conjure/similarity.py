@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from conjure.checks import check
+from conjure.digits import counted
 from conjure.divergence import Measure, Seen
 from conjure.errors import InputError
 from conjure.estimate import Estimate, Noise, estimate, interval
@@ -43,7 +44,7 @@ def sources_of(pairs: Iterable[tuple[str, str]], samples: Iterable[int], noise: 
 def told_broken(texts: Sequence[str]) -> str:
     """What a user is told of texts for which a model's numbers are not finite."""
     shown = ", ".join(repr(text[:40]) for text in texts[:5]) + (f" and {len(texts) - 5:,} more" if len(texts) > 5 else "")
-    return f"the model's numbers are not finite for {len(texts):,} text{'s' * (len(texts) > 1)}: {shown}"
+    return f"the model's numbers are not finite for {counted(len(texts), 'text')}: {shown}"
 
 
 class Results:
