@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import conjure
 from conjure import InputError, TextCutWarning, workers
-from conjure.benchmarks import of_frame
+from conjure.benchmarks import read_file
 from conjure.explanation import unfold
 from conjure.run import Source, run
 from conjure.workers import Recipe, Worker, Workers
@@ -59,7 +60,7 @@ def check(given, expected):
     for source, measured in given.items():
         np.testing.assert_allclose(measured.squared.sum(1), expected[source].squared.sum(1), rtol=1e-5)
         np.testing.assert_allclose(measured.squared, expected[source].squared, rtol=1e-4)
-        np.testing.assert_allclose(measured.final, expected[source].final, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(measured.final, expected[source].final, atol=1e-3)  # of about 20
         assert (measured.timesteps, measured.levels) == (expected[source].timesteps, expected[source].levels)
 
 
@@ -74,12 +75,13 @@ def test_same_numbers_on_one_worker_and_on_four(alone, expected, four, one):
     check({measured.source: measured for measured in run(alone.set(workers=one), SOURCES)}, expected)
 
 
-def test_every_call_takes_workers(alone, four):
-    """A matrix, an evaluation with an ablation, and pictures in their order: as without."""
+def test_every_call_takes_workers(alone, four, tmp_path):
+    """A matrix, an ablation, and pictures in their order: as without."""
     many, texts = alone.set(workers=four), ["a cat", "a dog", "rain"]
     np.testing.assert_allclose(conjure.matrix(many, texts).distance, conjure.matrix(alone, texts).distance, rtol=1e-5)
-    rows = [{"text1": f"thing {i}", "text2": f"what {i % 3}", "score": float(i % 4)} for i in range(8)]
-    pairs = of_frame(rows, name="own")
+    own = tmp_path / "own.tsv"
+    own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8)))
+    pairs = read_file(own)
     given, wanted = (conjure.ablate(one, [pairs], {"guidance": [1.0]}) for one in (many, alone))
     np.testing.assert_allclose(given.base.tasks["own"].distances, wanted.base.tasks["own"].distances, rtol=1e-5)
     assert given.rows() == wanted.rows()
@@ -106,8 +108,9 @@ def test_memory_of_a_worker_runs_out(alone, one):
     """A worker that may take little more memory than it has: it halves its batches, and the numbers stay."""
 
     def narrow(worker):
+        torch.backends.mkldnn.set_flags(False)  # which says of full memory only that something could not be created
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + 40 * 2**20,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (size + 20 * 2**20,) * 2)
 
     large = alone.set(rows=256, height=64, width=64)
     wide = large.set(workers=one)
@@ -116,7 +119,8 @@ def test_memory_of_a_worker_runs_out(alone, one):
     given = {measured.source: measured for measured in run(wide, SOURCES)}
     halved = ray.get(one.actors[0].__ray_call__.remote(lambda worker: [rows.number for _, rows in worker.processes.values()]))
     assert halved[0] < 256
-    check(given, {measured.source: measured for measured in run(large, SOURCES)})
+    with torch.backends.mkldnn.flags(enabled=False):
+        check(given, {measured.source: measured for measured in run(large, SOURCES)})
 
 
 class Doomed(Worker):
