@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup train bench results site tour clean
+.PHONY: demo test check setup train bench results site tour release lock clean
 
 demo: setup  ## compare two texts on the model that ships with the package, and write the figure
 	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
@@ -21,7 +21,7 @@ setup: .venv/.done
 .venv/.done: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Conjure needs Python 3.11 or newer, this is " + sys.version if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,train,bench,app,docs,ray]"
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,train,bench,app,docs,ray]"
 	touch $@
 
 train: setup  ## train the default model; stop it at any time, the same command goes on
@@ -40,6 +40,13 @@ site: setup  ## the documentation as a site, in the folder site
 
 tour: setup  ## run the notebook, and keep what it shows
 	PYTHONWARNINGS=ignore $(BIN)/jupyter execute --inplace docs/tour.ipynb
+
+release:  ## wheel, source distribution, bill of materials and hashes of the last commit in dist, tried out (docs/howto/release.md)
+	$(PYTHON) release/make.py
+
+lock: setup  ## every file that a release is built with or brings along, by its hash
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	PATH="$(CURDIR)/$(BIN):$$PATH" release/lock.sh
 
 clean:
 	rm -rf .venv

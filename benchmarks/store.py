@@ -3,8 +3,8 @@
     python benchmarks/store.py              # writes benchmarks/store.md; needs 5 GB of disk for a while
     python benchmarks/store.py --rows 100000
 
-Rows are of texts as in the benchmarks, T = 10 differences each, with the final latents of the default model (4 kB); they are written
-source by source, as by a run. The rates are absolute, of one machine and its disk: they say whether the writer can be what limits a run.
+Rows are of texts as in the benchmarks, T = 10 differences each, with the final latents of the default model (4 kB), source by
+source. The rates are absolute, of one machine and its disk: they say whether the writer can be what limits a run.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ from conjure import InputError
 from conjure.agreement import _counts, _spearman_of, agreement, difference, reliability
 from conjure.baselines import Cosine, Random
 from conjure.benchmarks import SEVEN, TASKS, of_frame, read, read_file, read_tasks
+from conjure.checks import read_groups
 from conjure.evaluation import Forecast, evaluate, forecast
 from conjure.report import markdown, page
 from conjure.run import run
@@ -84,6 +85,14 @@ def test_own_file(own):
     assert pairs.texts == [(a, b) for a, b, _ in OWN]
     assert pairs.scores.tolist() == [score for *_, score in OWN]
     assert pairs.head(3).sha256 != pairs.sha256
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    """As spreadsheets and editors of Windows put it first."""
+    (tmp_path / "own.tsv").write_text("score\ta\tb\n1\tx\ty\n", encoding="utf-8-sig")
+    assert read_file(tmp_path / "own.tsv").texts == [("x", "y")]
+    (tmp_path / "texts").write_text("x\ny\n", encoding="utf-8-sig")
+    assert read_groups(tmp_path / "texts") == [["x", "y"]]
 
 
 def test_frames(own):

@@ -55,6 +55,18 @@ def test_people_get_a_short_answer(conjure_command, tmp_path):
     assert picture.std() > 20
 
 
+def test_texts_do_not_steer_the_terminal(conjure_command, tmp_path):
+    """Escape sequences, which files from elsewhere may hold, are not sent on: not as text, and not in an error."""
+    steering = "red\x1b[2J\x9b31m\u202efox"
+    (tmp_path / "texts").write_text(f"{steering}\ndog\n")
+    quick = ("--samples", 1, "--steps", 1)
+    for arguments in (("compare", steering, "dog", *quick), ("matrix", "--file", tmp_path / "texts", *quick),
+                      ("compare", "a", "b", "--scheduler", steering)):  # fmt: skip
+        code, out, err = conjure_command(*arguments)
+        assert code in (0, 2)
+        assert not set("\x1b\x9b\u202e") & set(out + err)
+
+
 def test_html_figure_is_one_file_and_texts_stay_text(conjure_command, tmp_path):
     figure = tmp_path / "grid.html"
     hostile = "<script>alert('x')</script> & \"quotes\" $x_1$ مرحبا 🐆"

@@ -146,6 +146,56 @@ def test_pickles_alone(copy):
         conjure.load(copy)
 
 
+@pytest.mark.parametrize("weights", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
+def test_pickles_that_an_index_of_safetensors_names(copy, weights):
+    weights = copy / weights
+    tensors = load_file(weights)
+    torch.save(tensors, weights.with_name("shard.bin"))
+    weights.with_name(f"{weights.name}.index.json").write_text(
+        json.dumps({"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(tensors, "shard.bin")})
+    )
+    weights.rename(weights.with_name("beside.safetensors"))
+    with pytest.raises(InputError, match="names 'shard.bin' in its .*; only safetensors are read"):
+        conjure.load(copy)
+
+
+@pytest.mark.parametrize("told", ["{", "[]", "{}", '{"weight_map": 3}'])
+def test_broken_index_of_shards(copy, told):
+    (copy / "unet" / "diffusion_pytorch_model.safetensors.index.json").write_text(told)
+    with pytest.raises(InputError, match=r"index\.json that cannot be read"):
+        conjure.load(copy)
+
+
+def test_a_pipeline_as_a_part(copy, tiny_sd):
+    """Its own parts would be read by the rules of diffusers, pickles and all."""
+    shutil.rmtree(copy / "unet")
+    shutil.copytree(tiny_sd, copy / "unet")
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps(index | {"unet": ["diffusers", "StableDiffusionPipeline"]}))
+    with pytest.raises(InputError, match="has a whole pipeline as its part 'unet'"):
+        conjure.load(copy)
+
+
+@pytest.mark.parametrize("declared", [("evil", "Evil"), ("transformers", "AutoModel"), ("diffusers", "AutoModel")])
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "tokenizer", "scheduler"])
+def test_code_of_a_model_is_not_run(copy, monkeypatch, part, declared):
+    """Not where it stands beside the weights, nor where somebody starts Python in the folder."""
+    monkeypatch.chdir(copy)
+    monkeypatch.syspath_prepend("")
+    for folder in (copy, copy / part):
+        (folder / "evil.py").write_text("open('was_here', 'w').close()\nclass Evil: pass\n")
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps(index | {part: declared}))
+    for name in ("config.json", "tokenizer_config.json", "scheduler_config.json"):
+        config = copy / part / name
+        told = json.loads(config.read_text()) if config.exists() else {}
+        asked = dict.fromkeys(("AutoModel", "AutoConfig", "AutoTokenizer"), "evil.Evil")
+        config.write_text(json.dumps(told | {"auto_map": asked, "model_type": "evil"}))
+    with pytest.raises(InputError):
+        conjure.load(copy)
+    assert not (copy / "was_here").exists()
+
+
 def test_missing_part(copy):
     shutil.rmtree(copy / "text_encoder")
     with pytest.raises(InputError, match="lacks its part 'text_encoder'"):

@@ -179,6 +179,25 @@ def test_repair_keeps_all_that_is_sound(quick, tmp_path):
     assert old == tmp_path / "s.broken"
 
 
+def test_repair_takes_nothing_away(quick, tmp_path):
+    """Neither what an earlier repair put aside, nor a file that happens to lie beside it."""
+    filled(quick, tmp_path / "s")
+    (tmp_path / "s.new").write_text("mine")
+    first, second = repair(tmp_path / "s")[1], repair(tmp_path / "s")[1]
+    assert (first, second) == (tmp_path / "s.broken", tmp_path / "s.broken1")
+    assert {path.name for path in tmp_path.iterdir()} == {"s", "s.new", "s.broken", "s.broken1"}
+    assert (tmp_path / "s.new").read_text() == "mine"
+
+
+def test_spoilt_rows_are_not_exported(quick, tmp_path):
+    filled(quick, tmp_path / "s")
+    database = sqlite3.connect(tmp_path / "s")
+    database.execute("UPDATE judged SET squared = 'x' WHERE text = 'puppy' AND target = 'shark'")
+    database.commit()
+    database.close()
+    assert export(Store(tmp_path / "s"), tmp_path / "x.parquet") == 10
+
+
 def test_upkeep_by_command(conjure_command, quick, tmp_path):
     filled(quick, tmp_path / "s")
     code, told, _ = conjure_command("store", "look", tmp_path / "s", "--json")

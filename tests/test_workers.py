@@ -108,6 +108,8 @@ def test_memory_of_a_worker_runs_out(alone, one):
     """A worker that may take little more memory than it has: it halves its batches, and the numbers stay."""
 
     def narrow(worker):
+        import torch  # there
+
         torch.backends.mkldnn.set_flags(False)  # which says of full memory only that something could not be created
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + 20 * 2**20,) * 2)

@@ -243,8 +243,8 @@ def transformer(model: str, pooling: str, device: str = "cpu") -> Cosine:
 
     where, revision = located(model)
     with readable(model):
-        words = AutoTokenizer.from_pretrained(where, revision=revision)
-        own = AutoModel.from_pretrained(where, revision=revision, use_safetensors=True).to(device).eval()
+        words = AutoTokenizer.from_pretrained(where, revision=revision, **NO_CODE)
+        own = AutoModel.from_pretrained(where, revision=revision, use_safetensors=True, **NO_CODE).to(device).eval()
     network = own.get_encoder() if getattr(own.config, "is_encoder_decoder", False) else own
 
     @torch.no_grad()
@@ -255,6 +255,9 @@ def transformer(model: str, pooling: str, device: str = "cpu") -> Cosine:
         return vectors.cpu().numpy()
 
     return Cosine(f"{pooling}:{model}", {"model": model, "weights": digest_of(model=own, tokenizer=words)}, embed)
+
+
+NO_CODE = {"trust_remote_code": False}  # if it is not said, transformers asks at a terminal
 
 
 def located(model: str) -> tuple[str, str | None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import string
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -172,11 +173,11 @@ def read_tasks(tasks: str | None, data: str | Path | None, limit: int | None) ->
     """
     if limit is not None and limit < 3:
         raise InputError(f"limit is {limit}; allowed are whole numbers from 3 on")
-    if data is not None and Path(data).is_file():
+    if data is not None and os.path.isfile(data):
         if tasks is not None:
             raise InputError(f"{str(data)!r} is one set of your own, so leave out --tasks, or give a folder of sets")
         return [read_file(data).head(limit)]
-    if data is not None and not Path(data).is_dir():
+    if data is not None and not os.path.isdir(data):
         raise InputError(f"{str(data)!r} is neither a folder of sets nor a file; see the documentation for their format")
     names = (*SEVEN, "rg65", "simlex999") if tasks is None else tuple(name.strip() for name in tasks.split(",") if name.strip())
     chosen = dict.fromkeys(one for name in names for one in (SEVEN if name == "seven" else (name,)))
@@ -255,7 +256,7 @@ def _pairs(
 def _rows(path: Path) -> list[dict[str, str]]:
     """The rows of a tab-separated file with a header and no quoting."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             head, *lines = [line.rstrip("\r\n") for line in file] or [""]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}; give a UTF-8 file of tab-separated columns") from error

@@ -107,7 +107,7 @@ def check_axes(over: Mapping[str, Sequence[Any] | None]) -> dict[str, Sequence[A
 def read_groups(path: str | Path) -> list[list[str]]:
     """The texts of a file, one a line; blank lines part groups. Errors: `InputError`."""
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{str(path)!r} cannot be read: {error}; give a UTF-8 file with a text a line") from error
     groups: list[list[str]] = [[]]

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 
 from conjure.digits import between, counted, rounded
 from conjure.errors import InputError, TextCutWarning
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 errors = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
+def plain(text: str) -> str:
+    """`text` without what would steer the terminal that shows it."""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+
+
+def escape(text: str) -> str:
+    """`text` as it is to be shown: it neither styles nor steers anything."""
+    return markup.escape(plain(text))
 
 
 # What several commands take
@@ -539,7 +549,7 @@ def web_app(
     password = os.environ.get("CONJURE_PASSWORD")
     if bool(user) != bool(password) or user == "":
         raise InputError(f"the user is {user!r} and CONJURE_PASSWORD is {'set' if password else 'not set'}; give both or neither")
-    if runs is not None and not Path(runs).is_dir():
+    if runs is not None and not os.path.isdir(runs):
         raise InputError(f"runs is {runs!r}, which is no folder; give one whose subfolders are runs of conjure bench")
     with errors.status("starting"):
         from conjure.app import Limits, Service, serve
@@ -674,7 +684,7 @@ def _tell(summary: dict[str, Any], text: str, as_json: bool, broken: Sequence[st
     else:
         from rich.markdown import Markdown
 
-        Console(emoji=False).print(Markdown(text))
+        Console(emoji=False).print(Markdown(plain(text)))
     if broken:
         from conjure.similarity import told_broken
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,7 @@ def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, A
                 part.to(dtype)
     except InputError:
         raise
-    except (
-        OSError, ValueError, RuntimeError, ImportError, TypeError, KeyError, AttributeError, AssertionError, OverflowError
-    ) as error:  # fmt: skip
+    except Exception as error:  # diffusers, transformers, tokenizers and safetensors each raise their own kinds
         raise InputError(f"model {name!r} cannot be loaded: {_line(error)}") from error
     return pipeline, _own_settings(folder, name)
 
@@ -132,11 +131,11 @@ def _found(name: str) -> tuple[Path, str | None]:
     """The folder that `name` stands for, and the revision where it comes from the Hub."""
     if name == "default":
         return default_model.FOLDER, None
-    if name and Path(name).is_dir():
+    if os.path.isdir(name):  # not of pathlib, which raises for a name that is too long
         return Path(name), None
     repository, _, revision = name.partition("@")
     owner_and_name = repository.split("/")
-    if name.startswith((".", "/", "~")) or len(owner_and_name) != 2 or not all(owner_and_name) or Path(name).exists():
+    if name.startswith((".", "/", "~")) or len(owner_and_name) != 2 or not all(owner_and_name) or os.path.exists(name):
         raise InputError(
             f"model {name!r} is neither a folder nor a Hub name; allowed are default, a folder with a model_index.json, "
             "and owner/name or owner/name@revision"
@@ -186,14 +185,29 @@ def _check_parts(folder: Path, name: str, index: dict[str, Any]) -> None:
             continue
         if not (folder / part).is_dir():
             raise InputError(f"model {name!r} lacks its part {part!r} ({what[1]}); the folder is incomplete, copy it again")
-        files = [file.suffix for file in (folder / part).iterdir()]
-        if not files:
+        names = {file.name for file in (folder / part).iterdir()}
+        endings = {Path(one).suffix for one in names}
+        if not names:
             raise InputError(f"model {name!r} has an empty part {part!r} ({what[1]}); the folder is incomplete, copy it again")
-        if ".safetensors" not in files and any(suffix in PICKLES for suffix in files):
+        if ".safetensors" not in endings and not endings.isdisjoint(PICKLES):
             raise InputError(
                 f"model {name!r} keeps its {part!r} in a pickled checkpoint, which can run code; only safetensors are read: "
                 "convert it with pipeline.save_pretrained(folder, safe_serialization=True)"
             )
+        if "model_index.json" in names:  # its own parts would be read by rules of its own
+            raise InputError(f"model {name!r} has a whole pipeline as its part {part!r}; give the folder of a single one")
+        for shards in (folder / part).glob("*.safetensors.index.json"):
+            _check_shards(shards, name)
+
+
+def _check_shards(path: Path, name: str) -> None:
+    """An index of safetensors names nothing but safetensors: a pickle that it names would be read as a pickle."""
+    try:
+        shards = set(json.loads(path.read_text())["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"model {name!r} has a {path.name} that cannot be read: {_line(error)}") from error
+    if others := sorted(str(one) for one in shards if not str(one).endswith(".safetensors")):
+        raise InputError(f"model {name!r} names {others[0]!r} in its {path.name}; only safetensors are read")
 
 
 def _own_settings(folder: Path, name: str) -> dict[str, Any]:

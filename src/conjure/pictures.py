@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conjure.baselines import KEPT, located, pooled, readable
+from conjure.baselines import KEPT, NO_CODE, located, pooled, readable
 from conjure.errors import InputError
 from conjure.estimate import noise_seed
 from conjure.identity import digest_of
@@ -60,8 +60,8 @@ def seen_by(model: str | None, device: str = "cpu") -> Features:
 
     where, revision = located(model)
     with readable(model):
-        prepare = AutoImageProcessor.from_pretrained(where, revision=revision)
-        own = AutoModel.from_pretrained(where, revision=revision, use_safetensors=True).to(device).eval()
+        prepare = AutoImageProcessor.from_pretrained(where, revision=revision, **NO_CODE)
+        own = AutoModel.from_pretrained(where, revision=revision, use_safetensors=True, **NO_CODE).to(device).eval()
 
     @torch.no_grad()
     def embed(pictures: np.ndarray) -> np.ndarray:

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS final (process INTEGER, text TEXT, seed INTEGER, late
 CREATE TABLE IF NOT EXISTS compared (process INTEGER, text1 TEXT, text2 TEXT, distances BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (process, text1, text2)) WITHOUT ROWID;
 """
+PARTS = {("table", name) for name in ("process", "judged", "final", "compared")}
 
 
 def checksum(*parts: str | int | bytes | None) -> int:
@@ -65,13 +66,15 @@ class Store:
         self._lock = threading.RLock()
         try:
             self.database = sqlite3.connect(self.path, isolation_level=None, timeout=60, check_same_thread=False)
+            parts = set(self.database.execute("SELECT type, name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"))
             ((layout,),) = self.database.execute("PRAGMA user_version").fetchall()
-            ((tables,),) = self.database.execute("SELECT count(*) FROM sqlite_master").fetchall()
-            if tables and layout != LAYOUT:
+            if parts and (parts != PARTS or layout != LAYOUT):  # other programs count their layouts from 1, too
                 raise InputError(f"{str(self.path)!r} is no store of this version of Conjure; {MEND}")
-            self.database.executescript(
-                f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {SCHEMA} PRAGMA user_version = {LAYOUT};"
-            )
+            self.database.execute("PRAGMA synchronous = NORMAL")
+            if not parts:  # a store that is there is not written to before there is something new
+                self.database.executescript(
+                    f"PRAGMA journal_mode = WAL; BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {LAYOUT}; COMMIT;"
+                )
         except BROKEN as error:
             raise InputError(f"{str(self.path)!r} cannot be used as a store of results: {error}; {MEND}") from error
 
@@ -95,10 +98,10 @@ class Store:
 
     def known(self, key: str) -> tuple[int, str | None]:
         """The same of a key that is there. Errors: `InputError` where it is spoilt."""
-        ((number, *told, known),) = self.read("SELECT id, settings, visited, sum FROM process WHERE key = ?", (key,))
-        if checksum(key, *told) != known:
-            raise InputError(f"{str(self.path)!r} is spoilt: what it tells of a process is not what was kept; {MEND}")
-        return number, told[1]
+        for number, *told, known in self.read("SELECT id, settings, visited, sum FROM process WHERE key = ?", (key,)):
+            if checksum(key, *told) == known:
+                return number, told[1]
+        raise InputError(f"{str(self.path)!r} is spoilt: what it tells of a process is not what was kept; {MEND}")
 
     def tell(self, key: str, visited: str) -> None:
         """Keep where the results of `key` were measured."""
@@ -182,6 +185,8 @@ class Kept:
 
     def _judged(self, text: str, seed: int) -> dict[str, bytes]:
         """What is there, and sound, of a trajectory whose end is there, too, by the text that judged."""
+        if self.visited is None:  # nobody knows where it was measured, as when the row that told it was lost
+            return {}
         if not self.store.read("SELECT 1 FROM final WHERE process = ? AND text = ? AND seed = ?", (self.process, text, seed)):
             return {}
         query = "SELECT target, squared, sum FROM judged WHERE process = ? AND text = ? AND seed = ?"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conjure.baselines import located, readable
+from conjure.baselines import NO_CODE, located, readable
 from conjure.errors import InputError
 from conjure.estimate import seed_of
 from conjure.identity import digest_of
@@ -59,8 +59,9 @@ class Trajectories:
 
         where, revision = located(model)
         with readable(model):
-            words = AutoTokenizer.from_pretrained(where, revision=revision)
-            own = AutoModelForCausalLM.from_pretrained(where, revision=revision, use_safetensors=True).to(device).eval()
+            words = AutoTokenizer.from_pretrained(where, revision=revision, **NO_CODE)
+            network = AutoModelForCausalLM.from_pretrained(where, revision=revision, use_safetensors=True, **NO_CODE)
+        own = network.to(device).eval()
         return cls(f"trajectories:{model}", own, words, **options)
 
     def settings(self) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +63,8 @@ def opened(path: str | Path) -> Store:
 
 def _file(path: str | Path) -> Path:
     path = Path(path)
-    path = path / "store.sqlite" if path.is_dir() else path
-    if not path.is_file():
+    path = path / "store.sqlite" if os.path.isdir(path) else path
+    if not os.path.isfile(path):
         raise InputError(f"there is no store {str(path)!r}; give the file, or the folder of a run of conjure bench")
     return path
 
@@ -70,7 +72,7 @@ def _file(path: str | Path) -> Path:
 def held(store: Store) -> list[Held]:
     """What is in `store`, process by process."""
     found = []
-    for number, key, settings in store.read("SELECT id, key, settings FROM process ORDER BY id"):
+    for number, key, settings in _processes(store):
         counts, sizes = {}, 0
         for table, (_, blob) in TABLES.items():
             query = f"SELECT count(*), coalesce(sum(length({blob})), 0) FROM {table} WHERE process = ?"
@@ -80,30 +82,37 @@ def held(store: Store) -> list[Held]:
     return found
 
 
+def _processes(store: Store) -> list[tuple[int, str, str]]:
+    """Number, key and settings of each process and baseline. Errors: `InputError` where one is spoilt."""
+    processes = store.read("SELECT id, key, settings FROM process ORDER BY id")
+    for _, key, _ in processes:
+        store.known(key)
+    return processes
+
+
 def verify(store: Store) -> Soundness:
     """Look at every row. Errors: `InputError` for a file so broken that not all can be read."""
     rows, spoilt = 0, dict[str, list[tuple[Any, ...]]]()
     ((told,),) = store.read("PRAGMA quick_check(1)")
     if told != "ok":
         raise InputError(f"{str(store.path)!r} is broken: {' '.join(told.split())}; mend it with conjure store repair")
-    for (key,) in store.read("SELECT key FROM process"):
-        store.known(key)
+    _processes(store)
     for table in TABLES:
         spoilt[table] = []
-        for key, sound in _rows(store, table):
+        for key, _, sound in _rows(store, table):
             rows += 1
             if not sound:
                 spoilt[table].append(key)
     return Soundness(rows, spoilt)
 
 
-def _rows(store: Store, table: str) -> Iterator[tuple[tuple[Any, ...], bool]]:
-    """What each row of `table` is kept under, its process first, and whether it is sound."""
+def _rows(store: Store, table: str) -> Iterator[tuple[tuple[Any, ...], bytes, bool]]:
+    """What each row of `table` is kept under, its process first, what is kept, and whether it is sound."""
     keys, blob = TABLES[table]
     query = f"SELECT process, {', '.join(keys)}, {blob}, sum FROM {table}"
     try:
         for process, *key, content, known in store.database.execute(query):
-            yield (process, *key), checksum(*key, content) == known
+            yield (process, *key), content, checksum(*key, content) == known
     except BROKEN as error:
         raise InputError(f"{str(store.path)!r} cannot be read: {error}; mend it with conjure store repair") from error
 
@@ -114,28 +123,22 @@ def repair(path: str | Path) -> tuple[int, Path]:
     What is lost is computed again by the next run that needs it. Errors: `InputError` where there is no such file.
     """
     path = _file(path)
-    new, old = path.with_name(path.name + ".new"), path.with_name(path.name + ".broken")
-    _away(new)
-    fresh, saved = Store(new), 0
-    with contextlib.closing(sqlite3.connect(path)) as broken:
-        broken.text_factory = bytes  # what is spoilt may be no text at all
-        numbers = _copied(broken, fresh)
-        for table, (keys, blob) in TABLES.items():
-            saved += _saved(broken, fresh, table, (*keys, blob), numbers)
-    fresh.read("PRAGMA wal_checkpoint(TRUNCATE)")
-    fresh.close()
-    _away(old)
-    for ending in ("", "-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(f"{path}{ending}", f"{old}{ending}")
-    os.replace(new, path)
-    _away(new)
+    names = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
+    old = next(name for name in names if not name.exists())  # what an earlier repair put aside stays
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conjure-") as place:
+        fresh, saved = Store(Path(place) / "new"), 0
+        with contextlib.closing(sqlite3.connect(path)) as broken:
+            broken.text_factory = bytes  # what is spoilt may be no text at all
+            numbers = _copied(broken, fresh)
+            for table, (keys, blob) in TABLES.items():
+                saved += _saved(broken, fresh, table, (*keys, blob), numbers)
+        fresh.read("PRAGMA wal_checkpoint(TRUNCATE)")
+        fresh.close()
+        for ending in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{path}{ending}", f"{old}{ending}")
+        os.replace(fresh.path, path)
     return saved, old
-
-
-def _away(path: Path) -> None:
-    for ending in ("", "-wal", "-shm"):
-        Path(f"{path}{ending}").unlink(missing_ok=True)
 
 
 def _copied(broken: sqlite3.Connection, fresh: Store) -> dict[int, int]:
@@ -184,7 +187,7 @@ def prune(store: Store, identities: Sequence[str]) -> int:
     Errors: `InputError` where none begins so, or more than one.
     """
     before = _size(store.path)
-    known = store.read("SELECT id, key FROM process")
+    known = [(number, key) for number, key, _ in _processes(store)]
     numbers = []
     for identity in identities:
         meant = [number for number, key in known if identity and key.split()[-1].startswith(identity)]
@@ -208,24 +211,29 @@ def _size(path: Path) -> int:
 
 
 def export(store: Store, path: str | Path) -> int:
-    """Write every judgement of `store` to a Parquet file, one row each: how many.
+    """Write every sound judgement of `store` to a Parquet file, one row each: how many.
 
     Columns: identity, text, seed, target, squared (a list, one number a step).
     """
     pyarrow, parquet = parquet_package()
-    names = dict(store.read("SELECT id, key FROM process"))
+    names = {number: key for number, key, _ in _processes(store)}
     schema = pyarrow.schema(
         [("identity", pyarrow.string()), ("text", pyarrow.string()), ("seed", pyarrow.int64()), ("target", pyarrow.string()),
          ("squared", pyarrow.list_(pyarrow.float64()))]
     )  # fmt: skip
+    rows = (
+        (names[process], *key, np.frombuffer(squared))
+        for (process, *key), squared, sound in _rows(store, "judged")
+        if sound and process in names
+    )
     sink = pyarrow.BufferOutputStream()
     written = 0
     with parquet.ParquetWriter(sink, schema) as writer:
-        cursor = store.database.execute("SELECT process, text, seed, target, squared FROM judged")
-        while rows := cursor.fetchmany(ROWS):
-            process, text, seed, target, squared = zip(*rows, strict=True)
-            columns = [[names[one] for one in process], text, seed, target, [np.frombuffer(one) for one in squared]]
-            writer.write_table(pyarrow.table(columns, schema=schema))
-            written += len(rows)
-    write_whole(Path(path), sink.getvalue().to_pybytes())
+        while group := list(itertools.islice(rows, ROWS)):
+            writer.write_table(pyarrow.table([list(column) for column in zip(*group, strict=True)], schema=schema))
+            written += len(group)
+    try:
+        write_whole(Path(path), sink.getvalue().to_pybytes())
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be written: {error.strerror}; name a file in an existing folder") from error
     return written
