@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sqlite3
 import string
@@ -288,6 +289,21 @@ def test_killed_fifty_times(tiny_sd, own, tmp_path):
     for name in ("report.md", "summary.json", "report.html"):
         for other in others:
             assert (other / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_clock_that_jumps(quick, own, tmp_path, monkeypatch):
+    """Years to and fro while it runs, and between two runs: nothing finished is taken for missing, and no number changes."""
+    pairs, jumps = read_file(own), random.Random(0)
+    whole = evaluate(quick, [pairs], samples=2, out=tmp_path / "whole")
+    for clock in ("time", "monotonic", "perf_counter"):
+        monkeypatch.setattr(time, clock, lambda: jumps.uniform(-1e9, 3e9))
+    evaluate(quick, [pairs], out=tmp_path / "run")
+    told = []
+    again = evaluate(quick, [pairs], samples=2, out=tmp_path / "run", started=told.append)
+    texts = len({text for pair in pairs.texts for text in pair})
+    assert f"{texts} of {2 * texts} trajectories" in told[0]
+    np.testing.assert_allclose(again.tasks["own"].distances, whole.tasks["own"].distances, rtol=1e-5)
+    assert again.summary()["tasks"] == whole.summary()["tasks"]
 
 
 @pytest.fixture

@@ -90,6 +90,16 @@ def test_names_that_are_nothing(name, message):
         conjure.load(name)
 
 
+def test_no_module_is_imported_because_a_model_names_it(tiny_sd, tmp_path, monkeypatch):
+    folder = shutil.copytree(tiny_sd, tmp_path / "model")
+    (tmp_path / "somebodys_code.py").write_text("raise SystemExit('run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"unet": ["somebodys_code", "UNet2DConditionModel"]}))
+    with pytest.raises(InputError, match="takes its part 'unet' from 'somebodys_code'; allowed are diffusers, transformers"):
+        conjure.load(folder)
+
+
 def test_hub_without_a_connection(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match="'nobody/nothing@v1' cannot be fetched from the Hugging Face Hub.*give a local folder"):

@@ -26,6 +26,7 @@ from conjure.quiet import hushed
 NEEDED = ("prompt", "num_inference_steps", "generator", "output_type")
 FOREIGN = ("strength", "mask_image", "control_image", "num_frames", "audio_length_in_s", "audio_end_in_s")
 
+LIBRARIES = ("diffusers", "transformers", "sentence_transformers", "conjure.sentence_encoder")  # beside diffusers' pipelines
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
 
 
@@ -177,12 +178,16 @@ def _index(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _check_parts(folder: Path, name: str, index: dict[str, Any]) -> None:
-    """Every declared part is there, and none has its weights in pickles alone."""
+    """Every declared part is there, of a known library, and none has its weights in pickles alone."""
     for part, what in index.items():
         if isinstance(what, list) and len(what) != 2:
             raise InputError(f"model {name!r} declares its part {part!r} as {what!r}; allowed is a library and a class")
         if not isinstance(what, list) or what[0] is None or part in ("safety_checker", "watermarker"):
             continue
+        if what[0] not in LIBRARIES and not hasattr(
+            diffusers.pipelines, str(what[0])
+        ):  # diffusers would import whatever is named
+            raise InputError(f"model {name!r} takes its part {part!r} from {what[0]!r}; allowed are {', '.join(LIBRARIES)}")
         if not (folder / part).is_dir():
             raise InputError(f"model {name!r} lacks its part {part!r} ({what[1]}); the folder is incomplete, copy it again")
         names = {file.name for file in (folder / part).iterdir()}
