@@ -31,17 +31,20 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs = list(zip(TEXTS[::2], TEXTS[1::2], strict=True))[: arguments.pairs]
     plain = conjure.load()
-    ways = {"no workers": plain}
-    for count in map(int, arguments.workers.split(",")):
-        ways[f"{count} worker{'s' * (count > 1)}"] = plain.set(workers=conjure.Workers(count))
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    counts = [0, *map(int, arguments.workers.split(","))]
+    names = ["no workers", *(f"{count} worker{'s' * (count > 1)}" for count in counts[1:])]
+    times: dict[str, list[float]] = {name: [] for name in names}
     found = {}
-    for turn in range(arguments.rounds + 1):
-        for name, process in ways.items():
+    for _ in range(arguments.rounds):
+        for name, count in zip(names, counts, strict=True):
+            workers = conjure.Workers(count) if count else None
+            process = plain.set(workers=workers)
+            conjure.distances(process, pairs, samples=1)  # all have the model, and are warm
             begun = time.perf_counter()
             found[name] = [one.distance for one in conjure.distances(process, pairs, samples=1)]
-            if turn:  # the first makes all warm
-                times[name].append(time.perf_counter() - begun)
+            times[name].append(time.perf_counter() - begun)
+            if workers:
+                workers.close()  # what the next are to have
     apart = max(abs(one / other - 1) for many in found.values() for one, other in zip(many, found["no workers"], strict=True))
     lines = [
         f"{len(pairs)} pairs of {2 * len(pairs)} texts on the default model, k = 1, T = 10, {arguments.rounds} rounds in turn; "
