@@ -298,7 +298,7 @@ def test_clock_that_jumps(quick, own, tmp_path, monkeypatch):
     for clock in ("time", "monotonic", "perf_counter"):
         monkeypatch.setattr(time, clock, lambda: jumps.uniform(-1e9, 3e9))
     evaluate(quick, [pairs], out=tmp_path / "run")
-    told = []
+    told: list[str] = []
     again = evaluate(quick, [pairs], samples=2, out=tmp_path / "run", started=told.append)
     texts = len({text for pair in pairs.texts for text in pair})
     assert f"{texts} of {2 * texts} trajectories" in told[0]
