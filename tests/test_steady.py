@@ -121,3 +121,22 @@ def test_compiled_parts_are_left_alone(network):
     network.forward = torch.compile(network.forward)
     with Steady().remembered(network):
         assert "forward" not in vars(network.caption)
+
+
+def test_a_text_of_one_vector_is_not_asked(default):
+    """What the default model's cross-attention gives without asking is what diffusers' own gives."""
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    denoiser = default.pipeline.transformer
+    states, mask, *_ = default.pipeline.encode_prompt(["a dog", "rain on a long road"], do_classifier_free_guidance=False)
+    given = {"encoder_hidden_states": states, "encoder_attention_mask": mask, "timestep": torch.tensor([500, 20])}
+    noisy = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+    said = denoiser(noisy, **given).sample
+    asked = [block.attn2 for block in denoiser.transformer_blocks]
+    own = [attention.processor for attention in asked]
+    for attention in asked:
+        attention.set_processor(AttnProcessor2_0())
+    torch.testing.assert_close(said, denoiser(noisy, **given).sample, rtol=1e-4, atol=1e-5)
+    for attention, processor in zip(asked, own, strict=True):
+        assert not isinstance(processor, AttnProcessor2_0)
+        attention.set_processor(processor)

@@ -41,6 +41,14 @@ def text_encoder() -> Any:
     return SentenceEncoder.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
 
 
+def prepare(pipeline: Any) -> None:
+    """Spare the denoiser of a `pipeline` what a text of one vector does not need; others are left as they are."""
+    if type(getattr(pipeline, "text_encoder", None)).__name__ == "SentenceEncoder":
+        from conjure.sentence_encoder import hear_one_vector
+
+        hear_one_vector(pipeline.transformer)
+
+
 def tokenizer() -> Any:
     """The word pieces of all-MiniLM-L6-v2, case folded."""
     from transformers import BertTokenizerFast

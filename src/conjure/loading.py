@@ -121,6 +121,7 @@ def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, A
         for part in given.values():
             if isinstance(part, torch.nn.Module):
                 part.to(dtype)
+        default_model.prepare(pipeline)
     except InputError:
         raise
     except Exception as error:  # diffusers, transformers, tokenizers and safetensors each raise their own kinds
