@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 import conjure
 from conjure import InputError, Store
-from conjure.upkeep import export, held, prune, repair, verify
+from conjure.upkeep import export, held, opened, prune, repair, verify
 
 WORDS = ("puppy", "poodle", "shark")
 
@@ -103,6 +103,25 @@ def test_a_spoilt_row(quick, tmp_path, table, blob):
     again = conjure.matrix(process, WORDS, samples=2)
     np.testing.assert_allclose(again.distance, whole.distance, rtol=1e-5)
     assert verify(process.store).sound
+
+
+def test_a_row_under_another_process(quick, tmp_path):
+    """What says whose a row is belongs to what its checksum holds."""
+    store = Store(tmp_path / "s")
+    filled(quick, tmp_path / "s")
+    other = quick.set(store=store, guidance=1.5)
+    expected = conjure.distance(quick.set(guidance=1.5), *WORDS[:2], samples=1)
+    conjure.distance(other, "a", "b", samples=1)
+    ((mine,), (theirs,)) = store.read("SELECT id FROM process ORDER BY id")
+    for table in ("judged", "final"):
+        store.write(f"UPDATE {table} SET process = ? WHERE process = ?", [(theirs, mine)])
+    assert not verify(store).sound
+    assert conjure.distance(other, *WORDS[:2], samples=1).samples == pytest.approx(expected.samples, rel=1e-5)
+    store.close()
+    repair(tmp_path / "s")
+    found = opened(tmp_path / "s")
+    assert verify(found).sound
+    assert [one.judgements for one in held(found)] == [0, 4]
 
 
 @pytest.mark.parametrize("damage", ["cut", *range(24)])

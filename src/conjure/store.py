@@ -30,7 +30,7 @@ from conjure.units import Level
 
 METHOD = 1  # raised when the engine comes to give other numbers for the same process, so that old ones are not met
 
-LAYOUT = 1  # of the file
+LAYOUT = 2  # of the file
 BROKEN = (sqlite3.Error, UnicodeError)  # the second where what SQLite says of a spoilt file is itself spoilt
 MEND = "mend it with conjure store repair, or name another file"
 
@@ -48,7 +48,7 @@ PARTS = {("table", name) for name in ("process", "judged", "final", "compared")}
 
 
 def checksum(*parts: str | int | bytes | None) -> int:
-    """CRC-32 of a row: what it is kept under, and what is kept."""
+    """CRC-32 of a row: what it is kept under, the key of its process first, and what is kept."""
     value = 0
     for part in parts:
         value = zlib.crc32(part if isinstance(part, bytes) else f"{part}\0".encode(), value)
@@ -167,11 +167,11 @@ class Kept:
         rows = []
         for target, row in zip(source.targets, measured.squared, strict=True):
             blob = row.tobytes()
-            rows.append((self.process, *where, target, blob, checksum(*where, target, blob)))
+            rows.append((self.process, *where, target, blob, checksum(self.key, *where, target, blob)))
         latents = measured.final.numpy().tobytes()
         with self.store.together():
             self.store.write("INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?, ?)", rows)
-            final = (self.process, *where, latents, checksum(*where, latents))
+            final = (self.process, *where, latents, checksum(self.key, *where, latents))
             self.store.write("INSERT OR REPLACE INTO final VALUES (?, ?, ?, ?, ?)", [final])
 
     def missing(self, sources: Sequence[Source]) -> list[Source]:
@@ -191,7 +191,7 @@ class Kept:
             return {}
         query = "SELECT target, squared, sum FROM judged WHERE process = ? AND text = ? AND seed = ?"
         rows = self.store.read(query, (self.process, text, seed))
-        return {target: squared for target, squared, known in rows if checksum(text, seed, target, squared) == known}
+        return {target: squared for target, squared, known in rows if checksum(self.key, text, seed, target, squared) == known}
 
     def fill(self, results: Results, sources: Sequence[Source]) -> None:
         """Give `results` what `sources` gave, all of which must be there. Last latents are read when they are asked for."""
@@ -220,7 +220,7 @@ class _Finals(Mapping[tuple[str, int], torch.Tensor]):
         if not found:
             raise KeyError(key)
         ((latents, known),) = found
-        if checksum(*key, latents) != known:
+        if checksum(self.kept.key, *key, latents) != known:
             raise InputError(f"{str(store.path)!r} is spoilt: the last latents of {key[0]!r} are not what was kept; {MEND}")
         assert self.kept.visited is not None
         return torch.frombuffer(bytearray(latents), dtype=torch.float32).reshape(self.kept.visited["shape"])
@@ -239,7 +239,8 @@ class Scored:
     def __init__(self, store: Store, settings: Mapping[str, Any]) -> None:
         self.store = store
         told = json.dumps(settings, default=str, sort_keys=True)
-        self.baseline, _ = store.entry(f"baseline {METHOD} {hashlib.sha256(told.encode()).hexdigest()}", told)
+        self.key = f"baseline {METHOD} {hashlib.sha256(told.encode()).hexdigest()}"
+        self.baseline, _ = store.entry(self.key, told)
 
     def known(self) -> dict[tuple[str, str], np.ndarray]:
         """All distances (samples,) that are there and sound, by pair."""
@@ -247,7 +248,7 @@ class Scored:
         return {
             (first, second): np.frombuffer(distances)
             for first, second, distances, known in rows
-            if checksum(first, second, distances) == known
+            if checksum(self.key, first, second, distances) == known
         }
 
     def add(self, pairs: Sequence[tuple[str, str]], distances: np.ndarray) -> None:
@@ -255,6 +256,6 @@ class Scored:
         rows = []
         for pair, row in zip(pairs, distances, strict=True):
             blob = row.astype(np.float64).tobytes()
-            rows.append((self.baseline, *pair, blob, checksum(*pair, blob)))
+            rows.append((self.baseline, *pair, blob, checksum(self.key, *pair, blob)))
         with self.store.together():
             self.store.write("INSERT OR REPLACE INTO compared VALUES (?, ?, ?, ?, ?)", rows)

@@ -96,7 +96,6 @@ def verify(store: Store) -> Soundness:
     ((told,),) = store.read("PRAGMA quick_check(1)")
     if told != "ok":
         raise InputError(f"{str(store.path)!r} is broken: {' '.join(told.split())}; mend it with conjure store repair")
-    _processes(store)
     for table in TABLES:
         spoilt[table] = []
         for key, _, sound in _rows(store, table):
@@ -109,10 +108,12 @@ def verify(store: Store) -> Soundness:
 def _rows(store: Store, table: str) -> Iterator[tuple[tuple[Any, ...], bytes, bool]]:
     """What each row of `table` is kept under, its process first, what is kept, and whether it is sound."""
     keys, blob = TABLES[table]
+    whose = {number: key for number, key, _ in _processes(store)}
     query = f"SELECT process, {', '.join(keys)}, {blob}, sum FROM {table}"
     try:
         for process, *key, content, known in store.database.execute(query):
-            yield (process, *key), content, checksum(*key, content) == known
+            sound = process in whose and checksum(whose[process], *key, content) == known
+            yield (process, *key), content, sound
     except BROKEN as error:
         raise InputError(f"{str(store.path)!r} cannot be read: {error}; mend it with conjure store repair") from error
 
@@ -129,9 +130,9 @@ def repair(path: str | Path) -> tuple[int, Path]:
         fresh, saved = Store(Path(place) / "new"), 0
         with contextlib.closing(sqlite3.connect(path)) as broken:
             broken.text_factory = bytes  # what is spoilt may be no text at all
-            numbers = _copied(broken, fresh)
+            copied = _copied(broken, fresh)
             for table, (keys, blob) in TABLES.items():
-                saved += _saved(broken, fresh, table, (*keys, blob), numbers)
+                saved += _saved(broken, fresh, table, (*keys, blob), copied)
         fresh.read("PRAGMA wal_checkpoint(TRUNCATE)")
         fresh.close()
         for ending in ("", "-wal", "-shm"):
@@ -141,27 +142,30 @@ def repair(path: str | Path) -> tuple[int, Path]:
     return saved, old
 
 
-def _copied(broken: sqlite3.Connection, fresh: Store) -> dict[int, int]:
-    """Copy the processes: their new numbers by their old ones."""
-    numbers = {}
+def _copied(broken: sqlite3.Connection, fresh: Store) -> dict[int, tuple[int, str]]:
+    """Copy the processes: their new numbers and keys by their old numbers."""
+    copied = {}
     for number, *told, known in _readable(broken, "process", ("id", "key", "settings", "visited", "sum"), "id"):
         with contextlib.suppress(UnicodeError):
             row = tuple(_text(part) for part in told)
             if checksum(*row) == known:
                 fresh.write("INSERT OR IGNORE INTO process (key, settings, visited, sum) VALUES (?, ?, ?, ?)", [(*row, known)])
-                ((numbers[number],),) = fresh.read("SELECT id FROM process WHERE key = ?", row[:1])
-    return numbers
+                (copied[number],) = fresh.read("SELECT id, key FROM process WHERE key = ?", row[:1])
+    return copied
 
 
-def _saved(broken: sqlite3.Connection, fresh: Store, table: str, columns: Sequence[str], numbers: dict[int, int]) -> int:
+def _saved(
+    broken: sqlite3.Connection, fresh: Store, table: str, columns: Sequence[str], copied: dict[int, tuple[int, str]]
+) -> int:
     """Copy the sound rows of a table: how many."""
     saved, marks = 0, ", ".join("?" * (len(columns) + 2))
     with fresh.together():
         for process, *key, content, known in _readable(broken, table, ("process", *columns, "sum"), "process"):
             with contextlib.suppress(UnicodeError):
                 told = [_text(part) for part in key]
-                if process in numbers and isinstance(content, bytes) and checksum(*told, content) == known:
-                    row = (numbers[process], *told, content, known)
+                number, whose = copied.get(process, (0, ""))
+                if number and isinstance(content, bytes) and checksum(whose, *told, content) == known:
+                    row = (number, *told, content, known)
                     fresh.write(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", [row])
                     saved += 1
     return saved
@@ -221,11 +225,7 @@ def export(store: Store, path: str | Path) -> int:
         [("identity", pyarrow.string()), ("text", pyarrow.string()), ("seed", pyarrow.int64()), ("target", pyarrow.string()),
          ("squared", pyarrow.list_(pyarrow.float64()))]
     )  # fmt: skip
-    rows = (
-        (names[process], *key, np.frombuffer(squared))
-        for (process, *key), squared, sound in _rows(store, "judged")
-        if sound and process in names
-    )
+    rows = ((names[process], *key, np.frombuffer(squared)) for (process, *key), squared, sound in _rows(store, "judged") if sound)
     sink = pyarrow.BufferOutputStream()
     written = 0
     with parquet.ParquetWriter(sink, schema) as writer:
