@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup train bench results site tour release lock clean
+.PHONY: demo test check setup train bench results figures site tour release lock clean
 
 demo: setup  ## compare two texts on the model that ships with the package, and write the figure
 	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
@@ -34,6 +34,9 @@ bench: setup  ## the speed figures of the documentation, each a ratio measured i
 
 results: setup  ## how well the default model agrees with people, all tables and figures; stop it at any time, the same command goes on
 	$(BIN)/python results/make.py $(if $(DATA),--data $(DATA))
+
+figures: setup  ## the figures of the paper on the default model, in docs/figures
+	$(BIN)/python results/figures.py
 
 site: setup  ## the documentation as a site, in the folder site
 	$(BIN)/python -m mkdocs build --strict

@@ -93,3 +93,15 @@ def test_site_builds_strictly(tmp_path):
         assert not re.findall(
             r'<(?:script|img|iframe)[^>]* src="https?:|<link[^>]*stylesheet[^>]*href="https?:', path.read_text(encoding="utf-8")
         )
+
+
+def test_figures_of_the_paper(monkeypatch, tmp_path, capsys):
+    """One command draws them all, and tells how well the groups of Figure 2 stand apart."""
+    monkeypatch.syspath_prepend(ROOT / "results")
+    import figures
+
+    monkeypatch.setattr(sys, "argv", ["figures.py", "--out", str(tmp_path), "--samples", "1"])
+    monkeypatch.setattr(figures, "GRIDS", {"leopard": figures.GRIDS["leopard"]})
+    figures.main()
+    assert {path.name for path in tmp_path.iterdir()} == {"leopard.png", "nouns.png", "verbs.png"}
+    assert capsys.readouterr().out.count("mean silhouette") == 2
