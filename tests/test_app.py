@@ -295,6 +295,25 @@ def test_in_a_browser(browser, tmp_path):
         assert problems == []
 
 
+def test_stop_in_a_browser(browser):
+    """What a visitor stops gives way at once to what he asks for next, though it would have run for minutes."""
+    with served() as address:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+
+        def asked(a: str, b: str, samples: int, steps: int) -> None:
+            page.goto(f"{address}?a={a}&b={b}&samples={samples}&steps={steps}")
+            page.wait_for_function(f"document.querySelector('#first textarea, #first input')?.value === '{a}'")
+            page.click("#go")
+
+        asked("river", "mountain", 8, 50)
+        page.wait_for_selector("#grid img")
+        page.click("#stop")
+        asked("lake", "hill", 1, 2)
+        frame = page.wait_for_selector("#grid iframe").content_frame()
+        assert "“lake” and “hill”" in frame.text_content("body")
+
+
 def test_password(browser):
     with served("--user", "me", CONJURE_PASSWORD="secret") as address:
         with pytest.raises(urllib.error.HTTPError, match="401"):
