@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,3 +128,63 @@ def test_texts_look_like_the_nearest_names(recipe, monkeypatch):
     assert shown["to bark"].count("dog") > shown["to bark"].count("cat") > 0
     assert set(shown["a ride"]) == {"car"}
     assert {row for row, _ in drawn} == {0, 1, 2, 4}
+
+
+class KnowsPictures:
+    """A denoiser that is right about noise, and takes every text for a picture as bright as the first number of its vector."""
+
+    def __call__(self, noisy, encoder_hidden_states, timestep):
+        import denoiser
+
+        x0 = encoder_hidden_states[:, 0, 0][:, None, None, None].expand_as(noisy)
+        signal = denoiser.scheduler().alphas_cumprod[timestep][:, None, None, None]
+        eps = (noisy - signal.sqrt() * x0) / (1 - signal).sqrt()
+        return SimpleNamespace(sample=signal.sqrt() * eps - (1 - signal).sqrt() * x0)
+
+
+@pytest.mark.parametrize(
+    ("shown", "own", "of_view", "chosen"),
+    [
+        ((1, -1), [1, 2], [[1], [2]], 0.0),  # told apart
+        ((1, -1), [2, 1], [[2], [1]], None),  # the wrong way round
+        ((1, 1), [1, 3], [[1], [3]], math.log(2)),  # two texts that look the same
+        (
+            (1, 1),
+            [1, 3],
+            [[1, 3], [1, 3]],
+            0.0,
+        ),  # but both are true of either picture
+        ((1, -1), [1, 0], [[1], [2]], 0.0),  # no text is no wrong text, and none is asked for
+    ],
+)
+def test_telling_texts_apart(recipe, monkeypatch, shown, own, of_view, chosen):
+    """The last stage asks that a picture has less noise left under its own text than under others that are not true of it."""
+    import torch
+
+    import denoiser
+
+    monkeypatch.setattr(denoiser, "WRONG", 1)
+    captions: Any = SimpleNamespace(vectors=torch.tensor([[0.0], [1.0], [-1.0], [1.0]]))
+    latents = torch.tensor(shown)[:, None, None, None].expand(-1, 16, 8, 8)
+    task = denoiser.Task(cast(Any, KnowsPictures()), latents, captions, of_view)
+
+    def draw(rng, many):
+        return np.arange(many), own
+
+    noise = torch.Generator().manual_seed(0)
+    errors = task.errors(np.arange(2), torch.tensor(own)[:, None], noise)
+    loss = task.telling(cast(Any, draw), 2)(np.random.default_rng(0), torch.Generator().manual_seed(0))
+    asked = (loss - errors.mean()) / denoiser.CONTRAST
+    if chosen is None:
+        assert asked > 1
+    else:
+        assert asked == pytest.approx(chosen, abs=1e-3)
+
+
+def test_known_things_were_trained_on(recipe):
+    """A picture that was held out is of a known thing only if there was another of its name."""
+    import classify
+
+    meanings = [SimpleNamespace(label=name) for name in ("dog", "dog", "seo eye network", "cat")]
+    data: Any = SimpleNamespace(data=SimpleNamespace(meanings=meanings, train=np.array([1, 3]), held_out=np.array([0, 2])))
+    assert classify.known(data).tolist() == [0]

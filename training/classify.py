@@ -53,6 +53,12 @@ def losses(process: Process, picture: np.ndarray, captions: list[str], seed: int
     return np.array(found)
 
 
+def known(data: views.Views) -> np.ndarray:
+    """Held-out pictures of things that other pictures, of the same name, were trained on."""
+    trained = {data.data.meanings[row].label for row in data.data.train}
+    return np.array([row for row in data.data.held_out if data.data.meanings[row].label in trained])
+
+
 def share(right: int, pictures: int) -> dict[str, Any]:
     """How many of the `pictures` were right, in percent, with the 95 % interval (Wilson)."""
     interval = binomtest(right, pictures).proportion_ci(method="wilson")
@@ -118,7 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
     process, data = conjure.load(arguments.model), views.load(HERE / "cache", SIZE)
     found = {
-        KNOWN: accuracy(process, data, data.data.held_out, arguments.number, "known things"),
+        KNOWN: accuracy(process, data, known(data), arguments.number, "known things"),
         UNSEEN: accuracy(process, data, data.data.unseen, arguments.number, "unseen names"),
         DRAWN: [recognised(process, data, one, arguments.number) for one in (1.0, 2.0, 3.0, 5.0)],
         "identity": process.identity(),

@@ -1,4 +1,10 @@
-"""Stage two: a diffusion transformer over the latents, which hears a text as one vector of all-MiniLM-L6-v2."""
+"""Stages two and three: a diffusion transformer over the latents, which hears a text as one vector of all-MiniLM-L6-v2.
+
+Stage two learns to remove noise. What a text has to say is a small part of that: under a wrong text the loss is higher by a
+thirtieth only, and a model that has learnt much of pictures may have learnt little of texts. So stage three asks for both: to
+remove noise, and to remove it better under the text of a picture than under the texts of others, as a cross-entropy between
+them (Lee et al. 2025, arXiv 2503.08250, who train tokens of texts so; here it is the whole denoiser).
+"""
 
 from __future__ import annotations
 
@@ -21,15 +27,22 @@ from words import WordNet
 DROPPED = 0.1  # share of texts replaced by the empty one, which classifier-free guidance needs
 STRAIGHT = 8.0  # where GELU is the identity, for numbers of unit variance around it
 
+WRONG = 3  # texts of other pictures under which a picture is denoised beside its own in stage three
+CONTRAST = 0.1  # weight of the cross-entropy beside the loss of denoising
+EVIDENCE = 0.05  # nats by which a text is likelier for a squared error smaller by one, about what one draw of noise can tell
+
 SCHEDULE = loop.Schedule(samples=560_000, batch=128, rate=1e-3, warmup=300)
+TELLING = loop.Schedule(samples=320_000, batch=32, rate=5e-4, warmup=50, average=0.998)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What can be varied. shares: of a batch, single pictures, scenes, texts that no picture is named by. free: whether the
-    projection of captions is trained. heads: of 64 dimensions each. layers: of the transformer."""
+    """What can be varied. schedule, telling: of stages two and three, where there is to be a third. shares: of a batch, single
+    pictures, scenes, texts that no picture is named by. free: whether the projection of captions is trained. heads: of 64
+    dimensions each. layers: of the transformer."""
 
     schedule: loop.Schedule = SCHEDULE
+    telling: loop.Schedule | None = TELLING
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     free: bool = False
     heads: int = 5
@@ -98,33 +111,81 @@ class Draw:
         return np.array(views), captions
 
 
+@dataclass
+class Task:
+    """What both stages train on: scaled `latents`, (views, 16, 8, 8), and the numbers of the captions that view i answers to."""
+
+    model: PixArtTransformer2DModel
+    latents: torch.Tensor
+    captions: Captions
+    of_view: list[list[int]]
+
+    def errors(self, views: np.ndarray, texts: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        """Mean squared errors (views, texts a view) of noisy `views` under the numbers of `texts`, one draw of noise a view."""
+        noising = scheduler()
+        x0 = self.latents[views].float()
+        eps = torch.randn(x0.shape, generator=noise)
+        t = torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise)
+        vectors = self.captions.vectors[texts.flatten()].float()[:, None]
+        each = (noising.add_noise(x0, eps, t), t, noising.get_velocity(x0, eps, t))
+        noisy, t, v = (one.repeat_interleave(texts.shape[1], 0).to(loop.DEVICE) for one in each)
+        said = self.model(noisy, encoder_hidden_states=vectors.to(loop.DEVICE), timestep=t).sample
+        return (said.float() - v).square().mean((1, 2, 3)).view(texts.shape)
+
+    def denoising(self, draw: Draw, batch: int) -> loop.Loss:
+        """The loss of stage two."""
+
+        def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
+            views, own = draw(choose, batch)
+            return self.errors(views, torch.tensor(own)[:, None], noise).mean()
+
+        return loss
+
+    def telling(self, draw: Draw, batch: int) -> loop.Loss:
+        """The loss of stage three. A view without a text is denoised, and nothing is asked of it."""
+
+        def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
+            views, own = draw(choose, batch)
+            texts = torch.stack([torch.tensor(own).roll(-shift) for shift in range(1 + WRONG)], 1)
+            errors = self.errors(views, texts, noise)
+            fine = [{0, text, *self.of_view[view]} for view, text in zip(views, own, strict=True)]  # no wrong texts for a view
+            unasked = [[False, *(text in known for text in row[1:])] for known, row in zip(fine, texts.tolist(), strict=True)]
+            likely = -EVIDENCE * self.latents[0].numel() * errors
+            likely = likely.masked_fill(torch.tensor(unasked, device=errors.device), -torch.inf)[torch.tensor(own) > 0]
+            chosen = torch.nn.functional.cross_entropy(likely, likely.new_zeros(len(likely), dtype=torch.long))
+            return errors[:, 0].mean() + CONTRAST * chosen
+
+        return loss
+
+
 def train(
-    data: Views, latents: torch.Tensor, told: list[list[str]], cache: Path, folder: Path, recipe: Recipe = RECIPE
+    data: Views,
+    latents: torch.Tensor,
+    told: list[list[str]],
+    cache: Path,
+    runs: Path,
+    recipe: Recipe = RECIPE,
+    start: PixArtTransformer2DModel | None = None,
 ) -> PixArtTransformer2DModel:
-    """A trained denoiser of scaled `latents`, (views, 16, 8, 8), that answer to the texts `told`."""
+    """A trained denoiser of scaled `latents`, (views, 16, 8, 8), that answer to the texts `told`; what it leaves goes to `runs`.
+
+    start: a denoiser that has gone through stage two already.
+    """
     allowed, net = Allowed(data.data), WordNet(cache)
     captions = Captions(filter(allowed, set(likeness.texts(net)).union(*told)), cache)
     of_view = [captions.numbers(texts) for texts in told]
     torch.manual_seed(recipe.schedule.seed)
-    model, noising = build(recipe).to(loop.DEVICE), scheduler()
-
-    def loss_on(draw: Draw) -> loop.Loss:
-        def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
-            views, numbers = draw(choose, recipe.schedule.batch)
-            vectors = captions.vectors[numbers].float()[:, None]
-            x0 = latents[views].float()
-            eps = torch.randn(x0.shape, generator=noise)
-            t = torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise)
-            noisy, vectors, t, v = (
-                tensor.to(loop.DEVICE) for tensor in (noising.add_noise(x0, eps, t), vectors, t, noising.get_velocity(x0, eps, t))
-            )
-            predicted = model(noisy, encoder_hidden_states=vectors, timestep=t).sample
-            return (predicted.float() - v).square().mean()
-
-        return loss
-
+    model = start or build(recipe)
+    model.caption_projection.requires_grad_(recipe.free)
+    task = Task(model, latents, captions, of_view)
     # the texts show training pictures, so there is no held-out sort of them
     seen = Draw(data.train, Likeness(captions, net, data.data), recipe.shares, of_view)
     held_out = Draw(data.held_out, None, recipe.shares, of_view)
-    loop.fit(model, recipe.schedule, loss_on(seen), loss_on(held_out), folder)
+    stages = (
+        ("denoiser", None if start else recipe.schedule, task.denoising),
+        ("telling", recipe.telling, task.telling),
+    )
+    for name, schedule, loss in stages:
+        if schedule:
+            loop.fit(model.to(loop.DEVICE), schedule, loss(seen, schedule.batch), loss(held_out, schedule.batch), runs / name)
     return model.eval()

@@ -21,9 +21,14 @@ import views
 from conjure.benchmarks import read
 from train import HERE, PROCESS, SIZE, pipeline_of
 
-SMALL = denoiser.Recipe(schedule=loop.Schedule(samples=80_000, batch=128, rate=1e-3, warmup=100), heads=4)
+SMALL = denoiser.Recipe(
+    schedule=loop.Schedule(samples=80_000, batch=128, rate=1e-3, warmup=100),
+    telling=replace(denoiser.TELLING, samples=10_000),
+    heads=4,
+)
 LEVERS = {
     "as shipped, but small": SMALL,
+    "without the third stage": replace(SMALL, telling=None),
     "projection of captions trained": replace(SMALL, free=True),
     "without scenes": replace(SMALL, shares=(0.5, 0, 0.3)),
     "without texts of WordNet": replace(SMALL, shares=(0.5, 0.2, 0)),
@@ -57,8 +62,8 @@ def main() -> None:
         if name not in told:
             folder = HERE / "runs" / f"lever-{name.replace(' ', '-')}"
             model = denoiser.train(pictures, latents, captions, HERE / "cache", folder, LEVERS[name])
-            rows = (folder / "losses.csv").read_text().split()
-            told[name] = {"samples": LEVERS[name].schedule.samples, "losses": rows[-1], **measure(vae, model, arguments.data)}
+            losses = {path.parent.name: path.read_text().split()[-1] for path in sorted(folder.glob("*/losses.csv"))}
+            told[name] = {"samples": LEVERS[name].schedule.samples, "losses": losses, **measure(vae, model, arguments.data)}
             store.write_text(json.dumps(told, indent=1) + "\n")
         print(name, told[name])
 

@@ -1,10 +1,12 @@
 """Train Conjure's default model: pictures, an autoencoder, a denoiser, and the folder that ships with the package.
 
-make train          # or: python training/train.py; stop it at any time, the same command goes on
+make train                                      # or: python training/train.py; stop it at any time, the same command goes on
+python training/train.py --start FOLDER         # the last stage alone, from the autoencoder and denoiser of a saved pipeline
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import PixArtAlphaPipeline
+from diffusers import AutoencoderTiny, PixArtAlphaPipeline, PixArtTransformer2DModel
 
 import autoencoder
 import denoiser
@@ -55,12 +57,22 @@ def assemble(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Path) -
 
 
 def main() -> None:
-    data = views.load(HERE / "cache", SIZE)
-    vae = autoencoder.train(data, HERE / "runs/autoencoder")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--start", type=Path)
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    arguments = parser.parse_args()
+    data, start = views.load(HERE / "cache", SIZE), None
+    if arguments.start:
+        vae = AutoencoderTiny.from_pretrained(arguments.start / "vae", use_safetensors=True, dtype=torch.float32).eval()
+        start = PixArtTransformer2DModel.from_pretrained(
+            arguments.start / "transformer", use_safetensors=True, dtype=torch.float32
+        )
+    else:
+        vae = autoencoder.train(data, HERE / "runs/autoencoder")
     latents, captions = autoencoder.encode(vae, data, HERE / "cache")
-    transformer = denoiser.train(data, latents, captions, HERE / "cache", HERE / "runs/denoiser")
-    assemble(vae, transformer, FOLDER)
-    print(f"wrote {FOLDER}; look at it with: python training/sheet.py")
+    transformer = denoiser.train(data, latents, captions, HERE / "cache", HERE / "runs", start=start)
+    assemble(vae, transformer, arguments.out)
+    print(f"wrote {arguments.out}; look at it with: python training/sheet.py --model {arguments.out}")
 
 
 if __name__ == "__main__":
