@@ -286,7 +286,7 @@ def test_killed_fifty_times(tiny_sd, own, tmp_path):
     assert told.returncode == 0, told.stderr
     whole, *others = sorted((tmp_path / "runs").iterdir(), key=lambda folder: int(folder.name))
     assert others
-    for name in ("report.md", "summary.json", "report.html"):
+    for name in ("own.parquet", "report.md", "summary.json", "report.html"):
         for other in others:
             assert (other / name).read_bytes() == (whole / name).read_bytes()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 import conjure
 from conjure import InputError, TextCutWarning, workers
@@ -73,6 +75,77 @@ def test_same_numbers_on_one_worker_and_on_four(alone, expected, four, one):
     where = ray.get([actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()) for actor in four.actors])
     assert len(set(where)) == 2
     check({measured.source: measured for measured in run(alone.set(workers=one), SOURCES)}, expected)
+
+
+def test_a_result_travels_alone(alone):
+    """Its latents are no part of those of its whole batch, which would go along with each."""
+    whole = list(run(alone.set(rows=96), SOURCES))
+    assert {measured.final.untyped_storage().nbytes() for measured in whole} == {whole[0].final.numel() * 4}
+
+
+GPUS = """
+import os, ray
+from conjure import InputError, Workers, distance, load
+ray.init("local", num_cpus=4, num_gpus=4, include_dashboard=False, logging_level="error")
+def told(worker):
+    return os.environ["CUDA_VISIBLE_DEVICES"], worker.load["device"]
+def of(workers):
+    found = sorted(ray.get([actor.__ray_call__.remote(told) for actor in workers.actors])), str(workers)
+    workers.close()
+    return found
+every = [(str(number), "cuda") for number in range(4)]
+assert of(Workers()) == (every, "4 workers on GPUs")
+assert of(Workers(4, load={"device": "cuda:1"})) == (every, "4 workers on GPUs")
+found, kind = of(Workers(2, load={"device": "cpu"}))
+assert ([device for _, device in found], kind) == (["cpu"] * 2, "2 workers on CPUs")
+for count, message in ((5, "5 workers are asked for, but the Ray cluster has 4 GPUs"), (1, "PyTorch finds no CUDA device")):
+    try:
+        distance(load(steps=1).set(workers=Workers(count)), "a", "b", samples=1)
+    except InputError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(message)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="GPUs are made up, and must not be there")
+def test_one_worker_a_gpu():
+    """Each sees its own GPU alone, whatever its number, and never computes on the CPU instead in silence."""
+    told = subprocess.run([sys.executable, "-c", GPUS], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+
+
+def test_the_command_leaves_gpus_to_its_workers(conjure_command, monkeypatch):
+    """It needs the model to say who it is alone, which takes no GPU."""
+    asked = {}
+
+    def load(_, **settings):
+        asked.update(settings)
+        raise InputError("enough is known")
+
+    monkeypatch.setattr(conjure, "load", load)
+    code, _, err = conjure_command("matrix", "a", "b", "--workers", 2, "--device", "cuda", "--compile")
+    assert (code, "enough is known" in err) == (2, True)
+    assert (asked["device"], asked["compile"]) == ("cpu", False)
+
+
+def test_a_worker_keeps_one_model(alone, one, tiny_sd, tmp_path):
+    """There may not be room for the next one beside the last."""
+    other = DiffusionPipeline.from_pretrained(tiny_sd)
+    next(other.unet.parameters()).data += 1e-3
+    other.save_pretrained(tmp_path / "other")
+    second = conjure.load(tmp_path / "other", steps=3)
+    for process in (alone, second, alone.set(steps=2), second):
+        (given,), (wanted,) = (run(these, SOURCES[:1]) for these in (process.set(workers=one), process))
+        np.testing.assert_allclose(given.squared, wanted.squared, rtol=1e-4)
+
+    def held(_):
+        import gc
+
+        gc.collect()
+        return sum(type(known).__name__ == "UNet2DConditionModel" for known in gc.get_objects())
+
+    assert ray.get(one.actors[0].__ray_call__.remote(held)) == 1
 
 
 def test_every_call_takes_workers(alone, four, tmp_path):

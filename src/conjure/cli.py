@@ -735,6 +735,7 @@ def _load(model: str, store: str | None = None, workers: int | None = None, ray:
             from conjure.workers import Workers
 
             many = Workers(workers, ray, {name: settings[name] for name in ("device", "compile") if settings.get(name)})
+            settings |= {"device": "cpu", "compile": False}  # here it only tells who it is, and takes no room from a worker
         kept = _opened(store)
         return load(model, **settings).set(store=kept, workers=many)
 

@@ -167,7 +167,7 @@ def _measure(
             squared=table[start + 1 : start + 1 + len(source.targets)],
             timesteps=tuple(timesteps),
             levels=tuple(levels),
-            final=final[start],
+            final=final[start].clone(),  # a view would hold the whole batch, and take it along to where it is sent
             pictures=Pictures(*(torch.stack(part) for part in zip(*looks[start], strict=True))) if start in looks else None,
         )
         for start, source in starts.items()

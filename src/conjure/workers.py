@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from diffusers import DiffusionPipeline
 
 from conjure.errors import InputError, TextCutWarning
@@ -71,11 +72,12 @@ class Recipe:
 
 
 class Worker:
-    """What runs in a worker: it keeps the pipelines that it has loaded."""
+    """What runs in a worker: it keeps the pipeline that it loaded last, since there may be no room for two."""
 
     def __init__(self, threads: int, load: dict[str, Any]) -> None:
         self.load = load
-        self.pipelines: dict[tuple[str, str], DiffusionPipeline] = {}
+        self.pipeline: DiffusionPipeline | None = None
+        self.loaded: tuple[str, str] | None = None
         self.processes: dict[str, tuple[Process, Rows]] = {}
         torch.set_num_threads(min(threads, os.cpu_count() or 1))
 
@@ -100,10 +102,14 @@ class Worker:
         from conjure.loading import load
 
         if recipe.identity not in self.processes:
-            key = (recipe.model, recipe.dtype)
-            if key not in self.pipelines:
-                self.pipelines[key] = load(recipe.model, dtype=recipe.dtype, **self.load).pipeline
-            process = recipe.make(self.pipelines[key])
+            wanted = (recipe.model, recipe.dtype)
+            if self.loaded != wanted:
+                self.pipeline = self.loaded = None
+                self.processes.clear()
+                clear_device_cache(garbage_collection=True)
+                self.pipeline = load(recipe.model, dtype=recipe.dtype, **self.load).pipeline
+                self.loaded = wanted
+            process = recipe.make(self.pipeline)
             self.processes[recipe.identity] = process, Rows(process.pipeline.device, process.rows)
         return self.processes[recipe.identity]
 
@@ -114,7 +120,9 @@ class Workers:
 
     count: how many; None for one a GPU, and where there is none one a core.
     address: of a Ray cluster, as `ray.init` takes it (`auto`, `HOST:6379`, `ray://HOST:10001`); None for this machine alone.
-    load: what the workers' `conjure.load` is to be given besides the model and its dtype, as `{"compile": True}`.
+    A program that is connected to a cluster already stays there.
+    load: what the workers' `conjure.load` is to be given besides the model and its dtype, as `{"compile": True}`; with the
+    device `cpu` they leave the GPUs alone.
 
     They start when they are first needed and stay until `close`, or the end of the program.
     """
@@ -138,7 +146,8 @@ class Workers:
         if not ray.is_initialized():
             _connect(self.address, self.count)
         total = ray.cluster_resources()
-        cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+        device = str(self.load["device"]).partition(":")[0] if self.load.get("device") else None  # which GPU, Ray says
+        cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0)) if device in (None, "cuda") else 0
         self.rows, self.kind = (ON_GPU, "GPUs") if gpus else (ON_CPU, "CPUs")
         count = self.count or gpus or cpus
         if not 1 <= count <= (gpus or cpus):
@@ -147,7 +156,9 @@ class Workers:
         made = ray.remote(Worker).options(
             num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD"
         )
-        return [made.remote(max(1, cpus // count), self.load) for _ in range(count)]
+        # told, and not left to what each finds, so that none computes on a CPU because its PyTorch does not see its GPU
+        load = self.load | {"device": device or ("cuda" if gpus else "cpu")}
+        return [made.remote(max(1, cpus // count), load) for _ in range(count)]
 
     def close(self) -> None:
         """End the workers; they start again when they are needed."""
