@@ -36,7 +36,7 @@ results: setup  ## how well the default model agrees with people, all tables and
 	$(BIN)/python results/make.py $(if $(DATA),--data $(DATA))
 
 figures: setup  ## the figures of the paper on the default model, in docs/figures
-	$(BIN)/python results/figures.py
+	$(BIN)/python results/paper.py
 
 site: setup  ## the documentation as a site, in the folder site
 	$(BIN)/python -m mkdocs build --strict

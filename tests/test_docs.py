@@ -98,10 +98,10 @@ def test_site_builds_strictly(tmp_path):
 def test_figures_of_the_paper(monkeypatch, tmp_path, capsys):
     """One command draws them all, and tells how well the groups of Figure 2 stand apart."""
     monkeypatch.syspath_prepend(ROOT / "results")
-    import figures
+    import paper
 
-    monkeypatch.setattr(sys, "argv", ["figures.py", "--out", str(tmp_path), "--samples", "1"])
-    monkeypatch.setattr(figures, "GRIDS", {"leopard": figures.GRIDS["leopard"]})
-    figures.main()
+    monkeypatch.setattr(sys, "argv", ["paper.py", "--out", str(tmp_path), "--samples", "1"])
+    monkeypatch.setattr(paper, "GRIDS", {"leopard": paper.GRIDS["leopard"]})
+    paper.main()
     assert {path.name for path in tmp_path.iterdir()} == {"leopard.png", "nouns.png", "verbs.png"}
     assert capsys.readouterr().out.count("mean silhouette") == 2

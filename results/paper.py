@@ -1,7 +1,7 @@
 """The pictures of docs/paper.md: Figures 1, 4 and 5 of the paper and both halves of its Figure 2, on any model.
 
 make figures                                                       # on the default model, into docs/figures
-python results/figures.py --model CompVis/stable-diffusion-v1-4 --out FOLDER
+python results/paper.py --model CompVis/stable-diffusion-v1-4 --out FOLDER
 """
 
 from __future__ import annotations
