@@ -221,7 +221,7 @@ class Workers:
 
 def _lost(parcel: Sequence[Source], death: Exception) -> str:
     """What is said of a parcel that no worker survives."""
-    why = " ".join(str(death).split())[:200]
+    why = str(death).strip().splitlines()[-1].strip()[:200]  # before it Ray tells which worker, and where
     return (
         f"{DEATHS + 1} workers died over {parcel[0].text[:40]!r} and {len(parcel) - 1} sources beside it, the last of: {why}; "
         "if memory is short, set rows lower or use fewer workers"
