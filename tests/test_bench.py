@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import string
@@ -418,6 +419,27 @@ def test_a_full_disk(own, tmp_path):
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 0
     assert f"{80 - held} of 80 trajectories to walk" in again.stderr
+
+
+def test_a_disk_that_is_full(own, tmp_path):
+    """A file system of its own, which has no room left at all."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = 'mount -t tmpfs -o size=300k none "$1" && shift && "$@"'
+    small = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mounted]
+    if shutil.which("unshare") is None or subprocess.run([*small, "sh", place, "true"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\tother thing {i}\t{i % 7}\n" for i in range(60)))
+    run = [sys.executable, "-m", "conjure", "bench", "--data", str(own), "--out", str(place / "run"), "--steps", "2"]
+    keep = f'"$@"; code=$?; cp -r {place}/run {tmp_path}/run; exit $code'  # it is gone with the last that sees it
+    full = subprocess.run([*small, "sh", place, "sh", "-c", keep, "sh", *run], capture_output=True, text=True)
+    assert (full.returncode, "Traceback" in full.stderr) == (2, False), full.stderr
+    assert "cannot be written: database or disk is full; what was finished is kept" in full.stderr.splitlines()[-1]
+    held = sqlite3.connect(tmp_path / "run" / "store.sqlite").execute("SELECT count(*) FROM judged").fetchone()[0]
+    assert 0 < held < 120
+    again = subprocess.run([*run[:-3], str(tmp_path / "run"), *run[-2:]], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert f"{120 - held} of 120 trajectories to walk" in again.stderr
 
 
 def test_baselines_of_a_run(conjure_command, own, tmp_path):

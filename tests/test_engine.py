@@ -90,6 +90,17 @@ def test_symmetry(process):
     assert (there.forward, there.backward) == pytest.approx((back.backward, back.forward), rel=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is at hand")
+@pytest.mark.parametrize(("dtype", "apart"), [("float32", 1e-3), ("float16", 1e-2), ("bfloat16", 1e-1)])
+def test_same_numbers_on_cuda(dtype, apart):
+    """The tolerance that docs/howto/cluster.md states, over batch sizes and against the CPU (float32 there)."""
+    one = conjure.load(device="cuda", dtype=dtype, steps=3)
+    whole, parts = (conjure.distance(one.set(rows=rows), A, B, samples=12).samples for rows in (96, 7))
+    assert whole == pytest.approx(parts, rel=apart)
+    here = conjure.load(device="cpu", steps=3)
+    assert conjure.distance(here, A, B, samples=12).distance == pytest.approx(sum(whole) / 12, rel=apart)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_batch_size_changes_nothing(process, rows):
     few = process.set(steps=3)

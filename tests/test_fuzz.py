@@ -242,6 +242,8 @@ def inputs(tiny_sd, tmp_path_factory) -> Path:
 @example(line=["compare", "a", "b", "--model", "word " * 200])
 @example(line=["bench", "--data", "x" * 300])
 @example(line=["store", "export", "s", "nowhere/x.parquet"])
+@example(line=["matrix", "a", "b", *QUICK, "--ray", "127.0.0.1:1"])
+@example(line=["matrix", "a", "b", *QUICK, "--ray", "127.0.0.1:x"])
 def test_options(line, inputs, tiny_sd):
     with workplace() as place:
         shutil.copytree(inputs, place, dirs_exist_ok=True)

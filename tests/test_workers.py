@@ -292,6 +292,13 @@ def test_bad_counts_and_clusters(cluster, alone):
         list(run(alone.set(workers=Workers(99, cluster.address)), SOURCES[:1]))
 
 
+def test_cluster_that_is_not_there():
+    """Is told at once, in a process that has no cluster yet."""
+    script = "import conjure; conjure.load().set(workers=conjure.Workers(1, '127.0.0.1:1')).settings()"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
+    assert "InputError: the Ray cluster '127.0.0.1:1' cannot be joined: [Errno 111] Connection refused" in told.stderr
+
+
 def test_killed_node(alone, expected, four, cluster):
     """A node goes, with its workers: the others do its work."""
     given = {}

@@ -8,6 +8,7 @@ wherever they are computed, which the identity of the workers' process is made t
 from __future__ import annotations
 
 import os
+import socket
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -242,8 +243,11 @@ def _connect(address: str | None, count: int | None) -> None:
     ray = _ray()
     own = {} if address else {"num_cpus": max(count or 0, os.cpu_count() or 1), "include_dashboard": False}
     try:
+        host, colon, port = (address or "").rpartition(":")
+        if colon and "://" not in host:
+            socket.create_connection((host, int(port)), PATIENCE).close()  # Ray would try for ten minutes
         ray.init(address=address or "local", log_to_driver=False, logging_level="error", **own)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+    except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"the Ray cluster {address!r} cannot be joined: {' '.join(str(error).split())[:200]}; start one with ray start --head"
         ) from error
