@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -91,18 +92,55 @@ def test_a_spoilt_row(quick, tmp_path, table, blob):
     assert {name: len(rows) for name, rows in found.spoilt.items()} == {"judged": 0, "final": 0, "compared": 0} | {table: 1}
     assert not found.sound
     process = quick.set(store=store)
-    if table == "final":
-        with pytest.raises(InputError, match="is spoilt: the last latents of 'puppy' .*conjure store repair"):
-            conjure.matrix(process, WORDS, samples=2, divergence="direct")
-        store.close()
-        repair(tmp_path / "s")
-        process = quick.set(store=Store(tmp_path / "s"))
-        walked = Steps()
-        conjure.matrix(process, WORDS, samples=2, divergence="direct", progress=walked)
-        assert walked.taken
-    again = conjure.matrix(process, WORDS, samples=2)
-    np.testing.assert_allclose(again.distance, whole.distance, rtol=1e-5)
-    assert verify(process.store).sound
+    walked, further, again = Steps(), Steps(), Steps()
+    np.testing.assert_allclose(conjure.matrix(process, WORDS, samples=2, progress=walked).distance, whole.distance, rtol=1e-5)
+    straight = conjure.matrix(process, WORDS, samples=2, divergence="direct", progress=further)
+    direct = conjure.matrix(quick, WORDS, samples=2, divergence="direct")
+    np.testing.assert_allclose(straight.distance, direct.distance, rtol=1e-4)
+    one = 2  # trajectory, of two steps
+    assert (walked.taken, further.taken) == ((one, 0) if table == "judged" else (0, one))  # last latents only where they count
+    assert verify(store).sound
+    conjure.matrix(process, WORDS, samples=2, divergence="direct", progress=again)
+    assert again.taken == 0
+
+
+KILLED = """
+import os, signal, sys, conjure
+from conjure import store
+write, batches = store.Store.write, []
+def mortal(self, statement, rows=None):
+    batches.extend([1] * statement.startswith("INSERT OR REPLACE INTO final"))
+    if len(batches) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(self, statement, rows)
+store.Store.write = mortal
+conjure.matrix(conjure.load(steps=2).set(store=conjure.Store(sys.argv[1])), sys.argv[2:], samples=1)
+"""
+
+
+def test_killed_while_a_batch_is_kept(quick, tmp_path):
+    """It is kept whole or not at all, so the rest is packed as if nothing had happened, and gives the same bits."""
+    words = [f"word {number}" for number in range(12)]
+    undisturbed = conjure.matrix(quick.set(store=Store(tmp_path / "whole")), words, samples=1)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "s"), *words], env=os.environ | {"CONJURE_STORE": ""})
+    assert killed.returncode == -signal.SIGKILL
+    store = Store(tmp_path / "s")
+    (one,) = held(store)
+    assert (one.trajectories, one.judgements) == (3, 3 * 11)  # 48 rows make a batch of three sources of 2 + 11 rows
+    continued = conjure.matrix(quick.set(store=store), words, samples=1)
+    assert (continued.distance == undisturbed.distance).all()
+
+
+def test_another_method_never_meets_these_rows(quick, tmp_path, monkeypatch):
+    """What an engine measured that gives other numbers for the same process is kept apart."""
+    filled(quick, tmp_path / "s")
+    monkeypatch.setattr("conjure.store.METHOD", 2)
+    store, walked = Store(tmp_path / "s"), Steps()
+    conjure.matrix(quick.set(store=store), WORDS, samples=2, progress=walked)
+    store.scored({"name": "random"})
+    assert walked.taken
+    assert [key.partition(" ")[0] for (key,) in store.read("SELECT key FROM process ORDER BY id")] == ["1", "2", "baseline"]
+    assert [key for (key,) in store.read("SELECT key FROM process WHERE key GLOB 'baseline 2 *'")]
 
 
 def test_a_row_under_another_process(quick, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,12 +19,14 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from pyarrow import parquet
 
 import conjure
 from conjure import InputError, TextCutWarning, workers
 from conjure.benchmarks import read_file
 from conjure.explanation import unfold
 from conjure.run import Source, run
+from conjure.upkeep import held, opened
 from conjure.workers import Recipe, Worker, Workers
 
 ray = pytest.importorskip("ray")
@@ -38,8 +42,11 @@ with socket.socket() as free:
 
 @pytest.fixture(scope="module")
 def cluster():
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+    os.environ["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"] = "300"  # two cores may be busy for more than its half minute
     far = {"ray_client_server_port": CLIENT_PORT} if find_spec("grpc") else {}
-    made = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 8} | far)
+    # joined while there is one node: both have the address of this machine, and the second is to be killed
+    made = cluster_utils.Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 8} | far)
     made.other = made.add_node(num_cpus=8)
     yield made
     ray.shutdown()
@@ -75,14 +82,22 @@ def check(given, expected):
         assert (measured.timesteps, measured.levels) == (expected[source].timesteps, expected[source].levels)
 
 
+def asked(workers, what):
+    """What `what` finds in each worker, started again or not."""
+    return ray.get([actor.__ray_call__.options(max_task_retries=-1).remote(what) for actor in workers.actors])
+
+
+def where(_):
+    return ray.get_runtime_context().get_node_id()
+
+
 def test_same_numbers_on_one_worker_and_on_four(alone, expected, four, one):
     told = []
     given = run(alone.set(workers=four), SOURCES, progress=lambda *step: told.append(step))
     check({measured.source: measured for measured in given}, expected)
     assert told == sorted(told)
     assert told[-1] == (len(SOURCES) * 3, len(SOURCES) * 3)
-    where = ray.get([actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()) for actor in four.actors])
-    assert len(set(where)) == 2
+    assert len(set(asked(four, where))) == 2
     check({measured.source: measured for measured in run(alone.set(workers=one), SOURCES)}, expected)
 
 
@@ -95,19 +110,19 @@ def test_a_result_travels_alone(alone):
 GPUS = """
 import os, ray
 from conjure import InputError, Workers, distance, load
-ray.init("local", num_cpus=4, num_gpus=4, include_dashboard=False, logging_level="error")
+ray.init("local", num_cpus=2, num_gpus=2, include_dashboard=False, logging_level="error")
 def told(worker):
     return os.environ["CUDA_VISIBLE_DEVICES"], worker.load["device"]
 def of(workers):
     found = sorted(ray.get([actor.__ray_call__.remote(told) for actor in workers.actors])), str(workers)
     workers.close()
     return found
-every = [(str(number), "cuda") for number in range(4)]
-assert of(Workers()) == (every, "4 workers on GPUs")
-assert of(Workers(4, load={"device": "cuda:1"})) == (every, "4 workers on GPUs")
+every = [(str(number), "cuda") for number in range(2)]
+assert of(Workers()) == (every, "2 workers on GPUs")
+assert of(Workers(2, load={"device": "cuda:1"})) == (every, "2 workers on GPUs")
 found, kind = of(Workers(2, load={"device": "cpu"}))
 assert ([device for _, device in found], kind) == (["cpu"] * 2, "2 workers on CPUs")
-for count, message in ((5, "5 workers are asked for, but the Ray cluster has 4 GPUs"), (1, "PyTorch finds no CUDA device")):
+for count, message in ((3, "3 workers are asked for, but the Ray cluster has 2 GPUs"), (1, "PyTorch finds no CUDA device")):
     try:
         distance(load(steps=1).set(workers=Workers(count)), "a", "b", samples=1)
     except InputError as error:
@@ -188,16 +203,85 @@ def test_command_on_a_cluster(conjure_command, cluster, tiny_sd, far):
     assert given["process"]["device"] == "2 workers on CPUs"
 
 
-def test_killed_workers(alone, expected, four):
-    """kill -9 of two workers at work: others take what they had, they come back, and no number changes."""
-    given = {}
-    for number, measured in enumerate(run(alone.set(workers=four), SOURCES)):
-        if number == 0:
-            for actor in four.actors[:2]:
-                os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
-        given[measured.source] = measured
-    check(given, expected)
-    check({measured.source: measured for measured in run(alone.set(workers=four), SOURCES)}, expected)
+def test_bench_and_ablate_by_command(conjure_command, cluster, tiny_sd, tmp_path):
+    """Into a folder and a store, as without workers."""
+    own = tmp_path / "own.tsv"
+    own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8)))
+    tables = {}
+    for name, where in (("alone", ()), ("spread", ("--ray", cluster.address, "--workers", 2, "--store", tmp_path / "shared"))):
+        settings = ("--data", own, "--model", tiny_sd, "--steps", 2, *where)
+        assert conjure_command("bench", *settings, "--out", tmp_path / name)[0] == 0
+        tables[name] = parquet.read_table(tmp_path / name / "own.parquet").to_pydict()["distance"]
+        assert conjure_command("ablate", *settings, "--over", "guidance=1", "--out", tmp_path / f"ablated {name}")[0] == 0
+    np.testing.assert_allclose(tables["spread"], tables["alone"], rtol=1e-5)
+    told = json.loads((tmp_path / "spread" / "summary.json").read_text())
+    assert told["process"]["device"] == "2 workers on CPUs"
+    assert [one.settings["guidance"] for one in held(opened(tmp_path / "shared"))] == [7.5, 1.0]
+
+
+class Mortal(Worker):
+    """A worker that is killed with kill -9 in its second parcel, as the first two of them all are; or fails in it."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.place, self.parcels = Path(self.load.pop("place")), 0
+
+    def run(self, recipe, sources, pictures):
+        self.parcels += 1
+        given = super().run(recipe, sources, pictures)
+        if self.parcels == 2:
+            for name in ("first", "second"):
+                with contextlib.suppress(FileExistsError):
+                    (self.place / name).touch(exist_ok=False)
+                    self.end()
+        return given
+
+    def end(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Faulty(Mortal):
+    """The same with an error, as a GPU gives it of which nothing more is to be had."""
+
+    def end(self):
+        self.failed = True
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.parametrize("worker", [Mortal, Faulty])
+def test_workers_die_at_work(alone, expected, cluster, monkeypatch, tmp_path, worker):
+    """Two of three do, with what they were at: others take it, they come back, and no number changes."""
+    monkeypatch.setattr(workers, "Worker", worker)
+    mortal = Workers(3, cluster.address, load={"place": str(tmp_path)})
+    before = asked(mortal, lambda _: os.getpid())
+    check({measured.source: measured for measured in run(alone.set(workers=mortal), SOURCES)}, expected)
+    assert {path.name for path in tmp_path.iterdir()} == {"first", "second"}
+    check({measured.source: measured for measured in run(alone.set(workers=mortal), SOURCES)}, expected)
+    assert set(asked(mortal, lambda _: os.getpid())) - set(before)
+    mortal.close()
+
+
+class Wrong(Worker):
+    """A worker with a mistake in it."""
+
+    def run(self, recipe, sources, pictures):
+        if any(source.text == "a thing 3" for source in sources):
+            self.failed = True
+            raise RuntimeError("a mistake")
+        return super().run(recipe, sources, pictures)
+
+
+def test_what_fails_on_every_worker_is_seen(alone, cluster, monkeypatch):
+    """After what the others gave."""
+    monkeypatch.setattr(workers, "Worker", Wrong)
+    monkeypatch.setattr(workers, "DEATHS", 1)
+    wrong, given = Workers(2, cluster.address), []
+    with pytest.raises(RuntimeError, match="a mistake"):
+        for measured in run(alone.set(workers=wrong), SOURCES):
+            given.append(measured.source)
+    assert given
+    assert all(source.text != "a thing 3" for source in given)
+    wrong.close()
 
 
 def test_memory_of_a_worker_runs_out(alone, one):
@@ -234,7 +318,6 @@ class Doomed(Worker):
 
 
 def test_text_that_no_worker_survives(alone, cluster, monkeypatch):
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(workers, "Worker", Doomed)
     monkeypatch.setattr(workers, "DEATHS", 1)
     doomed = Workers(1, cluster.address)
@@ -252,8 +335,57 @@ class Unborn(Worker):
         raise ModuleNotFoundError("No module named 'conjure'")
 
 
+class Late(Worker):
+    """A worker that takes its time to start."""
+
+    def __init__(self, *arguments):
+        time.sleep(3)
+        super().__init__(*arguments)
+
+
+def test_workers_are_waited_for(conjure_command, cluster, tiny_sd, monkeypatch):
+    """Which a command says while it waits."""
+    monkeypatch.setattr(workers, "Worker", Late)
+    monkeypatch.setattr(workers, "PATIENCE", 1)
+    where = ("--model", tiny_sd, "--steps", 1, "--samples", 1, "--ray", cluster.address, "--workers", 1)
+    code, _, err = conjure_command("matrix", "a", "b", *where)
+    assert code == 0
+    assert "warning: no worker is there yet; 1 parcels wait for the cluster to start one" in err
+
+
+class Overflowing(Worker):
+    """A worker whose model gives NaN for texts with an @."""
+
+    def _process(self, recipe):
+        first = self.pipeline is None
+        process, rows = super()._process(recipe)
+        if first:
+            sign = process.pipeline.tokenizer.convert_tokens_to_ids("@</w>")
+
+            def spoil(_, inputs, output):
+                output[0][(inputs[0] == sign).any(1)] = float("nan")
+
+            process.pipeline.text_encoder.register_forward_hook(spoil)
+        return process, rows
+
+
+def test_numbers_that_are_none_on_a_worker(alone, cluster, monkeypatch, tmp_path):
+    """They are named, kept like others, and the pairs without them give what they give alone."""
+    own = tmp_path / "own.tsv"
+    good = "one\ttwo\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8))
+    own.write_text(good + "thing 1\tan @\t3\n")
+    monkeypatch.setattr(workers, "Worker", Overflowing)
+    overflows = alone.set(workers=Workers(1, cluster.address))
+    told = [conjure.evaluate(overflows, [read_file(own)], out=tmp_path / "run") for _ in range(2)]
+    own.write_text(good)
+    wanted = conjure.evaluate(alone, [read_file(own)])
+    for one in told:
+        assert (one.broken, one.tasks["own"].left_out) == (("an @",), 1)
+        np.testing.assert_allclose(one.tasks["own"].distances, wanted.tasks["own"].distances, rtol=1e-5)
+    overflows.workers.close()
+
+
 def test_workers_that_cannot_be(alone, cluster, monkeypatch):
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(workers, "Worker", Unborn)
     unborn = Workers(2, cluster.address)
     with pytest.raises(InputError, match="the last of: ModuleNotFoundError: No module named 'conjure'"):
@@ -300,10 +432,16 @@ def test_cluster_that_is_not_there():
 
 
 def test_killed_node(alone, expected, four, cluster):
-    """A node goes, with its workers: the others do its work."""
+    """A node goes, with its workers: they are started again on the other, and the others do their work."""
+
+    other = cluster.other.node_id
+    before = asked(four, where)
+    assert other in before
     given = {}
     for number, measured in enumerate(run(alone.set(workers=four), SOURCES)):
         if number == 0:
             cluster.remove_node(cluster.other, allow_graceful=False)
         given[measured.source] = measured
     check(given, expected)
+    check({measured.source: measured for measured in run(alone.set(workers=four), SOURCES)}, expected)
+    assert set(asked(four, where)) == set(before) - {other}

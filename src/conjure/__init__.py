@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from conjure.ablation import Ablation, ablate
     from conjure.attribution import Attribution, attribute
     from conjure.comparison import Comparison, diff
-    from conjure.errors import InputError, TextCutWarning
+    from conjure.errors import InputError, NoWorkersWarning, TextCutWarning
     from conjure.estimate import Estimate
     from conjure.evaluation import Evaluation, evaluate
     from conjure.evaluator import SimilarityEvaluator
@@ -39,6 +39,7 @@ __all__ = [
     "InputError",
     "Matrix",
     "Neighbours",
+    "NoWorkersWarning",
     "Process",
     "SimilarityEvaluator",
     "Store",
@@ -66,6 +67,7 @@ _HOME = {
     "InputError": "errors",
     "Matrix": "matrices",
     "Neighbours": "neighbours",
+    "NoWorkersWarning": "errors",
     "Process": "process",
     "SimilarityEvaluator": "evaluator",
     "Store": "store",

@@ -16,7 +16,7 @@ from rich import markup
 from rich.console import Console
 
 from conjure.digits import between, counted, rounded
-from conjure.errors import InputError, TextCutWarning
+from conjure.errors import InputError, NoWorkersWarning, TextCutWarning
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -693,19 +693,28 @@ def _tell(summary: dict[str, Any], text: str, as_json: bool, broken: Sequence[st
 
 
 class _Cuts:
-    """While it lasts, texts that do not count whole are collected, to be told in one line in the end."""
+    """While it lasts, texts that do not count whole are collected, to be told in one line in the end; that workers do not come
+    is told at once."""
 
     def __enter__(self) -> None:
-        self._caught = warnings.catch_warnings(record=True)
-        self._told = self._caught.__enter__()
+        self._told: list[str] = []
+        self._caught = warnings.catch_warnings()
+        self._caught.__enter__()
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", TextCutWarning)  # once a text
+        warnings.simplefilter("always", NoWorkersWarning)
+        warnings.showwarning = self._take
+
+    def _take(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if issubclass(category, NoWorkersWarning):
+            _show(message)
+        else:
+            self._told.append(" ".join(str(message).split()))
 
     def __exit__(self, *problem: Any) -> None:
         self._caught.__exit__(*problem)
         if self._told:
-            first = escape(" ".join(str(self._told[0].message).split()))
-            errors.print(f"[yellow]warning:[/] {len(self._told)} texts do not count whole, the first: {first}")
+            _show(f"{len(self._told)} texts do not count whole, the first: {self._told[0]}")
 
 
 def _check(

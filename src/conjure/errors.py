@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class TextCutWarning(UserWarning):
     """A text does not count whole: it is longer than the text encoder takes, or has symbols that the encoder does not know."""
+
+
+class NoWorkersWarning(UserWarning):
+    """All workers are still starting, or wait for the cluster to have room for them."""

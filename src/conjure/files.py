@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from conjure.errors import InputError
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` to `path` by way of a file beside it, so that nobody ever meets half of it. Errors: `OSError`."""
+    """Write `content` to `path`, whole or not at all. Errors: `OSError`."""
+    with whole(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `path` in the end, so that nobody ever meets half of it. Errors: `OSError`."""
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=".conjure-")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
         os.chmod(partial, 0o666 & ~_umask())
         os.replace(partial, path)
     except BaseException:

@@ -75,6 +75,23 @@ def run(
 
     Errors: `InputError` where not even one row fits, and those of `Workers.run`.
     """
+    for batch in run_batches(process, sources, pictures=pictures, progress=progress, rows=rows):
+        yield from batch
+
+
+def run_batches(
+    process: Process,
+    sources: Sequence[Source],
+    *,
+    pictures: Sequence[Source] = (),
+    progress: Progress | None = None,
+    rows: Rows | None = None,
+) -> Iterator[list[Measured]]:
+    """What `run` gives, and takes, in the batches in which it was measured.
+
+    Whoever keeps results keeps a batch whole or not at all: then what is left after a stop is packed into the very batches of a
+    run that was not stopped, and gives its bits.
+    """
     if process.workers:
         yield from process.workers.run(process, sources, pictures=pictures, progress=progress)
         return
@@ -87,8 +104,7 @@ def run(
 
         return _measure(replace(process, rows=rows.number), batch, pictures, report, encoded)
 
-    for measured in batched(sources, rows, measure):
-        yield from measured
+    yield from batched(sources, rows, measure)
 
 
 def batched(sources: Sequence[Source], rows: Rows, work: Callable[[Sequence[Source], int], R]) -> Iterator[R]:

@@ -16,7 +16,7 @@ from conjure.divergence import Measure, Seen
 from conjure.errors import InputError
 from conjure.estimate import Estimate, Noise, estimate, interval
 from conjure.process import Process
-from conjure.run import Measured, Progress, Source, run
+from conjure.run import Measured, Progress, Source, run_batches
 from conjure.units import output_of
 
 TARGETS = 128  # more than these of one source stand in further ones: rows are not to be held in memory without bound
@@ -56,6 +56,7 @@ class Results:
         self.squared: dict[tuple[str, int, str], np.ndarray] = {}
         self.held: dict[tuple[str, int], torch.Tensor] = {}
         self.finals: Mapping[tuple[str, int], torch.Tensor] = self.held
+        self.compares = False  # last latents
 
     def measure(
         self,
@@ -72,19 +73,21 @@ class Results:
         finals: hold the last latents as well, which the divergence `direct` compares. pictures: the sources whose looks are
         wanted, which are run in any case and returned. started: told what is left to run.
         """
+        self.compares |= finals
         kept = process.store.of(process) if process.store else None
         looked = [source for source in sources if source in pictures]
-        left = looked + kept.missing([source for source in sources if source not in pictures]) if kept else sources
+        others = [source for source in sources if source not in pictures]
+        left = looked + kept.missing(others, finals=finals) if kept else sources
         if started:
             started(left)
         shown = []
-        for measured in run(process, left, pictures=looked, progress=progress):
+        for batch in run_batches(process, left, pictures=looked, progress=progress):
             if kept:
-                kept.add(measured)
+                kept.add(batch)
             else:
-                self._add(measured, finals)
-            if measured.pictures:
-                shown.append(measured)
+                for measured in batch:
+                    self._add(measured, finals)
+            shown += [measured for measured in batch if measured.pictures]
         shown.sort(key=lambda measured: looked.index(measured.source))  # workers give them as they come
         if kept:
             kept.fill(self, sources)
@@ -114,16 +117,20 @@ class Results:
         there, back = ([self.noise.of(sample, *pair) for sample in range(samples)] for pair in ((a, b), (b, a)))
         if not all(np.isfinite(self.squared[key]).all() for key in [*((a, s, b) for s in there), *((b, s, a) for s in back)]):
             raise InputError(f"{told_broken(self.broken())}; use a smaller guidance, or float32")
-        ends = [(self.finals.get((a, seed)), self.finals.get((b, seed))) for seed in there]
         return Seen(
             forward=np.stack([self.squared[a, seed, b] for seed in there]),
             backward=np.stack([self.squared[b, seed, a] for seed in back]),
-            direct=np.array([math.nan if x is None or y is None else float((x - y).square().sum()) for x, y in ends]),
+            direct=np.array([self._apart((a, seed), (b, seed)) for seed in there]),
             output=self.output,
             timesteps=self.timesteps,
             levels=self.levels,
             dimensions=self.dimensions,
         )
+
+    def _apart(self, first: tuple[str, int], second: tuple[str, int]) -> float:
+        if not self.compares or first not in self.finals or second not in self.finals:
+            return math.nan
+        return float((self.finals[first] - self.finals[second]).square().sum())
 
 
 def distance(

@@ -153,32 +153,32 @@ class Kept:
         self.process, visited = store.entry(self.key, json.dumps(process.settings(), default=str))
         self.visited = json.loads(visited) if visited else None
 
-    def add(self, measured: Measured) -> None:
-        """Keep what a source gave."""
-        source = measured.source
-        if self.visited is None:
-            self.visited = {
-                "timesteps": measured.timesteps,
-                "levels": [asdict(level) for level in measured.levels],
-                "shape": list(measured.final.shape),
-            }
-            self.store.tell(self.key, json.dumps(self.visited))
-        where = (source.text, source.seed)
-        rows = []
-        for target, row in zip(source.targets, measured.squared, strict=True):
-            blob = row.tobytes()
-            rows.append((self.process, *where, target, blob, checksum(self.key, *where, target, blob)))
-        latents = measured.final.numpy().tobytes()
+    def add(self, batch: Sequence[Measured]) -> None:
+        """Keep what a batch of sources gave, all of it or, where that fails, nothing."""
+        judged, finals = [], []
+        for measured in batch:
+            where = (measured.source.text, measured.source.seed)
+            for target, row in zip(measured.source.targets, measured.squared, strict=True):
+                blob = row.tobytes()
+                judged.append((self.process, *where, target, blob, checksum(self.key, *where, target, blob)))
+            latents = measured.final.numpy().tobytes()
+            finals.append((self.process, *where, latents, checksum(self.key, *where, latents)))
         with self.store.together():
-            self.store.write("INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?, ?)", rows)
-            final = (self.process, *where, latents, checksum(self.key, *where, latents))
-            self.store.write("INSERT OR REPLACE INTO final VALUES (?, ?, ?, ?, ?)", [final])
+            if self.visited is None:
+                self.visited = {
+                    "timesteps": batch[0].timesteps,
+                    "levels": [asdict(level) for level in batch[0].levels],
+                    "shape": list(batch[0].final.shape),
+                }
+                self.store.tell(self.key, json.dumps(self.visited))
+            self.store.write("INSERT OR REPLACE INTO judged VALUES (?, ?, ?, ?, ?, ?)", judged)
+            self.store.write("INSERT OR REPLACE INTO final VALUES (?, ?, ?, ?, ?)", finals)
 
-    def missing(self, sources: Sequence[Source]) -> list[Source]:
-        """What of `sources` is not there yet, or is spoilt."""
+    def missing(self, sources: Sequence[Source], *, finals: bool) -> list[Source]:
+        """What of `sources` is not there yet, or is spoilt; last latents are looked at where `finals` says that they are needed."""
         left = []
         for source in sources:
-            known = self._judged(source.text, source.seed)
+            known = {} if finals and self._final(source.text, source.seed) is None else self._judged(source.text, source.seed)
             if targets := tuple(target for target in source.targets if target not in known):
                 left.append(Source(source.text, source.seed, targets))
         return left
@@ -192,6 +192,14 @@ class Kept:
         query = "SELECT target, squared, sum FROM judged WHERE process = ? AND text = ? AND seed = ?"
         rows = self.store.read(query, (self.process, text, seed))
         return {target: squared for target, squared, known in rows if checksum(self.key, text, seed, target, squared) == known}
+
+    def _final(self, text: str, seed: int) -> bytes | None:
+        """The last latents of a trajectory; None where they are not there, or spoilt."""
+        query = "SELECT latents, sum FROM final WHERE process = ? AND text = ? AND seed = ?"
+        for latents, known in self.store.read(query, (self.process, text, seed)):
+            if checksum(self.key, text, seed, latents) == known:
+                return bytes(latents)
+        return None
 
     def fill(self, results: Results, sources: Sequence[Source]) -> None:
         """Give `results` what `sources` gave, all of which must be there. Last latents are read when they are asked for."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from conjure.errors import InputError
-from conjure.files import parquet_package, write_whole
+from conjure.files import parquet_package, whole
 from conjure.store import BROKEN, Store, checksum
 
 # What identifies a row, and what it holds
@@ -226,14 +226,12 @@ def export(store: Store, path: str | Path) -> int:
          ("squared", pyarrow.list_(pyarrow.float64()))]
     )  # fmt: skip
     rows = ((names[process], *key, np.frombuffer(squared)) for (process, *key), squared, sound in _rows(store, "judged") if sound)
-    sink = pyarrow.BufferOutputStream()
     written = 0
-    with parquet.ParquetWriter(sink, schema) as writer:
-        while group := list(itertools.islice(rows, ROWS)):
-            writer.write_table(pyarrow.table([list(column) for column in zip(*group, strict=True)], schema=schema))
-            written += len(group)
     try:
-        write_whole(Path(path), sink.getvalue().to_pybytes())
+        with whole(Path(path)) as file, parquet.ParquetWriter(file, schema) as writer:
+            while group := list(itertools.islice(rows, ROWS)):
+                writer.write_table(pyarrow.table([list(column) for column in zip(*group, strict=True)], schema=schema))
+                written += len(group)
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be written: {error.strerror}; name a file in an existing folder") from error
     return written

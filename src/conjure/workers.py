@@ -21,7 +21,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache
 from diffusers import DiffusionPipeline
 
-from conjure.errors import InputError, TextCutWarning
+from conjure.errors import InputError, NoWorkersWarning, TextCutWarning
 from conjure.memory import ON_CPU, Rows
 from conjure.process import Process
 from conjure.run import Measured, Progress, Source, end_of_batch, run
@@ -79,11 +79,15 @@ class Worker:
         self.load = load
         self.pipeline: DiffusionPipeline | None = None
         self.loaded: tuple[str, str] | None = None
-        self.processes: dict[str, tuple[Process, Rows]] = {}
+        self.failed = False
+        self.processes: dict[tuple[str, int | None], tuple[Process, Rows]] = {}
         torch.set_num_threads(min(threads, os.cpu_count() or 1))
 
     def ready(self) -> None:
-        """Come back, which shows that it lives."""
+        """Come back, which shows that it lives; or end where something failed, after which a GPU may be of no use to the
+        process that has it, so that Ray starts another."""
+        if self.failed:
+            os._exit(1)
 
     def run(
         self, recipe: Recipe, sources: Sequence[Source], pictures: Sequence[Source]
@@ -98,11 +102,15 @@ class Worker:
             return measured, list(dict.fromkeys(str(one.message) for one in told))
         except InputError as error:
             return InputError(str(error))
+        except Exception:
+            self.failed = True
+            raise
 
     def _process(self, recipe: Recipe) -> tuple[Process, Rows]:
         from conjure.loading import load
 
-        if recipe.identity not in self.processes:
+        wish = recipe.identity, recipe.settings["rows"]  # which is no part of the identity, since it changes no number
+        if wish not in self.processes:
             wanted = (recipe.model, recipe.dtype)
             if self.loaded != wanted:
                 self.pipeline = self.loaded = None
@@ -111,8 +119,8 @@ class Worker:
                 self.pipeline = load(recipe.model, dtype=recipe.dtype, **self.load).pipeline
                 self.loaded = wanted
             process = recipe.make(self.pipeline)
-            self.processes[recipe.identity] = process, Rows(process.pipeline.device, process.rows)
-        return self.processes[recipe.identity]
+            self.processes[wish] = process, Rows(process.pipeline.device, process.rows)
+        return self.processes[wish]
 
 
 @dataclass(eq=False)
@@ -168,18 +176,20 @@ class Workers:
 
     def run(
         self, process: Process, sources: Sequence[Source], *, pictures: Sequence[Source] = (), progress: Progress | None = None
-    ) -> Iterator[Measured]:
-        """What `conjure.run.run` gives, as it comes, in whatever order.
+    ) -> Iterator[list[Measured]]:
+        """What `conjure.run.run` gives, a parcel at a time, as they come, in whatever order.
 
-        Errors: `InputError`, for what a worker refuses, and for sources over which worker after worker dies. Warns:
-        `TextCutWarning`.
+        Errors: `InputError`, for what a worker refuses, and for sources over which worker after worker dies; and whatever fails
+        on worker after worker. What the others are at is waited for and given before. Warns: `TextCutWarning`,
+        `NoWorkersWarning`.
         """
         ray, recipe, actors = _ray(), Recipe.of(process), self.actors
         left = deque(_parcels(sources, process.rows or self.rows))
         free: deque[Any] = deque()
         busy: dict[Any, tuple[Any, Sequence[Source]]] = {}
         deaths: Counter[Source] = Counter()
-        done = 0
+        wanted, done = set(pictures), 0
+        end: Exception | None = None
 
         def wake(actor: Any) -> Any:
             return actor.ready.options(max_task_retries=-1).remote()  # is answered once the worker has been started again
@@ -188,10 +198,11 @@ class Workers:
         while left or busy:
             while left and free:
                 actor, parcel = free.popleft(), left.popleft()
-                busy[actor.run.remote(recipe, parcel, [source for source in parcel if source in pictures])] = actor, parcel
+                busy[actor.run.remote(recipe, parcel, [source for source in parcel if source in wanted])] = actor, parcel
             come, _ = ray.wait([*busy, *waking], timeout=PATIENCE)
             if not come and not busy:
-                warnings.warn(f"no worker is there yet; {len(left)} parcels wait for the cluster to start one", stacklevel=2)
+                told = f"no worker is there yet; {len(left)} parcels wait for the cluster to start one"
+                warnings.warn(told, NoWorkersWarning, stacklevel=2)
             for ref in come:
                 if ref in waking:
                     free.append(waking.pop(ref))
@@ -199,25 +210,31 @@ class Workers:
                 actor, parcel = busy.pop(ref)
                 try:
                     given = ray.get(ref)
-                except ray.exceptions.RayTaskError:  # a mistake of ours, which is to be seen
-                    raise
                 except ray.exceptions.RayError as death:
-                    deaths[parcel[0]] += 1
-                    if deaths[parcel[0]] > DEATHS:
-                        raise InputError(_lost(parcel, death)) from death
-                    left.appendleft(parcel)
                     waking[wake(actor)] = actor
+                    deaths[parcel[0]] += 1
+                    if end is None and deaths[parcel[0]] <= DEATHS:
+                        left.appendleft(parcel)
+                        continue
+                    # a fault that each has is a mistake of ours, which is to be seen
+                    fault = isinstance(death, ray.exceptions.RayTaskError)
+                    end = end or (death if fault else InputError(_lost(parcel, death)))
+                    left.clear()
                     continue
                 free.append(actor)
                 if isinstance(given, InputError):
-                    raise given
+                    end = end or given
+                    left.clear()
+                    continue
                 measured, cuts = given
                 for cut in cuts:
                     warnings.warn(cut, TextCutWarning, stacklevel=2)
-                yield from measured
+                yield measured
                 done += len(parcel)
                 if progress:
                     progress(done * process.steps, len(sources) * process.steps)
+        if end:
+            raise end
 
 
 def _lost(parcel: Sequence[Source], death: Exception) -> str:
