@@ -29,6 +29,7 @@ NINE = (*SEVEN, "rg65", "simlex999")
 STEPS = 10
 GPUS = (1, 8, 64)
 ASSUMED = 400.0  # Tflop/s, four tenths of what NVIDIA gives for an H100 in bfloat16 (dense)
+SLOWER = 989 / 67  # in float32, by what NVIDIA gives for an H100 (SXM, dense, without TF32)
 
 
 def sd14() -> tuple[Any, dict[str, Any]]:
@@ -106,7 +107,7 @@ def main() -> None:
         f"The nine sets of Table 1, k = 1, T = {STEPS}: {many:,} denoiser rows. A GPU that sustains {rate:g} Tflop/s "
         f"({'as given' if arguments.rate else 'assumed, not run: four tenths of what NVIDIA gives for an H100 in bfloat16'}).",
         "",
-        "| model | parameters | work of a row | a GPU's rows a second | " + " | ".join(f"{gpus} GPUs" for gpus in GPUS) + " |",
+        "| model | parameters | work of a row | a GPU's rows a second | " + " | ".join(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS) + " |",
         "|---|---|---|---|" + "---|" * len(GPUS),
     ]
     for name, build in MODELS.items():
@@ -115,6 +116,7 @@ def main() -> None:
         # each GPU takes parcels; at the end all wait for the last one
         times = [time(many / speed / gpus + STEPS * ON_GPU / speed) for gpus in GPUS]
         lines.append(f"| {name} | {parameters / 1e9:.2f} G | {flops / 1e12:.2f} Tflop | {speed:,.0f} | {' | '.join(times)} |")
+    lines += ["", f"In float32, that is without `--dtype bfloat16`, an H100 takes some {SLOWER:.0f} times as long."]
     (HERE / "cost.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 
