@@ -31,12 +31,15 @@ BATCH = ON_CPU // (2 + TARGETS)  # trajectories that are measured together, and 
 ASKED = 10_000  # trajectories whose texts are in memory at once
 
 
+def source(number: int) -> Source:
+    text = f"a sentence of about the length that benchmarks have, number {number}"
+    return Source(text, number % 4, tuple(f"{text}, judged by {i}" for i in range(TARGETS)))
+
+
 def measured(number: int, rng: np.random.Generator) -> Measured:
     """What the source of that number gave."""
-    text = f"a sentence of about the length that benchmarks have, number {number}"
-    source = Source(text, number % 4, tuple(f"{text}, judged by {i}" for i in range(TARGETS)))
     levels = tuple(Level(alpha=0.9, sigma=0.4) for _ in range(10))
-    return Measured(source, rng.random((TARGETS, 10)), tuple(range(10)), levels, torch.rand(16, 8, 8), None)
+    return Measured(source(number), rng.random((TARGETS, 10)), tuple(range(10)), levels, torch.rand(16, 8, 8), None)
 
 
 def main() -> None:
@@ -62,7 +65,7 @@ def main() -> None:
         for finals in (False, True):
             store, left, begun = conjure.Store(path), 0, time.perf_counter()
             for start in range(0, sources + ASKED, ASKED):  # a run that wants ASKED trajectories more than there are
-                asked = [measured(number, rng).source for number in range(start, min(start + ASKED, sources + ASKED))]
+                asked = [source(number) for number in range(start, min(start + ASKED, sources + ASKED))]
                 left += len(store.of(process).missing(asked, finals=finals))
             resumed[finals] = time.perf_counter() - begun
             store.close()
