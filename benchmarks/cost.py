@@ -103,11 +103,12 @@ def main() -> None:
     arguments = parser.parse_args()
     rate = arguments.rate or ASSUMED
     many = rows(arguments.data)
+    heads = [f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS]
     lines = [
         f"The nine sets of Table 1, k = 1, T = {STEPS}: {many:,} denoiser rows. A GPU that sustains {rate:g} Tflop/s "
         f"({'as given' if arguments.rate else 'assumed, not run: four tenths of what NVIDIA gives for an H100 in bfloat16'}).",
         "",
-        "| model | parameters | work of a row | a GPU's rows a second | " + " | ".join(f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS) + " |",
+        f"| model | parameters | work of a row | a GPU's rows a second | {' | '.join(heads)} |",
         "|---|---|---|---|" + "---|" * len(GPUS),
     ]
     for name, build in MODELS.items():

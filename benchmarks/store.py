@@ -4,7 +4,8 @@
     python benchmarks/store.py --rows 100000
 
 Rows are of texts as in the benchmarks, T = 10 differences each, with the final latents of the default model (4 kB), in the
-batches in which a CPU measures them. The rates are absolute, of one machine and its disk: they say whether the writer can be what limits a run.
+batches in which a CPU measures them. The rates are absolute, of one machine and its disk: they say whether the writer can be
+what limits a run.
 """
 
 from __future__ import annotations

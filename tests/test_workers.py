@@ -275,10 +275,14 @@ def test_what_fails_on_every_worker_is_seen(alone, cluster, monkeypatch):
     """After what the others gave."""
     monkeypatch.setattr(workers, "Worker", Wrong)
     monkeypatch.setattr(workers, "DEATHS", 1)
-    wrong, given = Workers(2, cluster.address), []
+    wrong = Workers(2, cluster.address)
+    given: list[Source] = []
+
+    def take():
+        given.extend(measured.source for measured in run(alone.set(workers=wrong), SOURCES))
+
     with pytest.raises(RuntimeError, match="a mistake"):
-        for measured in run(alone.set(workers=wrong), SOURCES):
-            given.append(measured.source)
+        take()
     assert given
     assert all(source.text != "a thing 3" for source in given)
     wrong.close()

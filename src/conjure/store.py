@@ -175,7 +175,7 @@ class Kept:
             self.store.write("INSERT OR REPLACE INTO final VALUES (?, ?, ?, ?, ?)", finals)
 
     def missing(self, sources: Sequence[Source], *, finals: bool) -> list[Source]:
-        """What of `sources` is not there yet, or is spoilt; last latents are looked at where `finals` says that they are needed."""
+        """What of `sources` is not there yet, or is spoilt; last latents are looked at where `finals` are needed."""
         left = []
         for source in sources:
             known = {} if finals and self._final(source.text, source.seed) is None else self._judged(source.text, source.seed)
