@@ -14,7 +14,7 @@ from conjure import InputError
 from conjure.benchmarks import read_file
 from conjure.divergence import Measure
 from conjure.evaluation import evaluate
-from conjure.run import run
+from conjure.run import run_batches
 
 THINGS = ("puppy", "poodle", "shark", "red apple", "green apple", "train")
 ROWS = [(a, b, float((3 * i + 5 * j) % 7)) for i, a in enumerate(THINGS) for j, b in enumerate(THINGS) if i < j]
@@ -77,9 +77,9 @@ def test_nothing_is_computed_twice(quick, pairs, tmp_path, monkeypatch):
 
     def counting(process, left, **options):
         walked.append(len(left))
-        return run(process, left, **options)
+        return run_batches(process, left, **options)
 
-    monkeypatch.setattr("conjure.similarity.run", counting)
+    monkeypatch.setattr("conjure.similarity.run_batches", counting)
     over: dict[str, list[int] | None] = {"steps": [2, 3], "prior": None}
     for expected in ([0, len(THINGS), 0], [0, 0, 0]):
         walked.clear()

@@ -35,7 +35,7 @@ from conjure.benchmarks import SEVEN, TASKS, of_frame, read, read_file, read_tas
 from conjure.checks import read_groups
 from conjure.evaluation import Forecast, evaluate, forecast
 from conjure.report import markdown, page
-from conjure.run import run
+from conjure.run import run, run_batches
 
 OWN = [
     ("puppy", "poodle", 9.0), ("puppy", "shark", 3.5), ("red apple", "green apple", 8.0), ("red apple", "train", 1.0),
@@ -223,9 +223,9 @@ def counted(monkeypatch):
 
     def counting(process, left, **options):
         sources.append(len(left))
-        return run(process, left, **options)
+        return run_batches(process, left, **options)
 
-    monkeypatch.setattr("conjure.similarity.run", counting)
+    monkeypatch.setattr("conjure.similarity.run_batches", counting)
     return sources
 
 

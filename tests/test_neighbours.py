@@ -25,11 +25,11 @@ def drawn(monkeypatch, default):
     def draw(truth: dict[str, tuple[float, float]], seed: int) -> SimpleNamespace:
         spent = SimpleNamespace(sources=0)
 
-        def run(process, sources, *, pictures, progress):
+        def run_batches(process, sources, *, pictures, progress):
             spent.sources += len(sources)
             for source in sources:
                 squared = np.array([[value(source, target)] for target in source.targets])
-                yield Measured(source, squared, (0.0,), (Level(1.0, 1.0),), torch.zeros(3), None)
+                yield [Measured(source, squared, (0.0,), (Level(1.0, 1.0),), torch.zeros(3), None)]
 
         def value(source: Source, other: str) -> float:
             candidate = other if source.text == "origin" else source.text
@@ -38,7 +38,7 @@ def drawn(monkeypatch, default):
             shared, own = (np.random.default_rng(words).normal() for words in (key, (*key, list(truth).index(candidate))))
             return (mean + spread * (0.7 * shared + 0.7 * own)) / 2  # half of it in either direction
 
-        monkeypatch.setattr("conjure.similarity.run", run)
+        monkeypatch.setattr("conjure.similarity.run_batches", run_batches)
         return spent
 
     return draw
