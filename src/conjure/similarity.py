@@ -128,9 +128,10 @@ class Results:
         )
 
     def _apart(self, first: tuple[str, int], second: tuple[str, int]) -> float:
-        if not self.compares or first not in self.finals or second not in self.finals:
+        if not self.compares:
             return math.nan
-        return float((self.finals[first] - self.finals[second]).square().sum())
+        x, y = self.finals.get(first), self.finals.get(second)
+        return math.nan if x is None or y is None else float((x - y).square().sum())
 
 
 def distance(

@@ -178,27 +178,33 @@ class Kept:
         """What of `sources` is not there yet, or is spoilt; last latents are looked at where `finals` are needed."""
         left = []
         for source in sources:
-            known = {} if finals and self._final(source.text, source.seed) is None else self._judged(source.text, source.seed)
+            ended = self._ended(source.text, source.seed, sound=finals)
+            known = self._judged(source.text, source.seed) if ended else {}
             if targets := tuple(target for target in source.targets if target not in known):
                 left.append(Source(source.text, source.seed, targets))
         return left
 
     def _judged(self, text: str, seed: int) -> dict[str, bytes]:
-        """What is there, and sound, of a trajectory whose end is there, too, by the text that judged."""
+        """What is there, and sound, of a trajectory, by the text that judged."""
         if self.visited is None:  # nobody knows where it was measured, as when the row that told it was lost
-            return {}
-        if not self.store.read("SELECT 1 FROM final WHERE process = ? AND text = ? AND seed = ?", (self.process, text, seed)):
             return {}
         query = "SELECT target, squared, sum FROM judged WHERE process = ? AND text = ? AND seed = ?"
         rows = self.store.read(query, (self.process, text, seed))
         return {target: squared for target, squared, known in rows if checksum(self.key, text, seed, target, squared) == known}
 
-    def _final(self, text: str, seed: int) -> bytes | None:
-        """The last latents of a trajectory; None where they are not there, or spoilt."""
+    def _ended(self, text: str, seed: int, *, sound: bool) -> bool:
+        """Whether the end of a trajectory is there, and with `sound` as it was kept."""
+        if sound:
+            found = self.final(text, seed)
+            return found is not None and found[1]
+        query = "SELECT 1 FROM final WHERE process = ? AND text = ? AND seed = ?"
+        return bool(self.store.read(query, (self.process, text, seed)))
+
+    def final(self, text: str, seed: int) -> tuple[bytes, bool] | None:
+        """The last latents of a trajectory, and whether they are sound; None where they are not there."""
         query = "SELECT latents, sum FROM final WHERE process = ? AND text = ? AND seed = ?"
         for latents, known in self.store.read(query, (self.process, text, seed)):
-            if checksum(self.key, text, seed, latents) == known:
-                return bytes(latents)
+            return latents, checksum(self.key, text, seed, latents) == known
         return None
 
     def fill(self, results: Results, sources: Sequence[Source]) -> None:
@@ -221,15 +227,13 @@ class _Finals(Mapping[tuple[str, int], torch.Tensor]):
         self.kept = kept
 
     def __getitem__(self, key: tuple[str, int]) -> torch.Tensor:
-        store = self.kept.store
-        found = store.read(
-            "SELECT latents, sum FROM final WHERE process = ? AND text = ? AND seed = ?", (self.kept.process, *key)
-        )
-        if not found:
+        found = self.kept.final(*key)
+        if found is None:
             raise KeyError(key)
-        ((latents, known),) = found
-        if checksum(self.kept.key, *key, latents) != known:
-            raise InputError(f"{str(store.path)!r} is spoilt: the last latents of {key[0]!r} are not what was kept; {MEND}")
+        latents, sound = found
+        if not sound:
+            path = str(self.kept.store.path)
+            raise InputError(f"{path!r} is spoilt: the last latents of {key[0]!r} are not what was kept; {MEND}")
         assert self.kept.visited is not None
         return torch.frombuffer(bytearray(latents), dtype=torch.float32).reshape(self.kept.visited["shape"])
 
