@@ -164,9 +164,9 @@ def test_telling_texts_apart(recipe, monkeypatch, shown, own, of_view, chosen):
     import denoiser
 
     monkeypatch.setattr(denoiser, "WRONG", 1)
-    captions: Any = SimpleNamespace(vectors=torch.tensor([[0.0], [1.0], [-1.0], [1.0]]))
+    vectors = torch.tensor([[0.0], [1.0], [-1.0], [1.0]])
     latents = torch.tensor(shown)[:, None, None, None].expand(-1, 16, 8, 8)
-    task = denoiser.Task(cast(Any, KnowsPictures()), latents, captions, of_view)
+    task = denoiser.Task(cast(Any, KnowsPictures()), latents, vectors, of_view)
 
     def draw(rng, many):
         return np.arange(many), own
@@ -188,3 +188,76 @@ def test_known_things_were_trained_on(recipe):
     meanings = [SimpleNamespace(label=name) for name in ("dog", "dog", "seo eye network", "cat")]
     data: Any = SimpleNamespace(data=SimpleNamespace(meanings=meanings, train=np.array([1, 3]), held_out=np.array([0, 2])))
     assert classify.known(data).tolist() == [0]
+
+
+def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, tmp_path):
+    """It trains all of the denoiser, gives the first layers their cross-attention back, and lets the others learn on."""
+    import torch
+
+    import denoiser
+    import loop
+
+    vectors = {f"thing {i}": tuple(torch.randn(384, generator=torch.Generator().manual_seed(i)).tolist()) for i in range(8)}
+    captions = FewCaptions({})
+    captions.texts, captions.vectors = ["", *vectors], torch.cat([torch.zeros(1, 384), torch.tensor([*vectors.values()])])
+    monkeypatch.setattr(denoiser, "Captions", lambda texts, cache: captions)
+    monkeypatch.setattr(denoiser, "Allowed", lambda data: lambda text: True)
+    monkeypatch.setattr(denoiser, "WordNet", lambda cache: None)
+    monkeypatch.setattr(denoiser, "Likeness", lambda *_: SimpleNamespace(draw=lambda rng: (0, 1)))
+    monkeypatch.setattr(denoiser.likeness, "texts", lambda net: [])
+    copied: list[int] = []
+
+    def copy(row, rng):
+        copied.append(row)
+        return row
+
+    sorts = (np.arange(6), np.arange(6, 8))
+    data: Any = SimpleNamespace(data=None, train=sorts, held_out=sorts, copy=copy)
+    part = loop.Schedule(samples=24, batch=8, rate=1e-2, warmup=1, average=0.5)
+    few = denoiser.Recipe(telling=(part, part), mending=part, heads=1, layers=4)
+    start = denoiser.build(few)
+    torch.nn.init.normal_(start.proj_out.weight)  # of zeros it would hand no gradient on
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    told = [[text] for text in vectors]
+    trained = denoiser.train(data, torch.randn(8, 16, 8, 8), told, tmp_path, tmp_path / "runs", few, start).state_dict()
+
+    def same(name):
+        return torch.equal(trained[f"transformer_blocks.{name}.weight"], before[f"transformer_blocks.{name}.weight"])
+
+    assert [same(f"{layer}.attn2.to_v") for layer in range(4)] == [True, True, True, False]
+    assert not any(same(f"{layer}.attn1.to_v") for layer in range(4))
+    assert sorted(path.parent.name for path in tmp_path.glob("runs/*/losses.csv")) == ["mending", "telling-1", "telling-2"]
+    assert len(copied) == 2 * 24
+
+
+def test_copies_of_single_pictures(recipe, monkeypatch):
+    """A copy has the captions of its picture and stands otherwise on the page, mirrored only where that says the same."""
+    import pictographs
+    import views
+
+    pixels = np.zeros((2, 64, 64, 4), np.uint8)
+    pixels[:, 24:40, 10:22, 3] = 255  # black, left of the middle
+    meanings: Any = [SimpleNamespace(label=name) for name in ("box", "left arrow")]
+    known = views.Views(pictographs.Pictographs(pixels, meanings, [["a box"], ["an arrow"]]), 64, scenes=10)
+    rng = np.random.default_rng(0)
+    assert len(known) == 2 * (1 + views.COPIES) + 10
+    assert {known.copy(1, rng) for _ in range(200)} == {1, *range(known.originals + views.COPIES, len(known))}
+    assert known.copy(7, rng) == 7  # a scene
+    assert not set(np.concatenate(known.train)) & set(range(known.originals, len(known)))
+
+    def middle(row):
+        shown, captions = known[row]
+        assert captions == known.view((row - known.originals) // views.COPIES)[1]
+        assert shown.shape == (64, 64, 3)
+        assert shown[0, 0].tolist() == [255, 255, 255]
+        np.testing.assert_array_equal(shown, known[row][0])
+        dark = np.argwhere(shown[..., 0] < 128)
+        assert 60 < len(dark) < 400  # 192 as it was
+        return dark[:, 1].mean()
+
+    monkeypatch.setattr(views, "COPIES", 20)
+    across = [middle(known.originals + i) for i in range(40)]
+    assert any(where > 32 for where in across[:20])
+    assert any(where < 32 for where in across[:20])
+    assert all(where < 32 for where in across[20:])
+    assert len({round(where, 3) for where in across}) > 30

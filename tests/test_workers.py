@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,6 +45,7 @@ with socket.socket() as free:
 def cluster():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
     os.environ["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"] = "300"  # two cores may be busy for more than its half minute
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # or the server for a client dies as it is forked while gRPC is at work
     far = {"ray_client_server_port": CLIENT_PORT} if find_spec("grpc") else {}
     # joined while there is one node: both have the address of this machine, and the second is to be killed
     made = cluster_utils.Cluster(initialize_head=True, connect=True, head_node_args={"num_cpus": 8} | far)
@@ -433,6 +435,17 @@ def test_cluster_that_is_not_there():
     script = "import conjure; conjure.load().set(workers=conjure.Workers(1, '127.0.0.1:1')).settings()"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
     assert "InputError: the Ray cluster '127.0.0.1:1' cannot be joined: [Errno 111] Connection refused" in told.stderr
+
+
+def test_what_the_server_of_a_cluster_ran_into_is_told(monkeypatch):
+    """Ray's client hands on a traceback; what it ends in says what happened."""
+
+    def init(**_):
+        raise ConnectionAbortedError("Initialization failure from server:\nTraceback:\nRuntimeError: Starting failed.")
+
+    monkeypatch.setattr(workers, "_ray", lambda: SimpleNamespace(init=init))
+    with pytest.raises(InputError, match=r"'ray://head:10001' cannot be joined: RuntimeError: Starting failed\.; start one"):
+        workers._connect("ray://head:10001", None)
 
 
 def test_killed_node(alone, expected, four, cluster):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 from rich.progress import track
+from torch.utils.data import DataLoader
 
 import loop
 from views import Views, as_tensor
@@ -60,11 +62,14 @@ def encode(model: AutoencoderTiny, data: Views, cache: Path) -> tuple[torch.Tens
     store = cache / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}-{data.version}.pt"
     if not store.exists():
         latents, captions = [], []
-        for start in track(range(0, len(data), 64), "encoding views"):
-            views = [data.view(row) for row in range(start, min(start + 64, len(data)))]
-            pixels = as_tensor(np.stack([pixels for pixels, _ in views]))
-            latents.append((model.encoder(pixels) * model.config.scaling_factor).half())
-            captions += [texts for _, texts in views]
+        model.to(loop.DEVICE)
+        some: Any = data  # has what a map-style dataset has
+        drawn: Any = DataLoader(some, batch_size=64, num_workers=loop.PROCESSES, collate_fn=list)
+        for part in track(drawn, "encoding views"):
+            pixels = as_tensor(np.stack([pixels for pixels, _ in part])).to(loop.DEVICE)
+            latents.append((model.encoder(pixels) * model.config.scaling_factor).half().cpu())
+            captions += [texts for _, texts in part]
+        model.to("cpu")
         torch.save({"latents": torch.cat(latents), "captions": captions}, store.with_suffix(".partial"))
         store.with_suffix(".partial").rename(store)
     saved = torch.load(store, weights_only=True)

@@ -39,7 +39,6 @@ class Captions:
         for at in track(range(0, len(by_length), 128), "encoding captions"):
             part = by_length[at : at + 128]
             batch = words([self.texts[i] for i in part], padding=True, truncation=True, max_length=LIMIT, return_tensors="pt")
-            with loop.autocast():
-                states = encoder(batch.input_ids.to(loop.DEVICE), attention_mask=batch.attention_mask.to(loop.DEVICE))[0]
+            states = encoder(batch.input_ids.to(loop.DEVICE), attention_mask=batch.attention_mask.to(loop.DEVICE))[0]
             vectors[part] = states[:, 0].half().cpu()
         return vectors

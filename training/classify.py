@@ -28,7 +28,7 @@ SIZE = 64
 CAPTIONS = 20
 KNOWN, UNSEEN = "held-out pictures of known things", "pictures of things whose names it never saw"
 DRAWN = "what it draws for known things"
-LEVELS = (100, 250, 400, 550, 700, 850)  # timesteps, each with a draw of noise of its own
+LEVELS = tuple(range(40, 1000, 40))  # timesteps, each with a draw of noise of its own
 
 
 @torch.no_grad()

@@ -3,12 +3,15 @@
 Stage two learns to remove noise. What a text has to say is a small part of that: under a wrong text the loss is higher by a
 thirtieth only, and a model that has learnt much of pictures may have learnt little of texts. So stage three asks for both: to
 remove noise, and to remove it better under the text of a picture than under the texts of others, as a cross-entropy between
-them (Lee et al. 2025, arXiv 2503.08250, who train tokens of texts so; here it is the whole denoiser).
+them (Lee et al. 2025, arXiv 2503.08250, who train tokens of texts so; here it is the whole denoiser). It goes over the pictures
+often enough to know them, and comes to hear texts through the few directions in which those of pictures differ. So in the end
+the first layers are given back the cross-attention that they had after stage two, and the others learn on for a while behind it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from diffusers.models.embeddings import PixArtAlphaTextProjection
 import likeness
 import loop
 from captions import Captions
+from conjure.sentence_encoder import hear_one_vector
 from left_out import Allowed
 from likeness import Likeness
 from views import Views
@@ -32,17 +36,23 @@ CONTRAST = 0.1  # weight of the cross-entropy beside the loss of denoising
 EVIDENCE = 0.05  # nats by which a text is likelier for a squared error smaller by one, about what one draw of noise can tell
 
 SCHEDULE = loop.Schedule(samples=560_000, batch=128, rate=1e-3, warmup=300)
-TELLING = loop.Schedule(samples=320_000, batch=32, rate=5e-4, warmup=50, average=0.998)
+TELLING = (
+    loop.Schedule(samples=3_300_000, batch=512, rate=1e-3),
+    loop.Schedule(samples=1_650_000, batch=512, rate=1e-3, warmup=100, seed=1),
+)
+MENDING = loop.Schedule(samples=64_000, batch=32, rate=5e-4, warmup=50, average=0.998, seed=2)
+KEPT = 3  # first layers that hear texts after stage three as they did before it
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What can be varied. schedule, telling: of stages two and three, where there is to be a third. shares: of a batch, single
-    pictures, scenes, texts that no picture is named by. free: whether the projection of captions is trained. heads: of 64
-    dimensions each. layers: of the transformer."""
+    """What can be varied. schedule: of stage two. telling, mending: of stage three, in parts that begin anew, and of its end,
+    once the first layers hear as before; or none. shares: of a batch, single pictures, scenes, texts that no picture is named by.
+    free: whether the projection of captions is trained. heads: of 64 dimensions each. layers: of the transformer."""
 
     schedule: loop.Schedule = SCHEDULE
-    telling: loop.Schedule | None = TELLING
+    telling: tuple[loop.Schedule, ...] = TELLING
+    mending: loop.Schedule | None = MENDING
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     free: bool = False
     heads: int = 5
@@ -93,6 +103,7 @@ class Draw:
     likeness: Likeness | None
     shares: tuple[float, ...]
     of_view: list[list[int]]
+    copy: Callable[[int, np.random.Generator], int] | None = None  # of single pictures, if there are to be any
 
     def __call__(self, rng: np.random.Generator, many: int) -> tuple[np.ndarray, list[int]]:
         """`many` views, and the numbers of their captions."""
@@ -106,30 +117,31 @@ class Draw:
             else:
                 assert self.likeness
                 view, caption = self.likeness.draw(rng)
-            views.append(view)
+            views.append(self.copy(view, rng) if self.copy else view)
             captions.append(0 if rng.random() < DROPPED else caption)
         return np.array(views), captions
 
 
 @dataclass
 class Task:
-    """What both stages train on: scaled `latents`, (views, 16, 8, 8), and the numbers of the captions that view i answers to."""
+    """What both stages train on: scaled `latents`, (views, 16, 8, 8), `vectors` of the captions, and the numbers of the captions
+    that view i answers to. Tensors lie on `loop.DEVICE`."""
 
     model: PixArtTransformer2DModel
     latents: torch.Tensor
-    captions: Captions
+    vectors: torch.Tensor
     of_view: list[list[int]]
 
     def errors(self, views: np.ndarray, texts: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         """Mean squared errors (views, texts a view) of noisy `views` under the numbers of `texts`, one draw of noise a view."""
         noising = scheduler()
-        x0 = self.latents[views].float()
-        eps = torch.randn(x0.shape, generator=noise)
-        t = torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise)
-        vectors = self.captions.vectors[texts.flatten()].float()[:, None]
+        x0 = self.latents[loop.given(torch.from_numpy(views))].float()
+        eps = loop.given(torch.randn(x0.shape, generator=noise))
+        t = loop.given(torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise))
+        vectors = self.vectors[loop.given(texts.flatten())].float()[:, None]
         each = (noising.add_noise(x0, eps, t), t, noising.get_velocity(x0, eps, t))
-        noisy, t, v = (one.repeat_interleave(texts.shape[1], 0).to(loop.DEVICE) for one in each)
-        said = self.model(noisy, encoder_hidden_states=vectors.to(loop.DEVICE), timestep=t).sample
+        noisy, t, v = (one.repeat_interleave(texts.shape[1], 0) for one in each)
+        said = self.model(noisy, encoder_hidden_states=vectors, timestep=t).sample
         return (said.float() - v).square().mean((1, 2, 3)).view(texts.shape)
 
     def denoising(self, draw: Draw, batch: int) -> loop.Loss:
@@ -151,7 +163,8 @@ class Task:
             fine = [{0, text, *self.of_view[view]} for view, text in zip(views, own, strict=True)]  # no wrong texts for a view
             unasked = [[False, *(text in known for text in row[1:])] for known, row in zip(fine, texts.tolist(), strict=True)]
             likely = -EVIDENCE * self.latents[0].numel() * errors
-            likely = likely.masked_fill(torch.tensor(unasked, device=errors.device), -torch.inf)[torch.tensor(own) > 0]
+            asked = torch.tensor([row for row, text in enumerate(own) if text], dtype=torch.long)
+            likely = likely.masked_fill(loop.given(torch.tensor(unasked)), -torch.inf)[loop.given(asked)]
             chosen = torch.nn.functional.cross_entropy(likely, likely.new_zeros(len(likely), dtype=torch.long))
             return errors[:, 0].mean() + CONTRAST * chosen
 
@@ -177,15 +190,28 @@ def train(
     torch.manual_seed(recipe.schedule.seed)
     model = start or build(recipe)
     model.caption_projection.requires_grad_(recipe.free)
-    task = Task(model, latents, captions, of_view)
+    hear_one_vector(model)
+    task = Task(model, latents.to(loop.DEVICE), captions.vectors.to(loop.DEVICE), of_view)
     # the texts show training pictures, so there is no held-out sort of them
     seen = Draw(data.train, Likeness(captions, net, data.data), recipe.shares, of_view)
     held_out = Draw(data.held_out, None, recipe.shares, of_view)
-    stages = (
-        ("denoiser", None if start else recipe.schedule, task.denoising),
-        ("telling", recipe.telling, task.telling),
-    )
-    for name, schedule, loss in stages:
-        if schedule:
-            loop.fit(model.to(loop.DEVICE), schedule, loss(seen, schedule.batch), loss(held_out, schedule.batch), runs / name)
+
+    def stage(name: str, schedule: loop.Schedule, loss: Callable[[Draw, int], loop.Loss], draw: Draw) -> None:
+        loop.fit(model.to(loop.DEVICE), schedule, loss(draw, schedule.batch), loss(held_out, schedule.batch), runs / name)
+
+    if not start:
+        stage("denoiser", recipe.schedule, task.denoising, seen)
+    before = {name: weights.clone() for name, weights in model.state_dict().items() if _is_kept(name)}
+    for part, schedule in enumerate(recipe.telling, 1):
+        stage(f"telling-{part}", schedule, task.telling, replace(seen, copy=data.copy))
+    if recipe.mending:
+        model.load_state_dict(before, strict=False)
+        for name, weights in model.named_parameters():
+            weights.requires_grad_(weights.requires_grad and not _is_kept(name))
+        stage("mending", recipe.mending, task.telling, seen)
     return model.eval()
+
+
+def _is_kept(name: str) -> bool:
+    """Whether a tensor of the denoiser belongs to the cross-attention of one of its first layers."""
+    return any(name.startswith(f"transformer_blocks.{layer}.attn2.") for layer in range(KEPT))

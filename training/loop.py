@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Loss = Callable[[np.random.Generator, torch.Generator], torch.Tensor]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PROCESSES = len(os.sched_getaffinity(0))  # that make views
 
 
 def autocast() -> torch.autocast:
@@ -45,6 +46,11 @@ class Schedule:
     @property
     def steps(self) -> int:
         return self.samples // self.batch
+
+
+def given(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the CPU on `DEVICE`, which is not waited for."""
+    return tensor.pin_memory().to(DEVICE, non_blocking=True) if DEVICE.type == "cuda" else tensor
 
 
 def draws(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
@@ -94,7 +100,7 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
         os.replace(checkpoint.with_suffix(".partial"), checkpoint)  # a stop while writing leaves the old one whole
 
     begun = saved_at = time.monotonic()
-    running: list[float] = []
+    running: list[torch.Tensor] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar, curve.open("a", newline="") as log:
         task = bar.add_task(folder.name, total=schedule.steps, completed=first)
@@ -107,15 +113,15 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
             optimiser.step()
             cosine.step()
             average.step(model.parameters())
-            running.append(float(value.detach()))
+            running.append(value.detach())  # a number only when it is asked for: a GPU is not waited for
             bar.update(task, advance=1)
             if (step + 1) % 200 == 0 or step + 1 == schedule.steps:
                 with torch.no_grad(), autocast():  # always the same held-out draws, so that the curve moves with the model alone
                     held = np.mean([float(held_out(*draws(schedule.seed + 1, i))) for i in range(4)])
-                seconds = spent + time.monotonic() - begun
-                csv.writer(log).writerow([step + 1, f"{np.mean(running):.5f}", f"{held:.5f}", f"{seconds:.0f}"])
+                mean, seconds = float(torch.stack(running).mean()), spent + time.monotonic() - begun
+                csv.writer(log).writerow([step + 1, f"{mean:.5f}", f"{held:.5f}", f"{seconds:.0f}"])
                 log.flush()
-                bar.update(task, description=f"{folder.name}: loss {np.mean(running):.4f}, held out {held:.4f}")
+                bar.update(task, description=f"{folder.name}: loss {mean:.4f}, held out {held:.4f}")
                 running.clear()
             if time.monotonic() - saved_at > save_every_s or step + 1 == schedule.steps:
                 save(step + 1)

@@ -1,9 +1,13 @@
-"""What the model is trained to see: single pictures over white, and scenes composed of them, with their captions."""
+"""What the model is trained to see: single pictures over white, and scenes composed of them, with their captions.
+
+Of single pictures there are copies that stand otherwise on the page, for the stage that goes over them many times.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.progress import track
 
 import pictographs
@@ -18,18 +23,25 @@ from pictographs import Pictographs
 from scenes import Stock, compose
 
 SCENES = 60_000
+COPIES = 7  # of every single picture
 SEED = 0
+
+SIDED = re.compile(r"left|right|clock|arrow|button|letter|sign|symbol|\d", re.IGNORECASE)  # names of what is another in a mirror
 
 
 @dataclass
 class Views:
-    """Views are numbered: the single pictures of `data`, then scenes, which are composed when they are asked for."""
+    """Views are numbered: the single pictures of `data`, then scenes, then copies; both are made when they are asked for."""
 
     data: Pictographs
     size: int
     scenes: int = SCENES
 
     def __len__(self) -> int:
+        return self.originals + COPIES * len(self.data.pixels)
+
+    @property
+    def originals(self) -> int:
         return len(self.data.pixels) + self.scenes
 
     @cached_property
@@ -48,13 +60,26 @@ class Views:
 
     @property
     def _scenes(self) -> np.ndarray:
-        return np.arange(len(self.data.pixels), len(self))
+        return np.arange(len(self.data.pixels), self.originals)
+
+    def copy(self, row: int, rng: np.random.Generator) -> int:
+        """View `row` or, where it is a single picture, as likely any of its copies."""
+        number = int(rng.integers(1 + COPIES))
+        single = row < len(self.data.pixels)
+        return self.originals + COPIES * row + number - 1 if single and number else row
 
     def view(self, row: int) -> tuple[np.ndarray, list[str]]:
         """View `row`: pixels uint8 (size, size, 3), and captions."""
         if row < len(self.data.pixels):
             return self.data.over_white(np.array([row]))[0], self.data.captions[row]
-        return compose(self.stock, self.size, SEED, row - len(self.data.pixels))
+        if row < self.originals:
+            return compose(self.stock, self.size, SEED, row - len(self.data.pixels))
+        picture, number = divmod(row - self.originals, COPIES)
+        pixels, captions = self.view(picture)
+        may_turn = not SIDED.search(self.data.meanings[picture].label)
+        return moved(pixels, np.random.default_rng((SEED, picture, number)), may_turn), captions
+
+    __getitem__ = view
 
     def batch(self, rows: np.ndarray) -> torch.Tensor:
         """Views `rows` as float (len(rows), 3, size, size) in -1..1."""
@@ -71,8 +96,21 @@ class Views:
 
     def captions(self) -> Iterator[str]:
         """Every caption, of what is trained on and of what is not."""
-        for row in track(range(len(self)), "reading captions"):
+        for row in track(range(self.originals), "reading captions"):
             yield from self.view(row)[1]
+
+
+def moved(pixels: np.ndarray, rng: np.random.Generator, may_turn: bool) -> np.ndarray:
+    """A picture, uint8 (size, size, 3) over white, a little moved, scaled and tilted, and mirrored by chance if it `may_turn`."""
+    size, scale, tilt = len(pixels), rng.uniform(0.85, 1.2), rng.uniform(-0.2, 0.2)
+    mirrored = -1 if may_turn and rng.random() < 0.5 else 1
+    turn = scale * np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]) * [mirrored, 1]
+    middle = np.full(2, size / 2)
+    offset = middle - turn @ (middle + rng.uniform(-0.08, 0.08, 2) * size)
+    coefficients = (*turn[0], offset[0], *turn[1], offset[1])  # from a pixel of the copy to where it comes from
+    picture = Image.fromarray(pixels).transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC,
+                                                fillcolor="white")  # fmt: skip
+    return np.asarray(picture)
 
 
 def as_tensor(pixels: np.ndarray) -> torch.Tensor:
