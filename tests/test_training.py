@@ -95,7 +95,8 @@ class FewCaptions:
         import torch
 
         self.texts = ["", *vectors]
-        self.vectors = torch.tensor([(0.0, 0.0, 0.0), *vectors.values()])
+        self.vectors = torch.tensor([*vectors.values()])
+        self.vectors = torch.cat([torch.zeros_like(self.vectors[:1]), self.vectors])
 
     def numbers(self, texts):
         return [self.texts.index(text) for text in texts if text in self.texts]
@@ -198,9 +199,7 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     import loop
 
     vectors = {f"thing {i}": tuple(torch.randn(384, generator=torch.Generator().manual_seed(i)).tolist()) for i in range(8)}
-    captions = FewCaptions({})
-    captions.texts, captions.vectors = ["", *vectors], torch.cat([torch.zeros(1, 384), torch.tensor([*vectors.values()])])
-    monkeypatch.setattr(denoiser, "Captions", lambda texts, cache: captions)
+    monkeypatch.setattr(denoiser, "Captions", lambda texts, cache: FewCaptions(vectors))
     monkeypatch.setattr(denoiser, "Allowed", lambda data: lambda text: True)
     monkeypatch.setattr(denoiser, "WordNet", lambda cache: None)
     monkeypatch.setattr(denoiser, "Likeness", lambda *_: SimpleNamespace(draw=lambda rng: (0, 1)))

@@ -437,14 +437,21 @@ def test_cluster_that_is_not_there():
     assert "InputError: the Ray cluster '127.0.0.1:1' cannot be joined: [Errno 111] Connection refused" in told.stderr
 
 
-def test_what_the_server_of_a_cluster_ran_into_is_told(monkeypatch):
-    """Ray's client hands on a traceback; what it ends in says what happened."""
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Initialization failure from server:\nTraceback:\nRuntimeError: Starting failed.", r"RuntimeError: Starting failed\."),
+        ("Version mismatch: the cluster has:\n  Ray: 2.1\nThis has:\n  Ray: 2.2", r"Version mismatch: .* Ray: 2\.1 .* Ray: 2\.2"),
+    ],
+)
+def test_what_the_server_of_a_cluster_ran_into_is_told(monkeypatch, said, told):
+    """Ray's client hands on a traceback, of which the end says what happened; other errors of several lines are told whole."""
 
     def init(**_):
-        raise ConnectionAbortedError("Initialization failure from server:\nTraceback:\nRuntimeError: Starting failed.")
+        raise ConnectionAbortedError(said)
 
     monkeypatch.setattr(workers, "_ray", lambda: SimpleNamespace(init=init))
-    with pytest.raises(InputError, match=r"'ray://head:10001' cannot be joined: RuntimeError: Starting failed\.; start one"):
+    with pytest.raises(InputError, match=f"'ray://head:10001' cannot be joined: {told}; start one"):
         workers._connect("ray://head:10001", None)
 
 

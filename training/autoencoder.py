@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def encode(model: AutoencoderTiny, data: Views, cache: Path) -> tuple[torch.Tens
         latents, captions = [], []
         model.to(loop.DEVICE)
         some: Any = data  # has what a map-style dataset has
-        drawn: Any = DataLoader(some, batch_size=64, num_workers=loop.PROCESSES, collate_fn=list)
+        drawn: Any = DataLoader(some, batch_size=64, num_workers=os.cpu_count() or 1, collate_fn=list)
         for part in track(drawn, "encoding views"):
             pixels = as_tensor(np.stack([pixels for pixels, _ in part])).to(loop.DEVICE)
             latents.append((model.encoder(pixels) * model.config.scaling_factor).half().cpu())

@@ -21,7 +21,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Loss = Callable[[np.random.Generator, torch.Generator], torch.Tensor]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-PROCESSES = len(os.sched_getaffinity(0))  # that make views
 
 
 def autocast() -> torch.autocast:

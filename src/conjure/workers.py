@@ -265,7 +265,9 @@ def _connect(address: str | None, count: int | None) -> None:
             socket.create_connection((host, int(port)), PATIENCE).close()  # Ray would try for ten minutes
         ray.init(address=address or "local", log_to_driver=False, logging_level="error", **own)
     except (RuntimeError, ValueError, OSError) as error:
-        *_, why = str(error).strip().splitlines() or [type(error).__name__]  # of a traceback of the server's, what it ends in
+        why = str(error)
+        if "\nTraceback" in why:  # of the server's, which ends in what happened
+            why = why.strip().splitlines()[-1]
         raise InputError(
             f"the Ray cluster {address!r} cannot be joined: {' '.join(why.split())[:200]}; start one with ray start --head"
         ) from error
