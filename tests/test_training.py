@@ -182,6 +182,41 @@ def test_telling_texts_apart(recipe, monkeypatch, shown, own, of_view, chosen):
         assert asked == pytest.approx(chosen, abs=1e-3)
 
 
+class Sees:
+    """A denoiser that says the first numbers of a text's vector, each so many times as `weights` say."""
+
+    def __init__(self, *weights: float) -> None:
+        import torch
+
+        self.weights = torch.tensor(weights)
+
+    def __call__(self, noisy, encoder_hidden_states, timestep):
+        import torch
+
+        said = torch.zeros_like(noisy).flatten(1)
+        said[:, : len(self.weights)] = encoder_hidden_states[:, 0] * self.weights
+        return SimpleNamespace(sample=said.view(noisy.shape))
+
+
+@pytest.mark.parametrize(("now", "drift"), [((1, 1, 1), 0.0), ((3, 3, 3), 0.0), ((1, 1, 3), None), ((1, 0, 1), None)])
+def test_mending_keeps_how_texts_differ(recipe, monkeypatch, now, drift):
+    """Texts may come to matter more to the denoiser, but all in proportion to what they were to it before."""
+    import torch
+
+    import denoiser
+
+    monkeypatch.setattr(denoiser.Task, "telling", lambda *_: lambda choose, noise: torch.tensor(0.25))
+    vectors = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
+    task = denoiser.Task(cast(Any, Sees(*now)), torch.zeros(4, 16, 8, 8), vectors, [])
+
+    def draw(rng, many):
+        return np.arange(many), [0] * many
+
+    loss = task.mending(cast(Any, draw), 8, cast(Any, Sees(1, 1, 1)), np.arange(1, 2000))
+    found = float(loss(np.random.default_rng(0), torch.Generator().manual_seed(0))) - 0.25
+    assert found > 0.02 if drift is None else found == pytest.approx(drift, abs=1e-6)
+
+
 def test_known_things_were_trained_on(recipe):
     """A picture that was held out is of a known thing only if there was another of its name."""
     import classify
@@ -192,7 +227,8 @@ def test_known_things_were_trained_on(recipe):
 
 
 def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, tmp_path):
-    """It trains all of the denoiser, gives the first layers their cross-attention back, and lets the others learn on."""
+    """It trains all of the denoiser, gives the first layers their cross-attention back, lets the others learn on, and goes
+    half of that way."""
     import torch
 
     import denoiser
@@ -202,7 +238,7 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     monkeypatch.setattr(denoiser, "Captions", lambda texts, cache: FewCaptions(vectors))
     monkeypatch.setattr(denoiser, "Allowed", lambda data: lambda text: True)
     monkeypatch.setattr(denoiser, "WordNet", lambda cache: None)
-    monkeypatch.setattr(denoiser, "Likeness", lambda *_: SimpleNamespace(draw=lambda rng: (0, 1)))
+    monkeypatch.setattr(denoiser, "Likeness", lambda *_: SimpleNamespace(draw=lambda rng: (0, 1), texts=np.arange(1, 9)))
     monkeypatch.setattr(denoiser.likeness, "texts", lambda net: [])
     copied: list[int] = []
 
@@ -218,7 +254,18 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     torch.nn.init.normal_(start.proj_out.weight)  # of zeros it would hand no gradient on
     before = {name: value.clone() for name, value in start.state_dict().items()}
     told = [[text] for text in vectors]
-    trained = denoiser.train(data, torch.randn(8, 16, 8, 8), told, tmp_path, tmp_path / "runs", few, start).state_dict()
+    latents, runs = torch.randn(8, 16, 8, 8), tmp_path / "runs"
+
+    def train(share):
+        """The same runs, of which `share` of the last is gone; the second time they are read from their checkpoints."""
+        monkeypatch.setattr(denoiser, "MENDED", share)
+        start.load_state_dict(before)
+        return {
+            name: value.clone()
+            for name, value in denoiser.train(data, latents, told, tmp_path, runs, few, start).state_dict().items()
+        }
+
+    trained, began, ended = train(0.5), train(0), train(1)
 
     def same(name):
         return torch.equal(trained[f"transformer_blocks.{name}.weight"], before[f"transformer_blocks.{name}.weight"])
@@ -226,6 +273,9 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     assert [same(f"{layer}.attn2.to_v") for layer in range(4)] == [True, True, True, False]
     assert not any(same(f"{layer}.attn1.to_v") for layer in range(4))
     assert sorted(path.parent.name for path in tmp_path.glob("runs/*/losses.csv")) == ["mending", "telling-1", "telling-2"]
+    moved = "transformer_blocks.3.attn1.to_v.weight"
+    assert not torch.allclose(began[moved], ended[moved])
+    torch.testing.assert_close(trained, {name: (began[name] + ended[name]) / 2 for name in trained})
     assert len(copied) == 2 * 24
 
 

@@ -5,13 +5,17 @@ thirtieth only, and a model that has learnt much of pictures may have learnt lit
 remove noise, and to remove it better under the text of a picture than under the texts of others, as a cross-entropy between
 them (Lee et al. 2025, arXiv 2503.08250, who train tokens of texts so; here it is the whole denoiser). It goes over the pictures
 often enough to know them, and comes to hear texts through the few directions in which those of pictures differ. So in the end
-the first layers are given back the cross-attention that they had after stage two, and the others learn on for a while behind it.
+the first layers are given back the cross-attention that they had after stage two, and the others learn on for a while behind it
+("mending"), now with a third wish: that texts differ from each other as they did after stage two. What comes out is the mean of
+the weights with which mending began and ended (Wortsman et al. 2022, arXiv 2109.01903).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,8 @@ DROPPED = 0.1  # share of texts replaced by the empty one, which classifier-free
 STRAIGHT = 8.0  # where GELU is the identity, for numbers of unit variance around it
 
 WRONG = 3  # texts of other pictures under which a picture is denoised beside its own in stage three
+ASKED = 4  # of WordNet's texts by which a view in mending tells whether the model takes texts as before
+KEEPING = 1.0  # weight of what has changed in that
 CONTRAST = 0.1  # weight of the cross-entropy beside the loss of denoising
 EVIDENCE = 0.05  # nats by which a text is likelier for a squared error smaller by one, about what one draw of noise can tell
 
@@ -40,8 +46,9 @@ TELLING = (
     loop.Schedule(samples=3_300_000, batch=512, rate=1e-3),
     loop.Schedule(samples=1_650_000, batch=512, rate=1e-3, warmup=100, seed=1),
 )
-MENDING = loop.Schedule(samples=64_000, batch=32, rate=5e-4, warmup=50, average=0.998, seed=2)
+MENDING = loop.Schedule(samples=24_000, batch=24, rate=5e-4, warmup=50, average=0.998, seed=2)
 KEPT = 3  # first layers that hear texts after stage three as they did before it
+MENDED = 0.5  # of the way that mending goes, in weights: there the model is better than at either end (Wortsman et al. 2022)
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,44 @@ class Task:
 
         return loss
 
+    def mending(self, draw: Draw, batch: int, before: PixArtTransformer2DModel, sentences: np.ndarray) -> loop.Loss:
+        """The loss of telling texts apart without forgetting how the model took texts `before`, which numbers of `sentences` ask.
+
+        After Li and Hoiem 2016 (arXiv 1606.09282): the old model's answers to other inputs than those of the new task are kept.
+        Here these are distances between its answers, not the answers (Park et al. 2019, arXiv 1904.05068), and those but for a
+        factor: texts may come to matter more, all in proportion.
+        """
+        telling = self.telling(draw, batch)
+
+        def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
+            told = telling(choose, noise)
+            views, _ = draw(choose, batch // 2)
+            x0 = self.latents[loop.given(torch.from_numpy(views))].float()
+            t = loop.given(torch.randint(0, scheduler().config.num_train_timesteps, (len(x0),), generator=noise))
+            noisy = scheduler().add_noise(x0, loop.given(torch.randn(x0.shape, generator=noise)), t)
+            asked = self.vectors[loop.given(torch.from_numpy(choose.choice(sentences, (len(views), ASKED))))].float()
+            # texts drawn by chance lie far apart, so there are some between them
+            between = loop.given(0.2 + 0.6 * torch.rand((len(views), ASKED // 2, 1), generator=noise))
+            asked = torch.cat([asked, torch.lerp(asked[:, ::2], asked[:, 1::2], between)], 1)
+            asked = asked / asked.square().mean(-1, keepdim=True).sqrt()
+            with torch.no_grad():
+                once = log_distances(before, noisy, t, asked)
+            drift = log_distances(self.model, noisy, t, asked) - once
+            return told + KEEPING * drift.var(1).mean()
+
+        return loss
+
+
+def log_distances(model: PixArtTransformer2DModel, noisy: torch.Tensor, t: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Logarithms of the squared distances between what `model` says of each of the `noisy` latents, (views, 16, 8, 8), at times
+    `t` under its texts, `vectors` of shape (views, texts, 384): (views, pairs of texts)."""
+    texts = vectors.shape[1]
+    noisy, t = noisy.repeat_interleave(texts, 0), t.repeat_interleave(texts)
+    said = model(noisy, encoder_hidden_states=vectors.flatten(0, 1)[:, None], timestep=t).sample.float()
+    one, other = torch.triu_indices(texts, texts, 1)
+    said = said.view(*vectors.shape[:2], -1)
+    return (said[:, one] - said[:, other]).square().sum(-1).clamp_min(1e-6).log()  # two texts may have one vector
+
 
 def train(
     data: Views,
@@ -193,7 +238,8 @@ def train(
     hear_one_vector(model)
     task = Task(model, latents.to(loop.DEVICE), captions.vectors.to(loop.DEVICE), of_view)
     # the texts show training pictures, so there is no held-out sort of them
-    seen = Draw(data.train, Likeness(captions, net, data.data), recipe.shares, of_view)
+    unnamed = Likeness(captions, net, data.data)
+    seen = Draw(data.train, unnamed, recipe.shares, of_view)
     held_out = Draw(data.held_out, None, recipe.shares, of_view)
 
     def stage(name: str, schedule: loop.Schedule, loss: Callable[[Draw, int], loop.Loss], draw: Draw) -> None:
@@ -201,14 +247,17 @@ def train(
 
     if not start:
         stage("denoiser", recipe.schedule, task.denoising, seen)
-    before = {name: weights.clone() for name, weights in model.state_dict().items() if _is_kept(name)}
+    before = deepcopy(model).requires_grad_(False)
     for part, schedule in enumerate(recipe.telling, 1):
         stage(f"telling-{part}", schedule, task.telling, replace(seen, copy=data.copy))
     if recipe.mending:
-        model.load_state_dict(before, strict=False)
+        model.load_state_dict({name: weights for name, weights in before.state_dict().items() if _is_kept(name)}, strict=False)
         for name, weights in model.named_parameters():
             weights.requires_grad_(weights.requires_grad and not _is_kept(name))
-        stage("mending", recipe.mending, task.telling, seen)
+        began = deepcopy(model.state_dict())
+        before.to(loop.DEVICE)
+        stage("mending", recipe.mending, partial(task.mending, before=before, sentences=unnamed.texts), seen)
+        model.load_state_dict({name: began[name].lerp(weights, MENDED) for name, weights in model.state_dict().items()})
     return model.eval()
 
 

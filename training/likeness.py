@@ -50,12 +50,12 @@ class Likeness:
                 rows.setdefault(meaning.label, []).append(int(row))
         names = [name for name in rows if captions.numbers([name])]
         self._rows = [np.array(rows[name]) for name in names]
-        self._texts = np.array(sorted(set(captions.numbers(texts(net)))))
+        self.texts = np.array(sorted(set(captions.numbers(texts(net)))))
         directions = captions.vectors[captions.numbers(names)].float()
         directions = directions / directions.norm(dim=1, keepdim=True)
         nearest, chances = [], []
-        for at in range(0, len(self._texts), 4096):
-            asked = captions.vectors[self._texts[at : at + 4096]].float()
+        for at in range(0, len(self.texts), 4096):
+            asked = captions.vectors[self.texts[at : at + 4096]].float()
             cosines, found = ((asked / asked.norm(dim=1, keepdim=True)) @ directions.T).topk(NAMES, dim=1)
             nearest.append(found.numpy())
             chances.append((cosines / SHARPNESS).softmax(1).cumsum(1).numpy())
@@ -63,7 +63,7 @@ class Likeness:
 
     def draw(self, rng: np.random.Generator) -> tuple[int, int]:
         """A picture's row, and the number of the text that it is shown for."""
-        at = rng.integers(len(self._texts))
+        at = rng.integers(len(self.texts))
         place = min(int(np.searchsorted(self._chances[at], rng.random())), NAMES - 1)  # chances may add up to a hair below 1
         name = self._nearest[at, place]
-        return int(rng.choice(self._rows[name])), int(self._texts[at])
+        return int(rng.choice(self._rows[name])), int(self.texts[at])
