@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -183,23 +184,23 @@ def test_telling_texts_apart(recipe, monkeypatch, shown, own, of_view, chosen):
 
 
 class Sees:
-    """A denoiser that says the first numbers of a text's vector, each so many times as `weights` say."""
+    """A denoiser that says the first numbers of a text's vector, each so many times as `weights` say, beside what it is shown."""
 
     def __init__(self, *weights: float) -> None:
         import torch
 
-        self.weights = torch.tensor(weights)
+        self.weights = torch.tensor(weights, requires_grad=True)
 
     def __call__(self, noisy, encoder_hidden_states, timestep):
         import torch
 
-        said = torch.zeros_like(noisy).flatten(1)
-        said[:, : len(self.weights)] = encoder_hidden_states[:, 0] * self.weights
-        return SimpleNamespace(sample=said.view(noisy.shape))
+        heard = encoder_hidden_states[:, 0] * self.weights
+        heard = torch.nn.functional.pad(heard, (0, noisy[0].numel() - heard.shape[1]))
+        return SimpleNamespace(sample=noisy + timestep[:, None, None, None] + heard.view(noisy.shape))
 
 
-@pytest.mark.parametrize(("now", "drift"), [((1, 1, 1), 0.0), ((3, 3, 3), 0.0), ((1, 1, 3), None), ((1, 0, 1), None)])
-def test_mending_keeps_how_texts_differ(recipe, monkeypatch, now, drift):
+@pytest.mark.parametrize(("now", "drifted"), [((1, 1, 1), False), ((3, 3, 3), False), ((1, 1, 3), True), ((1, 0, 1), True)])
+def test_mending_keeps_how_texts_differ(recipe, monkeypatch, now, drifted):
     """Texts may come to matter more to the denoiser, but all in proportion to what they were to it before."""
     import torch
 
@@ -207,14 +208,22 @@ def test_mending_keeps_how_texts_differ(recipe, monkeypatch, now, drift):
 
     monkeypatch.setattr(denoiser.Task, "telling", lambda *_: lambda choose, noise: torch.tensor(0.25))
     vectors = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
-    task = denoiser.Task(cast(Any, Sees(*now)), torch.zeros(4, 16, 8, 8), vectors, [])
+    model, before = Sees(*map(float, now)), Sees(1.0, 1.0, 1.0)
+    task = denoiser.Task(cast(Any, model), torch.zeros(4, 16, 8, 8), vectors, [])
 
     def draw(rng, many):
         return np.arange(many), [0] * many
 
-    loss = task.mending(cast(Any, draw), 8, cast(Any, Sees(1, 1, 1)), np.arange(1, 2000))
-    found = float(loss(np.random.default_rng(0), torch.Generator().manual_seed(0))) - 0.25
-    assert found > 0.02 if drift is None else found == pytest.approx(drift, abs=1e-6)
+    loss = task.mending(cast(Any, draw), 8, cast(Any, before), np.arange(1, 2000))
+    found = loss(np.random.default_rng(0), torch.Generator().manual_seed(0))
+    found.backward()
+    assert before.weights.grad is None
+    assert model.weights.grad is not None
+    if drifted:
+        assert found > 0.27
+        assert model.weights.grad.abs().max() > 1e-3
+    else:
+        assert found.item() == pytest.approx(0.25, abs=1e-4)
 
 
 def test_known_things_were_trained_on(recipe):
@@ -256,16 +265,14 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     told = [[text] for text in vectors]
     latents, runs = torch.randn(8, 16, 8, 8), tmp_path / "runs"
 
-    def train(share):
-        """The same runs, of which `share` of the last is gone; the second time they are read from their checkpoints."""
+    def train(recipe, share):
+        """The same runs, going `share` of the way of the last; after the first time they are read from their checkpoints."""
         monkeypatch.setattr(denoiser, "MENDED", share)
         start.load_state_dict(before)
-        return {
-            name: value.clone()
-            for name, value in denoiser.train(data, latents, told, tmp_path, runs, few, start).state_dict().items()
-        }
+        trained = denoiser.train(data, latents, told, tmp_path, runs, recipe, start).state_dict()
+        return {name: value.clone() for name, value in trained.items()}
 
-    trained, began, ended = train(0.5), train(0), train(1)
+    trained, ended, unmended = train(few, 0.25), train(few, 1), train(replace(few, mending=None), 0.25)
 
     def same(name):
         return torch.equal(trained[f"transformer_blocks.{name}.weight"], before[f"transformer_blocks.{name}.weight"])
@@ -273,10 +280,37 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     assert [same(f"{layer}.attn2.to_v") for layer in range(4)] == [True, True, True, False]
     assert not any(same(f"{layer}.attn1.to_v") for layer in range(4))
     assert sorted(path.parent.name for path in tmp_path.glob("runs/*/losses.csv")) == ["mending", "telling-1", "telling-2"]
-    moved = "transformer_blocks.3.attn1.to_v.weight"
-    assert not torch.allclose(began[moved], ended[moved])
-    torch.testing.assert_close(trained, {name: (began[name] + ended[name]) / 2 for name in trained})
+    put_back = [f"transformer_blocks.{layer}.attn2." for layer in range(3)]
+    for name, weights in trained.items():
+        began = before[name] if name.startswith(tuple(put_back)) else unmended[name]
+        torch.testing.assert_close(weights, began.lerp(ended[name], 0.25))
+    assert not torch.allclose(unmended["proj_out.weight"], ended["proj_out.weight"])
     assert len(copied) == 2 * 24
+
+
+def test_a_run_goes_on_from_its_own_checkpoint_alone(recipe, tmp_path):
+    import torch
+
+    import loop
+
+    schedule = loop.Schedule(samples=8, batch=2, rate=1e-2, warmup=1)
+
+    def fit(value):
+        model = torch.nn.Linear(3, 1)
+        torch.nn.init.constant_(model.weight, value)
+        torch.nn.init.zeros_(model.bias)
+
+        def loss(choose, noise):
+            return model(torch.randn(4, 3, generator=noise)).square().mean()
+
+        loop.fit(model, schedule, loss, loss, tmp_path)
+        return model.weight.detach()
+
+    first = fit(1.0)
+    assert not torch.equal(first, torch.ones(1, 3))
+    torch.testing.assert_close(fit(1.0), first)
+    with pytest.raises(SystemExit, match="began with other weights"):
+        fit(2.0)
 
 
 def test_copies_of_single_pictures(recipe, monkeypatch):

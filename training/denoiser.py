@@ -36,8 +36,8 @@ DROPPED = 0.1  # share of texts replaced by the empty one, which classifier-free
 STRAIGHT = 8.0  # where GELU is the identity, for numbers of unit variance around it
 
 WRONG = 3  # texts of other pictures under which a picture is denoised beside its own in stage three
-ASKED = 4  # of WordNet's texts by which a view in mending tells whether the model takes texts as before
-KEEPING = 1.0  # weight of what has changed in that
+ASKED = 4  # texts of WordNet a view whose distances mending keeps, and half as many between them
+KEEPING = 1.0  # weight of what these have drifted
 CONTRAST = 0.1  # weight of the cross-entropy beside the loss of denoising
 EVIDENCE = 0.05  # nats by which a text is likelier for a squared error smaller by one, about what one draw of noise can tell
 
@@ -48,7 +48,7 @@ TELLING = (
 )
 MENDING = loop.Schedule(samples=24_000, batch=24, rate=5e-4, warmup=50, average=0.998, seed=2)
 KEPT = 3  # first layers that hear texts after stage three as they did before it
-MENDED = 0.5  # of the way that mending goes, in weights: there the model is better than at either end (Wortsman et al. 2022)
+MENDED = 0.5  # of the way that the weights go in mending
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Draw:
 
 @dataclass
 class Task:
-    """What both stages train on: scaled `latents`, (views, 16, 8, 8), `vectors` of the captions, and the numbers of the captions
+    """What the stages train on: scaled `latents`, (views, 16, 8, 8), `vectors` of the captions, and the numbers of the captions
     that view i answers to. Tensors lie on `loop.DEVICE`."""
 
     model: PixArtTransformer2DModel
@@ -180,9 +180,9 @@ class Task:
     def mending(self, draw: Draw, batch: int, before: PixArtTransformer2DModel, sentences: np.ndarray) -> loop.Loss:
         """The loss of telling texts apart without forgetting how the model took texts `before`, which numbers of `sentences` ask.
 
-        After Li and Hoiem 2016 (arXiv 1606.09282): the old model's answers to other inputs than those of the new task are kept.
-        Here these are distances between its answers, not the answers (Park et al. 2019, arXiv 1904.05068), and those but for a
-        factor: texts may come to matter more, all in proportion.
+        The old model's answers are kept, as by Li and Hoiem 2016 (arXiv 1606.09282), but to texts that the new task does not ask
+        for; and of these answers the distances (Park et al. 2019, arXiv 1904.05068), up to a common factor: texts may come to
+        matter more, all in proportion.
         """
         telling = self.telling(draw, batch)
 
@@ -210,7 +210,8 @@ def log_distances(model: PixArtTransformer2DModel, noisy: torch.Tensor, t: torch
     `t` under its texts, `vectors` of shape (views, texts, 384): (views, pairs of texts)."""
     texts = vectors.shape[1]
     noisy, t = noisy.repeat_interleave(texts, 0), t.repeat_interleave(texts)
-    said = model(noisy, encoder_hidden_states=vectors.flatten(0, 1)[:, None], timestep=t).sample.float()
+    with torch.autocast(loop.DEVICE.type, enabled=False):  # small differences of large numbers
+        said = model(noisy, encoder_hidden_states=vectors.flatten(0, 1)[:, None], timestep=t).sample
     one, other = torch.triu_indices(texts, texts, 1)
     said = said.view(*vectors.shape[:2], -1)
     return (said[:, one] - said[:, other]).square().sum(-1).clamp_min(1e-6).log()  # two texts may have one vector
@@ -234,7 +235,7 @@ def train(
     of_view = [captions.numbers(texts) for texts in told]
     torch.manual_seed(recipe.schedule.seed)
     model = start or build(recipe)
-    model.caption_projection.requires_grad_(recipe.free)
+    model.requires_grad_(True).caption_projection.requires_grad_(recipe.free)
     hear_one_vector(model)
     task = Task(model, latents.to(loop.DEVICE), captions.vectors.to(loop.DEVICE), of_view)
     # the texts show training pictures, so there is no held-out sort of them

@@ -24,12 +24,13 @@ from train import HERE, PROCESS, SIZE, pipeline_of
 SMALL = denoiser.Recipe(
     schedule=loop.Schedule(samples=80_000, batch=128, rate=1e-3, warmup=100),
     telling=(loop.Schedule(samples=10_000, batch=32, rate=5e-4, warmup=50, average=0.998),),
-    mending=None,
+    mending=loop.Schedule(samples=2_400, batch=24, rate=5e-4, warmup=10, average=0.998, seed=2),
     heads=4,
 )
 LEVERS = {
     "as shipped, but small": SMALL,
-    "without the third stage": replace(SMALL, telling=()),
+    "without the third stage": replace(SMALL, telling=(), mending=None),
+    "nothing put back and mended": replace(SMALL, mending=None),
     "projection of captions trained": replace(SMALL, free=True),
     "without scenes": replace(SMALL, shares=(0.5, 0, 0.3)),
     "without texts of WordNet": replace(SMALL, shares=(0.5, 0.2, 0)),

@@ -1,4 +1,4 @@
-"""One training loop for both stages: AdamW, cosine rate, exponential average, checkpoints, resume; on a GPU where there is one.
+"""One training loop for all stages: AdamW, cosine rate, exponential average, checkpoints, resume; on a GPU where there is one.
 
 The draws of step i come from (seed, i) alone, so a run that was stopped and continued sees what an undisturbed one sees.
 """
@@ -61,7 +61,7 @@ def draws(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
 def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, folder: Path, save_every_s: float = 120) -> None:
     """Train `model`, which lies on `DEVICE`, in place and leave it with its averaged weights on the CPU.
 
-    It goes on from `folder/checkpoint.pt` where there is one.
+    It goes on from `folder/checkpoint.pt` where there is one, and refuses that of a run which began with other weights.
 
     loss, held_out: the loss of a batch drawn from the given generators. Both go to `folder/losses.csv` with the seconds spent.
     """
@@ -77,8 +77,13 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
     cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     average = EMAModel(model.parameters(), decay=schedule.average, use_ema_warmup=True, power=0.75, foreach=True)
     first, spent = 0, 0.0
+    start = torch.stack(
+        [weights.detach().float().norm() for weights in model.parameters()]
+    )  # other processors may round otherwise
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
+        if saved["start"].shape != start.shape or not torch.allclose(saved["start"], start, rtol=1e-3):
+            raise SystemExit(f"{checkpoint} belongs to a run that began with other weights: move {folder} away, and train anew")
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         cosine.load_state_dict(saved["cosine"])
@@ -94,7 +99,8 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
 
     def save(step: int) -> None:
         state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "cosine": cosine.state_dict(),
-                 "average": average.state_dict(), "step": step, "seconds": spent + time.monotonic() - begun}  # fmt: skip
+                 "average": average.state_dict(), "start": start, "step": step,
+                 "seconds": spent + time.monotonic() - begun}  # fmt: skip
         torch.save(state, checkpoint.with_suffix(".partial"))
         os.replace(checkpoint.with_suffix(".partial"), checkpoint)  # a stop while writing leaves the old one whole
 
