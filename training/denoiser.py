@@ -141,15 +141,17 @@ class Task:
 
     def errors(self, views: np.ndarray, texts: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         """Mean squared errors (views, texts a view) of noisy `views` under the numbers of `texts`, one draw of noise a view."""
+        noisy, t, v = self.noised(views, noise)
+        said = answers(self.model, noisy, t, self.vectors[loop.given(texts)].float())
+        return (said - v[:, None]).square().mean((2, 3, 4))
+
+    def noised(self, views: np.ndarray, noise: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The `views` with noise, each at a time of its own, these times, and the velocities: what a denoiser is asked."""
         noising = scheduler()
         x0 = self.latents[loop.given(torch.from_numpy(views))].float()
         eps = loop.given(torch.randn(x0.shape, generator=noise))
         t = loop.given(torch.randint(0, noising.config.num_train_timesteps, (len(x0),), generator=noise))
-        vectors = self.vectors[loop.given(texts.flatten())].float()[:, None]
-        each = (noising.add_noise(x0, eps, t), t, noising.get_velocity(x0, eps, t))
-        noisy, t, v = (one.repeat_interleave(texts.shape[1], 0) for one in each)
-        said = self.model(noisy, encoder_hidden_states=vectors, timestep=t).sample
-        return (said.float() - v).square().mean((1, 2, 3)).view(texts.shape)
+        return noising.add_noise(x0, eps, t), t, noising.get_velocity(x0, eps, t)
 
     def denoising(self, draw: Draw, batch: int) -> loop.Loss:
         """The loss of stage two."""
@@ -189,9 +191,7 @@ class Task:
         def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
             told = telling(choose, noise)
             views, _ = draw(choose, batch // 2)
-            x0 = self.latents[loop.given(torch.from_numpy(views))].float()
-            t = loop.given(torch.randint(0, scheduler().config.num_train_timesteps, (len(x0),), generator=noise))
-            noisy = scheduler().add_noise(x0, loop.given(torch.randn(x0.shape, generator=noise)), t)
+            noisy, t, _ = self.noised(views, noise)
             asked = self.vectors[loop.given(torch.from_numpy(choose.choice(sentences, (len(views), ASKED))))].float()
             # texts drawn by chance lie far apart, so there are some between them
             between = loop.given(0.2 + 0.6 * torch.rand((len(views), ASKED // 2, 1), generator=noise))
@@ -205,16 +205,21 @@ class Task:
         return loss
 
 
-def log_distances(model: PixArtTransformer2DModel, noisy: torch.Tensor, t: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """Logarithms of the squared distances between what `model` says of each of the `noisy` latents, (views, 16, 8, 8), at times
-    `t` under its texts, `vectors` of shape (views, texts, 384): (views, pairs of texts)."""
+def answers(model: PixArtTransformer2DModel, noisy: torch.Tensor, t: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """What `model` says of each of the `noisy` latents, (views, 16, 8, 8), at times `t` under its texts, `vectors` of shape
+    (views, texts, 384): (views, texts, 16, 8, 8)."""
     texts = vectors.shape[1]
     noisy, t = noisy.repeat_interleave(texts, 0), t.repeat_interleave(texts)
+    said = model(noisy, encoder_hidden_states=vectors.flatten(0, 1)[:, None], timestep=t).sample
+    return said.float().unflatten(0, (-1, texts))
+
+
+def log_distances(model: PixArtTransformer2DModel, noisy: torch.Tensor, t: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Logarithms of the squared distances between the `answers` to the texts of a view: (views, pairs of texts)."""
     with torch.autocast(loop.DEVICE.type, enabled=False):  # small differences of large numbers
-        said = model(noisy, encoder_hidden_states=vectors.flatten(0, 1)[:, None], timestep=t).sample
-    one, other = torch.triu_indices(texts, texts, 1)
-    said = said.view(*vectors.shape[:2], -1)
-    return (said[:, one] - said[:, other]).square().sum(-1).clamp_min(1e-6).log()  # two texts may have one vector
+        said = answers(model, noisy, t, vectors)
+    one, other = torch.triu_indices(vectors.shape[1], vectors.shape[1], 1)
+    return (said[:, one] - said[:, other]).square().sum((2, 3, 4)).clamp_min(1e-6).log()  # two texts may have one vector
 
 
 def train(

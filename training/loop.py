@@ -77,11 +77,10 @@ def fit(model: torch.nn.Module, schedule: Schedule, loss: Loss, held_out: Loss, 
     cosine = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     average = EMAModel(model.parameters(), decay=schedule.average, use_ema_warmup=True, power=0.75, foreach=True)
     first, spent = 0, 0.0
-    start = torch.stack(
-        [weights.detach().float().norm() for weights in model.parameters()]
-    )  # other processors may round otherwise
+    start = torch.stack([weights.detach().float().norm() for weights in model.parameters()])
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
+        # not to the bit, since another processor may round otherwise
         if saved["start"].shape != start.shape or not torch.allclose(saved["start"], start, rtol=1e-3):
             raise SystemExit(f"{checkpoint} belongs to a run that began with other weights: move {folder} away, and train anew")
         model.load_state_dict(saved["model"])
