@@ -89,6 +89,17 @@ def rows(process: conjure.Process, work: Callable[[], object]) -> float:
     return sum(counted) / process.steps
 
 
+@torch.inference_mode()
+def milliseconds_a_row(process: conjure.Process, batch: int) -> float:
+    """What the denoiser alone takes for a row in batches of `batch`, the best of seven calls."""
+    network = process.pipeline.transformer
+    shape = (batch, network.config.in_channels, network.config.sample_size, network.config.sample_size)
+    latents, texts = torch.randn(shape), torch.randn(batch, 1, network.config.caption_channels)
+    t = torch.full((batch,), 500)
+    network(latents, encoder_hidden_states=texts, timestep=t)  # a compiled one may compile for this batch
+    return 1e3 * min(seconds(lambda: network(latents, encoder_hidden_states=texts, timestep=t)) for _ in range(7)) / batch
+
+
 def peak(pairs: int) -> int:
     """Peak memory, in MB, of a process of its own that measures so many pairs."""
     code = (
@@ -201,6 +212,10 @@ def main() -> None:
     for name, all_taken in taken_by.items():
         ratio = statistics.median(one / other for one, other in zip(all_taken, taken_by["as it is"], strict=True))
         lines.append(f"| {name} | {statistics.median(all_taken):.1f} s | {ratio:.2f} |")
+    lines += ["", "| a denoiser row, in batches of | as it is | `compile` |", "|---|---|---|"]
+    for batch in (48, 96, 192):
+        each = [milliseconds_a_row(variants[name], batch) for name in ("as it is", "`compile`")]
+        lines.append(f"| {batch} | {each[0]:.2f} ms | {each[1]:.2f} ms |")
     memory = {number: peak(number) for number in (32, 512)}
     lines += ["", "Peak memory: " + ", ".join(f"{megabytes} MB for {number} pairs" for number, megabytes in memory.items()) + "."]
     (HERE / "many.md").write_text("\n".join(lines) + "\n")
