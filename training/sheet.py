@@ -63,7 +63,7 @@ def main() -> None:
         axis.set(xticks=[], yticks=[])
         axis.set_title("\n".join(textwrap.wrap(text, 20)), fontsize=8)
         if text == PROMPTS[kind][0]:
-            axis.set_xlabel(kind, fontsize=7, style="italic")
+            axis.set_xlabel(kind, fontsize=7, style="italic", loc="left")
     figure.savefig(arguments.out, dpi=100)
 
 
