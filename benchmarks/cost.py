@@ -104,7 +104,8 @@ def main() -> None:
     rate = arguments.rate or MEASURED
     many = rows(arguments.data)
     heads = [f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS]
-    source = "as given" if arguments.rate else "measured on an H200 in bfloat16 with the first of these models, and taken for all"
+    measured = "measured on an H200 in bfloat16 with the first of these models, assumed for the others"
+    source = "as given" if arguments.rate else measured
     lines = [
         f"The nine sets of Table 1, k = 1, T = {STEPS}: {many:,} denoiser rows. A GPU that sustains {rate:g} Tflop/s ({source}).",
         "",
@@ -117,7 +118,8 @@ def main() -> None:
         # each GPU takes parcels; at the end all wait for the last one
         times = [time(many / speed / gpus + STEPS * ON_GPU / speed) for gpus in GPUS]
         lines.append(f"| {name} | {parameters / 1e9:.2f} G | {flops / 1e12:.2f} Tflop | {speed:,.0f} | {' | '.join(times)} |")
-    lines += ["", f"In float32, that is without `--dtype bfloat16`, an H100 takes some {SLOWER:.0f} times as long."]
+    slower = f"it may take up to {SLOWER:.0f} times as long, by NVIDIA's figures; not measured."
+    lines += ["", f"In float32, that is without `--dtype bfloat16`, {slower}"]
     (HERE / "cost.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -110,17 +110,25 @@ def page(told: dict[str, Any]) -> str:
 
 def _reading(related: dict[str, Any], beyond: dict[str, Any]) -> str:
     """What the figures allow one to say."""
-    if related["ci95"][0] <= 0 <= related["ci95"][1]:
-        said = "Neither direction is larger over these pairs: the mean's interval holds 0. Single pairs are asymmetric, kinds are not."
-    elif beyond["ci95"][0] <= 0 <= beyond["ci95"][1]:
+    said = ""
+    if _holds_zero(related):
         said = (
-            "The control leans as much: thing by thing the two lists differ by "
-            f"{beyond['mean']:+.3f} ({beyond['ci95'][0]:+.3f} to {beyond['ci95'][1]:+.3f}). So the asymmetry belongs to the words (general "
-            "ones conjure other pictures than special ones) and is no sign that the model knows which is the kind of which."
+            "No direction is surely the larger over these pairs, though single pairs are asymmetric: the mean's interval holds 0 (signed "
+            f"ranks: p = {related['wilcoxon_p']:.2g}). "
+        )
+    said += (
+        f"Thing by thing the two lists differ by {beyond['mean']:+.3f} ({beyond['ci95'][0]:+.3f} to {beyond['ci95'][1]:+.3f}), "
+    )
+    if _holds_zero(beyond):
+        said += (
+            "so the control leans as much: what asymmetry there is belongs to the words (general ones conjure other pictures than special "
+            "ones) and is no sign that the model knows which is the kind of which."
         )
     else:
-        said = (
-            f"Thing by thing the two lists differ by {beyond['mean']:+.3f} ({beyond['ci95'][0]:+.3f} to {beyond['ci95'][1]:+.3f}), so the "
-            "relation of the two words has a part in it, beyond the words themselves."
-        )
+        said += "so the relation of the two words has a part in it, beyond the words themselves."
     return f"{said} Measured by `results/asymmetry.py`, which `make results` runs; the numbers are in `results/asymmetry.json`."
+
+
+def _holds_zero(mean: dict[str, Any]) -> bool:
+    """Whether 0 lies in its interval."""
+    return bool(mean["ci95"][0] <= 0 <= mean["ci95"][1])

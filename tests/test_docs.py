@@ -105,3 +105,24 @@ def test_figures_of_the_paper(monkeypatch, tmp_path, capsys):
     paper.main()
     assert {path.name for path in tmp_path.iterdir()} == {"leopard.png", "nouns.png", "verbs.png"}
     assert capsys.readouterr().out.count("mean silhouette") == 2
+
+
+@pytest.mark.parametrize(
+    ("related", "beyond", "says", "not_said"),
+    [
+        ((-0.1, 0.1), (-0.1, 0.1), "No direction is surely the larger", "has a part in it"),
+        ((0.1, 0.2), (-0.1, 0.1), "the control leans as much", "No direction"),
+        ((0.1, 0.2), (0.1, 0.2), "has a part in it", "no sign"),
+    ],
+)
+def test_page_of_asymmetry_says_what_its_intervals_allow(monkeypatch, related, beyond, says, not_said):
+    monkeypatch.syspath_prepend(ROOT / "results")
+    import asymmetry
+    import make
+
+    told = make.load("asymmetry")
+    assert asymmetry.page(told) == (ROOT / "docs" / "asymmetry.md").read_text(encoding="utf-8")
+    told[asymmetry.NAMES[0]]["ci95"], told["beyond the control"]["ci95"] = related, beyond
+    page = asymmetry.page(told)
+    assert says in page
+    assert not_said not in page

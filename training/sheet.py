@@ -57,7 +57,8 @@ def main() -> None:
     texts = [(kind, text) for kind, some in PROMPTS.items() for text in some]
     seeds = [noise_seed(arguments.seed, number) for number in range(len(texts))]
     pictures = process.run([text for _, text in texts], seeds, output_type="np")
-    figure = Figure(figsize=(21, 6.6), layout="constrained")
+    figure = Figure(figsize=(21, 6.8))
+    figure.set_layout_engine("constrained", h_pad=0.08)  # inches, so that the kind of a row does not touch the next
     for axis, (kind, text), picture in zip(figure.subplots(len(texts) // WIDE, WIDE).flat, texts, pictures, strict=True):
         axis.imshow(picture)
         axis.set(xticks=[], yticks=[])
