@@ -61,12 +61,17 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
+def normal(process: conjure.Process, many: int, seed: int) -> torch.Tensor:
+    """So many latents of pure noise."""
+    of = process.pipeline.transformer.config
+    shape = (many, of.in_channels, of.sample_size, of.sample_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def plain(process: conjure.Process, pairs: Pairs) -> list[float]:
     """The plain loop over `pairs`; it, too, embeds every text once."""
-    network = process.pipeline.transformer
     guided = guided_pixart(process.pipeline, process.guidance or 0.0, process.call["max_sequence_length"])
-    shape = (1, network.config.in_channels, network.config.sample_size, network.config.sample_size)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed(0, 0)))
+    noise = normal(process, 1, noise_seed(0, 0))
     values = []
     for pair in pairs:
         one = algorithm_1(guided, process.scheduler, noise, *pair, process.steps, process.unit == "epsilon")
@@ -92,12 +97,11 @@ def rows(process: conjure.Process, work: Callable[[], object]) -> float:
 @torch.inference_mode()
 def milliseconds_a_row(process: conjure.Process, batch: int) -> float:
     """What the denoiser alone takes for a row in batches of `batch`, the best of seven calls."""
-    network = process.pipeline.transformer
-    shape = (batch, network.config.in_channels, network.config.sample_size, network.config.sample_size)
-    latents, texts = torch.randn(shape), torch.randn(batch, 1, network.config.caption_channels)
-    t = torch.full((batch,), 500)
-    network(latents, encoder_hidden_states=texts, timestep=t)  # a compiled one may compile for this batch
-    return 1e3 * min(seconds(lambda: network(latents, encoder_hidden_states=texts, timestep=t)) for _ in range(7)) / batch
+    network, latents = process.pipeline.transformer, normal(process, batch, 0)
+    texts = torch.randn(batch, 1, network.config.caption_channels)
+    call = partial(network, latents, encoder_hidden_states=texts, timestep=torch.full((batch,), 500))
+    call()  # a compiled one may compile for this batch
+    return 1e3 * min(seconds(call) for _ in range(7)) / batch
 
 
 def peak(pairs: int) -> int:

@@ -63,9 +63,10 @@ def main() -> None:
         if check and filled != text:
             sys.exit(f"{document} is behind its files; run: python docs/fill.py")
         (ROOT / document).write_text(filled)
-    if check and (ROOT / "docs" / "results.md").read_text() != make.page():
-        sys.exit("docs/results.md is behind its files; run: make results")
-    (ROOT / "docs" / "results.md").write_text(make.page())
+    for path, text in make.pages().items():
+        if check and path.read_text() != text:
+            sys.exit(f"{path.relative_to(ROOT)} is behind its files; run: make results")
+        path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,11 @@ def is_current(name: str) -> bool:
     return (HERE / f"{name}.json").exists() and load(name)["identity"] == load("sets")["identity"]
 
 
+def pages() -> dict[Path, str]:
+    """The pages of docs that show these files and nothing else."""
+    return {ROOT / "docs" / "results.md": page(), ROOT / "docs" / "asymmetry.md": asymmetry.page(load("asymmetry"))}
+
+
 def page() -> str:
     """docs/results.md, of the files that are there and of one model."""
     summary, drawn = load("sets"), load("pictures")
@@ -212,8 +217,8 @@ def main() -> None:
             bar.update(shown, completed=done, total=total)
 
         measure(arguments.data, arguments.workers, progress, lambda what: bar.print(what))
-    (ROOT / "docs" / "results.md").write_text(page())
-    (ROOT / "docs" / "asymmetry.md").write_text(asymmetry.page(load("asymmetry")))
+    for path, text in pages().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":

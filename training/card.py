@@ -51,7 +51,12 @@ def main() -> None:
         f"| {stage} | {rows[-1][0]} | {float(rows[-1][1]):.4f} | {float(rows[-1][2]):.4f} |" for stage, rows in stages.items()
     ]
     encoder = measured["tasks"]["stsb"]["baselines"]["encoder"]["spearman"]
-    seen = classify.told(results.load("classifier")) if results.is_current("classifier") else "Not yet asked of this version."
+    seen = "Not yet asked of this version."
+    if results.is_current("classifier"):
+        seen = f"""{classify.told(results.load("classifier"))}
+
+A caption is chosen by the mean loss at {len(classify.LEVELS)} levels of noise. The variants of the third stage, some thirty, were compared on held-out pictures, in
+part the same: new pictures would be known a little less well."""
     card = f"""---
 license: apache-2.0
 library_name: diffusers
@@ -122,9 +127,6 @@ model from which this one was mended.
 ## Does it see what a text says?
 
 {seen}
-
-A caption is chosen by the mean loss at {len(classify.LEVELS)} levels of noise. The variants of the third stage, some thirty, were compared on held-out pictures, in
-part the same: new pictures would be known a little less well.
 
 `training/sheet.png` shows what it draws for 64 texts, among them such where it fails.
 
