@@ -45,7 +45,7 @@ tour: setup  ## run the notebook, and keep what it shows
 	PYTHONWARNINGS=ignore $(BIN)/jupyter execute --inplace docs/tour.ipynb
 
 release:  ## wheel, source distribution, bill of materials and hashes of the last commit in dist, tried out (docs/howto/release.md)
-	$(PYTHON) release/make.py
+	$(PYTHON) release/release.py
 
 lock: setup  ## every file that a release is built with or brings along, by its hash
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv

@@ -95,6 +95,12 @@ def test_site_builds_strictly(tmp_path):
         )
 
 
+def test_scripts_have_names_of_their_own():
+    """Scripts are imported by their bare names: of two of one name the second to be asked for would get the first."""
+    names = [path.stem for folder in ("tests", "docs", "results", "release", "training") for path in (ROOT / folder).glob("*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_figures_of_the_paper(monkeypatch, tmp_path, capsys):
     """One command draws them all, and tells how well the groups of Figure 2 stand apart."""
     monkeypatch.syspath_prepend(ROOT / "results")

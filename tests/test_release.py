@@ -20,19 +20,19 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 @pytest.fixture(scope="module")
-def make():
+def release():
     """The script behind `make release`, without running it."""
     sys.path.insert(0, str(ROOT / "release"))
-    yield __import__("make")
+    yield __import__("release")
     sys.path.remove(str(ROOT / "release"))
 
 
 @pytest.fixture(scope="module")
-def source(make, tmp_path_factory):
+def source(release, tmp_path_factory):
     """The tracked files of the last commit."""
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
         pytest.skip("this is no checkout of git")
-    return make.export(tmp_path_factory.mktemp("release") / "source")
+    return release.export(tmp_path_factory.mktemp("release") / "source")
 
 
 def built(source: Path, kind: str) -> Path:
@@ -48,16 +48,16 @@ def wheel(source) -> Path:
     return built(source, "wheel")
 
 
-def test_wheel(make, source, wheel):
-    assert make.check_wheel(wheel, source) > 50
-    told = make.metadata(wheel)
+def test_wheel(release, source, wheel):
+    assert release.check_wheel(wheel, source) > 50
+    told = release.metadata(wheel)
     assert (told["Name"], told["Version"]) == (PYPROJECT["project"]["name"], PYPROJECT["project"]["version"])
     with zipfile.ZipFile(wheel) as archive:
         assert {name.split("/")[0] for name in archive.namelist()} == {"conjure", f"conjure-{told['Version']}.dist-info"}
 
 
-def test_source_distribution(make, source):
-    assert make.check_sdist(built(source, "sdist"), source) > 100
+def test_source_distribution(release, source):
+    assert release.check_sdist(built(source, "sdist"), source) > 100
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_source_distribution(make, source):
         ("conjure-0.1.0.dist-info/licenses/LICENSE", None, "describes itself by"),
     ],
 )
-def test_a_wheel_that_is_not_as_it_should_be(make, source, wheel, tmp_path, path, content, message):
+def test_a_wheel_that_is_not_as_it_should_be(release, source, wheel, tmp_path, path, content, message):
     """Files that are missing (None), others than those of the repository, or too many."""
     other = tmp_path / wheel.name
     with zipfile.ZipFile(wheel) as good, zipfile.ZipFile(other, "w") as bad:
@@ -80,31 +80,31 @@ def test_a_wheel_that_is_not_as_it_should_be(make, source, wheel, tmp_path, path
             if kept is not None:
                 bad.writestr(name, kept)
     with pytest.raises(SystemExit, match=message):
-        make.check_wheel(other, source)
+        release.check_wheel(other, source)
 
 
-def test_large_files_that_are_not_there(make, source, tmp_path):
+def test_large_files_that_are_not_there(release, source, tmp_path):
     """A checkout without them has pointers in their place, which are tracked all the same."""
     source = shutil.copytree(source, tmp_path / "source")
     for weights in source.rglob("*.safetensors"):
         weights.write_text("version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(SystemExit, match="bytes of weights; the large files of the checkout are not there"):
-        make.check_wheel(built(source, "wheel"), source)
+        release.check_wheel(built(source, "wheel"), source)
 
 
-def test_what_is_not_locked(make, tmp_path):
+def test_what_is_not_locked(release, tmp_path):
     lock = tmp_path / "lock.txt"
     lock.write_text(
         f"one==1.0 ; python_version > '3' \\\n    --hash=sha256:{'a' * 64} \\\n    --hash=sha256:{'b' * 64}\ntwo==2\n"
     )
-    assert make.locked(lock) == {"one": ("1.0", {"a" * 64, "b" * 64}), "two": ("2", set())}
-    assert make.against_lock({"one": ("1.0", "b" * 64), "conjure": ("0.1.0", "f" * 64)}, lock) == "hashes are those of PyPI"
-    assert "but for one 1.0+cpu" in make.against_lock({"one": ("1.0+cpu", "c" * 64)}, lock)
+    assert release.locked(lock) == {"one": ("1.0", {"a" * 64, "b" * 64}), "two": ("2", set())}
+    assert release.against_lock({"one": ("1.0", "b" * 64), "conjure": ("0.1.0", "f" * 64)}, lock) == "hashes are those of PyPI"
+    assert "but for one 1.0+cpu" in release.against_lock({"one": ("1.0+cpu", "c" * 64)}, lock)
     for installed, message in (("1.0", "which PyPI does not know"), ("1.1", "not locked so"), ("1.1+cpu", "not locked so")):
         with pytest.raises(SystemExit, match=message):
-            make.against_lock({"one": (installed, "c" * 64)}, lock)
+            release.against_lock({"one": (installed, "c" * 64)}, lock)
     with pytest.raises(SystemExit, match="three 3 was installed, but is not locked"):
-        make.against_lock({"three": ("3", "c" * 64)}, lock)
+        release.against_lock({"three": ("3", "c" * 64)}, lock)
 
 
 def pins() -> dict[str, str]:
@@ -136,8 +136,8 @@ def test_every_package_is_pinned():
 
 
 @pytest.mark.parametrize("name", ["tools.txt", "runtime.txt"])
-def test_locks_are_complete_and_agree(make, name):
-    known, locked = pins(), make.locked(ROOT / "release" / name)
+def test_locks_are_complete_and_agree(release, name):
+    known, locked = pins(), release.locked(ROOT / "release" / name)
     for package, (version, hashes) in locked.items():
         assert hashes, package
         assert known.get(package, version) == version, f"{package}: run make lock"
