@@ -135,6 +135,7 @@ model from which this one was mended.
 - It knows things that have a pictograph or a piece of clip art, by their English names. A text of several things is one vector to it:
   who does what to whom, negation and numbers above three are mostly lost.
 - What words and sentences look like that nobody drew was not told by people but by the encoder's neighbourhood.
+- Verbs are what it understands least: few have a picture of their own, and its text encoder ranks them less well than other words.
 - Pictographs and clip art are a narrow, stylised and biased view of the world: few cultures' foods, houses and clothes, yellow people,
   many flags.
 - Not for making pictures that anybody should rely on, and not for judging people's words.
