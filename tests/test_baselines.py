@@ -144,6 +144,11 @@ def test_transformers_encoders(bert, pooling):
     assert found.name == f"{pooling}:{bert}"
 
 
+def test_encoders_load_quietly(bert, capfd):
+    transformer(str(bert), "mean")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_encoder_of_an_encoder_decoder(tmp_path, bert):
     """Sentence-T5 and its like: the mean of the encoder's states."""
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from dataclasses import replace
@@ -639,6 +640,20 @@ def test_own_lms_is_spaced_as_in_the_paper(tiny_sd):
 def test_overflow_is_an_error(default):
     with pytest.raises(InputError, match="numbers are not finite"):
         conjure.distance(default.set(guidance=1e30), A, B, samples=1)
+
+
+@pytest.mark.filterwarnings("ignore::conjure.TextCutWarning")
+def test_a_cut_text_is_told_once(default, monkeypatch):
+    """diffusers would log what is cut as well, with the padding of all other texts of the batch; other users still hear it."""
+    said: list[str] = []
+    log = logging.getLogger(type(default.pipeline).__module__)
+    monkeypatch.setattr(log, "handle", lambda record: said.append(record.getMessage()) if log.filter(record) else None)
+    monkeypatch.setattr(log, "level", logging.WARNING)
+    long = "a very long story " * 40
+    conjure.distance(default.set(steps=1), A, long, samples=1)
+    assert said == []
+    default.pipeline.encode_prompt(long, do_classifier_free_guidance=False, max_sequence_length=64, clean_caption=False)
+    assert [line.partition(" because")[0] for line in said] == ["The following part of your input was truncated"]
 
 
 def test_a_cut_text_is_noticed(default, tiny_sd):

@@ -21,6 +21,7 @@ from conjure.errors import InputError
 from conjure.identity import digest, digest_of
 from conjure.once import Call, Encoded
 from conjure.process import Process
+from conjure.quiet import hushed
 from conjure.steady import replaced
 
 BATCH = 32  # texts in one call of an encoder
@@ -272,9 +273,10 @@ def located(model: str) -> tuple[str, str | None]:
 
 @contextlib.contextmanager
 def readable(model: str) -> Iterator[None]:
-    """Whatever keeps a model of transformers from being loaded, as one line."""
+    """Whatever keeps a model of transformers from being loaded, as one line; what else its loading has to say is kept off."""
     try:
-        yield
+        with hushed():
+            yield
     except Exception as error:  # transformers, safetensors and the Hub client each raise their own kinds
         told = " ".join(str(error).split())[:200]
         raise InputError(

@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from conjure.errors import InputError, TextCutWarning
 from conjure.identity import digest
 from conjure.once import Encoded, rows_once
+from conjure.quiet import no_word_of_cuts
 from conjure.units import UNITS
 
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ class Process:
     def _session(self, encoded: Encoded) -> Iterator[None]:
         """The pipeline with this process' scheduler, rows and texts evaluated once, and cut texts noticed."""
         pipeline = self.pipeline
-        with self.lock, contextlib.ExitStack() as stack:
+        with self.lock, no_word_of_cuts(pipeline), contextlib.ExitStack() as stack:
             own = pipeline.scheduler
             stack.callback(setattr, pipeline, "scheduler", own)
             pipeline.scheduler = self.scheduler

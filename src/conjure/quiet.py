@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from diffusers.utils import logging as diffusers_logging
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
@@ -43,3 +44,24 @@ def hushed() -> Iterator[None]:
                 if enabled:
                     library.enable_progress_bar()
             (enable_progress_bars if hub_bars else disable_progress_bars)()  # which the switch of transformers moves too
+
+
+@contextlib.contextmanager
+def no_word_of_cuts(pipeline: Any) -> Iterator[None]:
+    """While it lasts, `pipeline` does not log what it cuts off texts: that is a `TextCutWarning` of ours, without the padding.
+
+    Other threads hear its kind as before.
+    """
+    own = threading.get_ident()
+
+    def passes(record: logging.LogRecord) -> bool:
+        return record.thread != own or "of your input was truncated" not in str(record.msg)
+
+    loggers = [logging.getLogger(kind.__module__) for kind in type(pipeline).__mro__]
+    for logger in loggers:
+        logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(passes)
