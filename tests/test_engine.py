@@ -593,6 +593,8 @@ def test_paper_defaults(tiny_sd):
         ({"scheduler": "nope"}, "unknown scheduler 'nope'.*lms"),
         ({"unit": "metres"}, "unknown unit 'metres'; allowed are output, epsilon, x0, score, velocity"),
         ({"sampels": 2}, "unknown setting 'sampels'"),
+        ({"store": "results.sqlite"}, r"store is 'results.sqlite'; give conjure.Store\('results.sqlite'\)"),
+        ({"workers": 2}, r"workers is 2; give conjure.Workers\(2\)"),
     ],
 )
 def test_settings_out_of_range(default, change, message):

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -164,6 +165,10 @@ class Process:
         for name in settings:
             if name not in allowed:
                 raise InputError(f"unknown setting {name!r}; allowed are scheduler, {', '.join(allowed)}")
+        for name, kind in (("store", "Store"), ("workers", "Workers")):
+            value = settings.get(name)
+            if isinstance(value, (str, PathLike, Integral)):
+                raise InputError(f"{name} is {value!r}; give conjure.{kind}({value!r})")
         if settings.get("guidance") is not None and "guidance_scale" not in self.parameters:
             raise InputError(f"{type(self.pipeline).__name__} takes no guidance; leave it out")
         scale = self.parameters.get("guidance_scale")
