@@ -237,7 +237,7 @@ def test_known_things_were_trained_on(recipe):
 
 def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, tmp_path):
     """It trains all of the denoiser, gives the first layers their cross-attention back, lets the others learn on, and goes
-    half of that way."""
+    a part of the way from what was before that."""
     import torch
 
     import denoiser
@@ -258,7 +258,7 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     sorts = (np.arange(6), np.arange(6, 8))
     data: Any = SimpleNamespace(data=None, train=sorts, held_out=sorts, copy=copy)
     part = loop.Schedule(samples=24, batch=8, rate=1e-2, warmup=1, average=0.5)
-    few = denoiser.Recipe(telling=(part, part), mending=part, heads=1, layers=4)
+    few = denoiser.Recipe(telling=(part, part), mending=part, evened=None, heads=1, layers=4)
     start = denoiser.build(few)
     torch.nn.init.normal_(start.proj_out.weight)  # of zeros it would hand no gradient on
     before = {name: value.clone() for name, value in start.state_dict().items()}
@@ -275,17 +275,53 @@ def test_third_stage_leaves_the_first_layers_their_hearing(recipe, monkeypatch, 
     trained, ended, unmended = train(few, 0.25), train(few, 1), train(replace(few, mending=None), 0.25)
 
     def same(name):
-        return torch.equal(trained[f"transformer_blocks.{name}.weight"], before[f"transformer_blocks.{name}.weight"])
+        return torch.equal(ended[f"transformer_blocks.{name}.weight"], before[f"transformer_blocks.{name}.weight"])
 
     assert [same(f"{layer}.attn2.to_v") for layer in range(4)] == [True, True, True, False]
     assert not any(same(f"{layer}.attn1.to_v") for layer in range(4))
     assert sorted(path.parent.name for path in tmp_path.glob("runs/*/losses.csv")) == ["mending", "telling-1", "telling-2"]
-    put_back = [f"transformer_blocks.{layer}.attn2." for layer in range(3)]
     for name, weights in trained.items():
-        began = before[name] if name.startswith(tuple(put_back)) else unmended[name]
-        torch.testing.assert_close(weights, began.lerp(ended[name], 0.25))
+        torch.testing.assert_close(weights, unmended[name].lerp(ended[name], 0.25))
     assert not torch.allclose(unmended["proj_out.weight"], ended["proj_out.weight"])
+    start.load_state_dict(trained)
+    denoiser.even(start, FewCaptions(vectors).vectors, 0.5)
+    evened = {name: value.clone() for name, value in start.state_dict().items()}
+    for name, weights in train(replace(few, evened=0.5), 0.25).items():  # the last of all
+        torch.testing.assert_close(weights, evened[name])
     assert len(copied) == 2 * 24
+
+
+@pytest.mark.parametrize("power", [1, 0.5, 0])
+def test_layers_hear_the_directions_of_texts_evenly(recipe, power):
+    """By singular values to a power, as much as before in all, and the text in the middle just as before."""
+    import torch
+
+    import denoiser
+
+    torch.manual_seed(0)
+    model = denoiser.build(denoiser.Recipe(heads=1, layers=2))
+    for weights in model.parameters():
+        if weights.ndim == 1:
+            torch.nn.init.normal_(weights)  # the biases matter as well
+    vectors = torch.randn(100, 384) + torch.linspace(-1, 1, 384)
+    texts = torch.cat([vectors, vectors.mean(0, keepdim=True)])
+
+    @torch.no_grad()
+    def heard():
+        said = model.caption_projection(texts)
+        hearing = [(block.attn2.to_v, block.attn2.to_out[0]) for block in model.transformer_blocks]
+        return [(out(value(said)), torch.linalg.svdvals(out.weight @ value.weight)) for value, out in hearing]
+
+    before = heard()
+    denoiser.even(model, vectors, power)
+    for (old, values), (new, evened) in zip(before, heard(), strict=True):
+        torch.testing.assert_close(new[-1], old[-1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(evened.norm(), values.norm())
+        torch.testing.assert_close(evened / evened[0], (values / values[0]) ** power, rtol=1e-3, atol=1e-3)
+        if power == 1:
+            torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-3)
+        else:
+            assert (new - old).abs().max() > 0.1
 
 
 def test_a_run_goes_on_from_its_own_checkpoint_alone(recipe, tmp_path):

@@ -29,8 +29,9 @@ SMALL = denoiser.Recipe(
 )
 LEVERS = {
     "as shipped, but small": SMALL,
-    "without the third stage": replace(SMALL, telling=(), mending=None),
+    "without the third stage": replace(SMALL, telling=(), mending=None, evened=None),
     "nothing put back and mended": replace(SMALL, mending=None),
+    "hearing not evened": replace(SMALL, evened=None),
     "projection of captions trained": replace(SMALL, free=True),
     "without scenes": replace(SMALL, shares=(0.5, 0, 0.3)),
     "without texts of WordNet": replace(SMALL, shares=(0.5, 0.2, 0)),
