@@ -31,6 +31,6 @@ def test_jeffreys_is_above_initial_timestep_and_direct_output(default, judgement
     values = {name: [Measure(name, unit=default.unit).contributions(one).total.sum() for one in seen] for name in DIVERGENCES}
     people = np.array([float(row["score"]) for row in rows])
     agreement = {name: spearmanr(-np.array(distances), people).statistic for name, distances in values.items()}
-    assert agreement["jeffreys"] > 0.65
+    assert agreement["jeffreys"] > 0.8
     assert agreement["jeffreys"] > agreement["initial"]
     assert agreement["jeffreys"] > agreement["direct"]
