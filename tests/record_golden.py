@@ -1,0 +1,129 @@
+"""Golden numbers: what the engine gives on four models, recorded once and compared by test_golden.py after every change.
+
+    python tests/record_golden.py          # record tests/golden.json again, after a change that is meant to change numbers
+
+The same machine with the same PyTorch must give the same bits. Elsewhere kernels add in another order, and 1e-6 relative is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from families import FAMILIES, save
+
+import conjure
+from conjure.benchmarks import read_file
+
+GOLDEN = Path(__file__).with_name("golden.json")
+FAMILIES_USED = ("Stable Diffusion 1.x", "Flux dev", "CogView4")  # a noise model, a flow, one that is run without batches of texts
+TEXTS = ["puppy", "poodle", "a red apple on a table", "shark"]
+PAIRS = "text1\ttext2\tscore\npuppy\tpoodle\t3.5\npuppy\tshark\t1\nred apple\tgreen apple\t3\nsun\ta very long night\t0.5\n"
+STEPS = 4
+
+
+def machine() -> dict[str, str]:
+    """What decides whether bits can be compared."""
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
+    return {
+        "cpu": cpu.partition(":")[2].strip() or platform.processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def stored_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a store, with the floats of their arrays."""
+    with sqlite3.connect(path) as database:
+        judged = database.execute("SELECT text, seed, target, squared FROM judged ORDER BY text, seed, target").fetchall()
+        finals = database.execute("SELECT text, seed, latents FROM final ORDER BY text, seed").fetchall()
+        ((key, visited),) = database.execute("SELECT key, visited FROM process").fetchall()
+    rows: list[dict[str, Any]] = [{"key": key, "visited": json.loads(visited)}]
+    rows += [{"row": row[:3], "values": np.frombuffer(row[3]).tolist()} for row in judged]
+    for row in finals:
+        latents = np.frombuffer(row[2], dtype=np.float32).astype(float)
+        rows.append({"row": row[:2], "size": len(latents), "sum": float(latents.sum()), "first": latents[:3].tolist()})
+    return rows
+
+
+def measure_process(process: Any, folder: Path) -> dict[str, Any]:
+    """Distances, a matrix, words, neighbours, a benchmark's summary, the fingerprint and stored rows of one process."""
+    store = folder / "store.sqlite"
+    kept = process.set(store=conjure.Store(store))
+    estimates = {
+        "plain": conjure.distance(kept, *TEXTS[:2], samples=2),
+        "nats": conjure.distance(process, *TEXTS[:2], samples=2, weighting="girsanov", antithetic=True),
+        "kl": conjure.distance(process, *TEXTS[1:3], samples=2, divergence="kl", reduction="mean"),
+        "direct": conjure.distance(process, *TEXTS[:2], samples=2, divergence="direct"),
+        "x0": conjure.distance(process.set(unit="x0"), TEXTS[0], TEXTS[3], samples=2, seed=5),
+    }
+    fields = ("distance", "stderr", "ci95", "forward", "backward", "per_step", "samples", "timesteps", "snr")
+    pairs = folder / "pairs.tsv"
+    pairs.write_text(PAIRS)
+    summary = conjure.evaluate(process, [read_file(pairs)], samples=2).summary()["tasks"]["pairs"]
+    matrix = conjure.matrix(process, TEXTS, samples=2)
+    words = conjure.attribute(process, "red apple", "green pear", samples=2)
+    explanation = conjure.explain(process, *TEXTS[:2], samples=1)
+    images = {
+        name: float(np.asarray(array, dtype=float).mean())
+        for name, array in (("final", explanation.forward.final), ("first", explanation.forward.first))
+    }
+    return {
+        "identity": process.identity(),
+        "estimates": {name: {field: getattr(one, field) for field in fields} for name, one in estimates.items()},
+        "matrix": {"distance": matrix.distance.tolist(), "stderr": matrix.stderr.tolist(), "order": matrix.order},
+        "words": [[effect.word, effect.change, effect.stderr] for effect in words.effects],
+        "images": images,
+        "summary": {key: summary[key] for key in ("spearman", "ci95", "pearson", "p", "pairs", "reliability", "ceiling")}
+        | {"divergences": {name: one["spearman"] for name, one in summary["divergences"].items()}},
+        "rows": stored_rows(store),
+    }
+
+
+def measure() -> dict[str, Any]:
+    """All golden numbers, as plain data."""
+    numbers: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "default"
+        folder.mkdir()
+        numbers["default"] = measure_process(conjure.load(steps=STEPS), folder)
+        del numbers["default"]["identity"], numbers["default"]["rows"][0]["key"]  # they depend on where the package lies (issue 21)
+        for name in FAMILIES_USED:
+            folder = Path(place) / name
+            folder.mkdir()
+            family = FAMILIES[name]
+            process = conjure.load(family.build(), steps=STEPS, **family.settings)
+            numbers[name] = measure_process(process, folder)
+    return json.loads(json.dumps(numbers))
+
+
+def measure_in_new_process() -> dict[str, Any]:
+    """Return what `measure` returns in a process with fixed hashing of strings.
+
+    Fingerprints cover the printed form of configurations, which may hold sets.
+    """
+    done = subprocess.run(
+        [sys.executable, __file__, "--print"], env=os.environ | {"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    if "--print" in sys.argv:
+        print(json.dumps(measure()))
+    else:
+        GOLDEN.write_text(json.dumps({"machine": machine(), "numbers": measure_in_new_process()}, indent=1) + "\n")
+        print(f"wrote {GOLDEN}")
