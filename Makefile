@@ -1,20 +1,27 @@
-# Everything a newcomer or CI needs. The environment is made once, in .venv, from the pinned versions in constraints.txt.
+# The commands of the project. The environment is created once, in .venv, from the pinned versions in constraints.txt.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check setup train bench results figures site tour release lock clean
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-demo: setup  ## compare two texts on the model that ships with the package, and write the figure
+.PHONY: demo test test-all check lint setup train bench results figures site tour release lock clean
+
+demo: setup  ## compare two texts with the default model, and write the figure demo.png
 	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
 
-test: setup  ## the tests, offline, on the CPU
-	$(BIN)/pytest
+test: setup  ## the tests that take at most 8 minutes in all, offline, on the CPU
+	$(PYTEST) -m "not slow"
 
-check: setup  ## everything CI runs
+test-all: setup  ## every test
+	$(PYTEST)
+
+check: lint test  ## what must pass before a commit
+
+lint: setup  ## linter, formatter, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/lint-imports
 
 setup: .venv/.done
 
@@ -24,30 +31,30 @@ setup: .venv/.done
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,train,bench,app,docs,ray]"
 	touch $@
 
-train: setup  ## train the default model; stop it at any time, the same command goes on
+train: setup  ## train the default model; after a stop the same command resumes
 	$(BIN)/python training/train.py
 
-bench: setup  ## the speed figures of the documentation, each a ratio measured in one run
+bench: setup  ## measure the speed figures of the documentation, each a ratio within one run
 	$(BIN)/python benchmarks/pair.py
 	$(BIN)/python benchmarks/many.py
 	$(BIN)/python benchmarks/app.py
 
-results: setup  ## how well the default model agrees with people, all tables and figures; stop it at any time, the same command goes on
-	$(BIN)/python results/make.py $(if $(DATA),--data $(DATA))
+results: setup  ## measure the default model: all tables and figures; after a stop the same command resumes
+	$(BIN)/python results/build_results.py $(if $(DATA),--data $(DATA))
 
-figures: setup  ## the figures of the paper on the default model, in docs/figures
-	$(BIN)/python results/paper.py
+figures: setup  ## draw the figures of the paper with the default model, in docs/figures
+	$(BIN)/python results/paper_figures.py
 
-site: setup  ## the documentation as a site, in the folder site
+site: setup  ## build the documentation site in the folder site
 	$(BIN)/python -m mkdocs build --strict
 
-tour: setup  ## run the notebook, and keep what it shows
+tour: setup  ## run the notebook docs/tour.ipynb and store its output
 	PYTHONWARNINGS=ignore $(BIN)/jupyter execute --inplace docs/tour.ipynb
 
-release:  ## wheel, source distribution, bill of materials and hashes of the last commit in dist, tried out (docs/howto/release.md)
+release:  ## build wheel, source distribution, bill of materials and hashes of the last commit in dist, and test them (docs/howto/release.md)
 	$(PYTHON) release/release.py
 
-lock: setup  ## every file that a release is built with or brings along, by its hash
+lock: setup  ## update the hashes of every file that a release is built with or contains
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
 	PATH="$(CURDIR)/$(BIN):$$PATH" release/lock.sh
 

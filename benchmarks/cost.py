@@ -1,10 +1,11 @@
-"""What the paper's Table 1 costs on a large model: denoiser rows counted from the sets, the work of a row counted by torch.
+"""Estimate the time that the paper's Table 1 takes on large models.
 
     python benchmarks/cost.py --data FOLDER               # writes benchmarks/cost.md; about a minute, on any machine
-    python benchmarks/cost.py --data FOLDER --rate 400    # at another sustained rate of a GPU, in Tflop/s
+    python benchmarks/cost.py --data FOLDER --rate 400    # for another sustained rate of a GPU, in Tflop/s
 
-Rows and work are exact. The rate is what you give, or what benchmarks/sd.py measured on a GPU (matrix rate times the share that
-the run reaches).
+A denoiser row is one element of a batch that the denoiser evaluates. The number of rows is counted from the datasets, and the
+floating-point operations per row are counted by torch; both are exact. The rate is given, or the one that
+benchmarks/stable_diffusion.py measured on a GPU (matrix-multiplication rate times the share that Conjure reaches).
 """
 
 from __future__ import annotations
@@ -25,22 +26,22 @@ from conjure.similarity import sources_of
 from conjure.workers import ON_GPU
 
 HERE = Path(__file__).parent
-NINE = (*SEVEN, "rg65", "simlex999")
+DATASETS = (*SEVEN, "rg65", "simlex999")
 STEPS = 10
-GPUS = (1, 8, 64)
-MEASURED = 260.0  # Tflop/s that Stable Diffusion's architecture reaches on an H200 in bfloat16 (sd-cuda.md: 34 % of 763)
-SLOWER = 989 / 67  # in float32, by what NVIDIA gives for an H100 (SXM, dense, without TF32)
+GPU_COUNTS = (1, 8, 64)
+MEASURED_RATE = 260.0  # Tflop/s, Stable Diffusion's architecture on an H200 in bfloat16 (stable_diffusion-cuda.md: 34% of 763)
+FLOAT32_SLOWDOWN = 989 / 67  # bfloat16 over float32 rate of an H100 in NVIDIA's specifications (SXM, dense, without TF32)
 
 
 def sd14() -> tuple[Any, dict[str, Any]]:
-    """Stable Diffusion v1.4 at 512x512."""
+    """Return the UNet of Stable Diffusion v1.4 and its inputs for 512x512 pixels."""
     return UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8), {
         "sample": torch.zeros(1, 4, 64, 64), "encoder_hidden_states": torch.zeros(1, 77, 768),
     }  # fmt: skip
 
 
 def sdxl() -> tuple[Any, dict[str, Any]]:
-    """Stable Diffusion XL at 1024x1024."""
+    """Return the UNet of Stable Diffusion XL and its inputs for 1024x1024 pixels."""
     unet = UNet2DConditionModel(
         sample_size=128, block_out_channels=(320, 640, 1280), cross_attention_dim=2048, attention_head_dim=(5, 10, 20),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -54,12 +55,12 @@ def sdxl() -> tuple[Any, dict[str, Any]]:
     }  # fmt: skip
 
 
-def sd35(layers: int, dual: int, widest: int) -> tuple[Any, dict[str, Any]]:
-    """Stable Diffusion 3.5 at 1024x1024, with the 333 tokens that its three text encoders give."""
+def sd35(layers: int, dual_attention_layers: int, max_size: int) -> tuple[Any, dict[str, Any]]:
+    """Return the transformer of Stable Diffusion 3.5 and its inputs: 1024x1024 pixels, 333 tokens of its three text encoders."""
     transformer = SD3Transformer2DModel(
         sample_size=128, patch_size=2, in_channels=16, out_channels=16, num_layers=layers, attention_head_dim=64,
         num_attention_heads=layers, joint_attention_dim=4096, caption_projection_dim=64 * layers, pooled_projection_dim=2048,
-        pos_embed_max_size=widest, dual_attention_layers=tuple(range(dual)), qk_norm="rms_norm",
+        pos_embed_max_size=max_size, dual_attention_layers=tuple(range(dual_attention_layers)), qk_norm="rms_norm",
     )  # fmt: skip
     return transformer, {
         "hidden_states": torch.zeros(1, 16, 128, 128), "encoder_hidden_states": torch.zeros(1, 333, 4096),
@@ -75,22 +76,22 @@ MODELS: dict[str, Callable[[], tuple[Any, dict[str, Any]]]] = {
 }
 
 
-def work(build: Callable[[], tuple[Any, dict[str, Any]]]) -> tuple[float, float]:
-    """Parameters, and floating-point operations of one denoiser row."""
+def count_work(build: Callable[[], tuple[Any, dict[str, Any]]]) -> tuple[float, float]:
+    """Return the number of parameters, and of floating-point operations of one denoiser row."""
     with torch.device("meta"):
         network, inputs = build()
-        with FlopCounterMode(display=False) as counted:
+        with FlopCounterMode(display=False) as counter:
             network(timestep=torch.zeros(1), **inputs)
-    return float(sum(parameter.numel() for parameter in network.parameters())), float(counted.get_total_flops())
+    return float(sum(parameter.numel() for parameter in network.parameters())), float(counter.get_total_flops())
 
 
-def rows(data: Path) -> int:
-    """Denoiser rows of the nine sets at one sample, texts that several pairs share walked once."""
-    pairs = (pair for task in NINE for pair in read(task, data).texts)
+def count_rows(data: Path) -> int:
+    """Return the denoiser rows of all datasets at one sample; the trajectory of a text in several pairs is simulated once."""
+    pairs = (pair for name in DATASETS for pair in read(name, data).texts)
     return STEPS * sum(map(cost, sources_of(pairs, [0], Noise())))
 
 
-def time(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
@@ -98,28 +99,31 @@ def time(seconds: float) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the sets")
-    parser.add_argument("--rate", type=float, help=f"Tflop/s that a GPU sustains; {MEASURED:g} if not given")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the datasets")
+    parser.add_argument("--rate", type=float, help=f"sustained Tflop/s of one GPU (default: {MEASURED_RATE:g})")
     arguments = parser.parse_args()
-    rate = arguments.rate or MEASURED
-    many = rows(arguments.data)
-    heads = [f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPUS]
-    measured = "measured on an H200 in bfloat16 with the first of these models, assumed for the others"
-    source = "as given" if arguments.rate else measured
+    rate = arguments.rate or MEASURED_RATE
+    total_rows = count_rows(arguments.data)
+    source = "given" if arguments.rate else "measured on an H200 in bfloat16 for the first model, assumed for the others"
+    columns = [f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPU_COUNTS]
     lines = [
-        f"The nine sets of Table 1, k = 1, T = {STEPS}: {many:,} denoiser rows. A GPU that sustains {rate:g} Tflop/s ({source}).",
+        f"The nine datasets of Table 1, k = 1, T = {STEPS}: {total_rows:,} denoiser rows (elements of a batch). "
+        f"Sustained rate of one GPU: {rate:g} Tflop/s ({source}).",
         "",
-        f"| model | parameters | work of a row | a GPU's rows a second | {' | '.join(heads)} |",
-        "|---|---|---|---|" + "---|" * len(GPUS),
+        f"| model | parameters | work per row | rows per second on one GPU | {' | '.join(columns)} |",
+        "|---|---|---|---|" + "---|" * len(GPU_COUNTS),
     ]
     for name, build in MODELS.items():
-        parameters, flops = work(build)
+        parameters, flops = count_work(build)
         speed = rate * 1e12 / flops
-        # each GPU takes parcels; at the end all wait for the last one
-        times = [time(many / speed / gpus + STEPS * ON_GPU / speed) for gpus in GPUS]
+        # work is distributed in chunks; at the end, all GPUs wait for the last chunk
+        times = [format_time(total_rows / speed / gpus + STEPS * ON_GPU / speed) for gpus in GPU_COUNTS]
         lines.append(f"| {name} | {parameters / 1e9:.2f} G | {flops / 1e12:.2f} Tflop | {speed:,.0f} | {' | '.join(times)} |")
-    slower = f"it may take up to {SLOWER:.0f} times as long, by NVIDIA's figures; not measured."
-    lines += ["", f"In float32, that is without `--dtype bfloat16`, {slower}"]
+    lines += [
+        "",
+        f"In float32, without `--dtype bfloat16`, a run may take up to {FLOAT32_SLOWDOWN:.0f} times as long, according to "
+        "NVIDIA's specifications. This was not measured.",
+    ]
     (HERE / "cost.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
 

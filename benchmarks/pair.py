@@ -1,71 +1,66 @@
-"""How fast is a pair? The engine beside the plain Algorithm 1, in turn in one run, and the whole command as a cold process.
+"""Measure the time of one pair: Conjure, compared with the reference loop, and the whole command in a new process.
 
     python benchmarks/pair.py            # writes benchmarks/pair.md, the table that the documentation shows
 
-Ratios are taken round by round, so that a machine whose speed drifts does not decide them; medians are reported.
+The reference loop is a plain implementation of Algorithm 1. Both implementations alternate within each round and each ratio is
+taken within a round, so that a change of the machine's speed does not affect it; medians are reported.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from timing import describe_machine, describe_rounds, seconds
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from plain import algorithm_1, guided_pixart  # noqa: E402
-
 import conjure  # noqa: E402
-from conjure.estimate import noise_seed  # noqa: E402
+from conjure.diffusion.seeding import noise_seed  # noqa: E402
+from conjure.reference import algorithm_1  # noqa: E402
+from reference_algorithm import guided_pixart  # noqa: E402
 
 TEXTS = ("snow leopard", "bengal tiger")
 SAMPLES = 3
 
 
-def seconds(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7, help="number of times that each measurement is repeated")
     rounds = parser.parse_args().rounds
     process = conjure.load()
     network, guidance = process.pipeline.transformer, process.guidance
     assert guidance is not None
     shape = (1, network.config.in_channels, network.config.sample_size, network.config.sample_size)
 
-    def plain() -> float:
-        # a new closure each time: the plain loop, too, embeds every text once and no more
-        guided = guided_pixart(process.pipeline, guidance, process.call["max_sequence_length"])
+    def reference() -> float:
+        # a new closure per call, because its cache of encoded texts must be empty: each call encodes each text once
+        guided = guided_pixart(process.pipeline, guidance, process.pipeline_kwargs["max_sequence_length"])
         total = 0.0
         for sample in range(SAMPLES):
             noise = torch.randn(shape, generator=torch.Generator().manual_seed(noise_seed(0, sample)))
-            one = algorithm_1(guided, process.scheduler, noise, *TEXTS, process.steps, process.unit == "epsilon")
-            total += one.forward + one.backward
+            result = algorithm_1(
+                guided, process.scheduler, noise, *TEXTS, process.steps, velocity_as_noise=process.default_unit == "epsilon"
+            )
+            total += result.forward + result.backward
         return total / SAMPLES
 
     def engine() -> float:
         return conjure.distance(process, *TEXTS, samples=SAMPLES).distance
 
-    apart = abs(plain() / engine() - 1)  # a warm-up of both, and the proof that they do the same
-    assert apart < 1e-4, f"the plain loop and the engine differ by {apart:.1e}"
-    times = [(seconds(plain), seconds(engine)) for _ in range(rounds)]
+    error = abs(reference() / engine() - 1)  # warms both up, and proves that they compute the same distance
+    assert error < 1e-4, f"the relative difference between the reference loop and Conjure is {error:.1e}"
+    times = [(seconds(reference), seconds(engine)) for _ in range(rounds)]
     command = [sys.executable, "-m", "conjure", "compare", *TEXTS, "--json"]
     cold = [seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(rounds)]
     figure = str(HERE / "pair.png")
-    pictured = [
+    with_figure = [
         seconds(lambda: subprocess.run([*command, "--figure", figure], check=True, capture_output=True)) for _ in range(rounds)
     ]
     Path(figure).unlink()
@@ -74,18 +69,19 @@ def main() -> None:
         return f"| {name} | {statistics.median(values):.2f} {unit} | {min(values):.2f} to {max(values):.2f} |"
 
     lines = [
-        f"Pair at k = {SAMPLES}, T = {process.steps} on the default model, {rounds} rounds in turn; "
-        f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}, float32.",
+        f"One pair at k = {SAMPLES}, T = {process.steps} on the default model, {describe_rounds(rounds)}; "
+        f"{describe_machine()}, torch {torch.__version__}, float32.",
         "",
         "| | median | range |",
         "|---|---|---|",
-        row("plain Algorithm 1, loaded", [p for p, _ in times]),
-        row("engine, loaded", [e for _, e in times]),
-        row("plain / engine, round by round", [p / e for p, e in times], "times"),
-        row("`conjure compare` as a cold process", cold),
-        row("the same with `--figure`", pictured),
+        row("reference loop, model loaded", [reference for reference, _ in times]),
+        row("Conjure, model loaded", [engine for _, engine in times]),
+        row("reference / Conjure", [reference / engine for reference, engine in times], "times"),
+        row("`conjure compare` in a new process", cold),
+        row("the same with `--figure`", with_figure),
         "",
-        f"Both gave the same distance within {apart:.0e}. A pair costs 6 denoiser rows a sample and step, in the plain loop 12.",
+        f"The two distances agree within {error:.0e}. For a pair, Conjure evaluates 6 denoiser rows (elements of a batch) per "
+        "sample and step, the reference loop 12.",
     ]
     (HERE / "pair.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))

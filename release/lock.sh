@@ -1,6 +1,6 @@
 #!/bin/sh
-# Lock what a release is built with and what it brings along, every file of PyPI by its hash: `make lock`, after a change of
-# pyproject.toml or constraints.txt. Versions are those of constraints.txt; what it does not name is found by uv.
+# Lock the build tools and the dependencies of a release, each file of PyPI by its hash. Run by `make lock`, after a change of
+# pyproject.toml or constraints.txt. Versions are those of constraints.txt; uv selects the versions that it does not list.
 set -eu
 cd "$(dirname "$0")/.."
 lock() { uv pip compile --quiet --universal --python-version 3.11 --constraint constraints.txt --generate-hashes --no-annotate \

@@ -1,8 +1,8 @@
-"""Is what a general word conjures judged otherwise by a special one than the other way round? An experiment on kinds of things.
+"""Experiment: does the distance between a hyponym and its hypernym ("poodle", "dog") have a preferred direction?
 
-For a thing and its kind ("poodle", "dog") the asymmetry is (forward - backward) / (forward + backward): above 0 where the kind is
-surprised by what the thing conjures more than the thing by what the kind conjures. As a control the same words are paired
-across, each thing with the kind of another: what remains there belongs to the words, not to their relation.
+The asymmetry of a pair is (forward - backward) / (forward + backward): forward is the divergence along the trajectories of the
+hyponym, backward the divergence along those of its hypernym. As a control, each hyponym is also paired with the hypernym of
+another one. An asymmetry that remains in the control is a property of the words, not of their relation.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from conjure.document import Document, Table
 from conjure.process import Process
 from conjure.run import Progress
 
-NAMES = ("thing and kind", "thing and another's kind")
-# of our own making; things and kinds that can be pictured, each thing once
-KINDS = {
+CONDITIONS = {"related": "hyponym and its hypernym", "control": "hyponym and another hypernym"}
+NUM_EXTREMES = 6
+# Hypernym -> its hyponyms, all concrete enough to be drawn; each hyponym occurs once. Compiled for this experiment.
+HYPONYMS = {
     "animal": "dog", "dog": "poodle", "cat": "kitten", "horse": "pony", "sheep": "lamb", "bird": "eagle penguin", "fish": "salmon shark",
     "insect": "bee beetle", "reptile": "snake", "tree": "oak pine", "flower": "rose tulip", "fruit": "apple banana cherry",
     "vegetable": "carrot potato", "food": "bread pizza", "dessert": "cake", "drink": "tea wine", "vehicle": "car truck bus",
@@ -29,106 +30,137 @@ KINDS = {
     "sport": "soccer tennis", "person": "doctor farmer baby", "weapon": "sword", "cutlery": "knife", "colour": "red",
     "weather": "rain snow", "landscape": "mountain beach",
 }  # fmt: skip
-PAIRS = tuple((thing, kind) for kind, things in KINDS.items() for thing in things.split())
+PAIRS = tuple((hyponym, hypernym) for hypernym, hyponyms in HYPONYMS.items() for hyponym in hyponyms.split())
 
 
-def across(pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[tuple[str, str]]:
-    """The same things, each with the kind of another, in an order drawn until no thing has a kind of its own."""
+def control_pairs(pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[tuple[str, str]]:
+    """Return the hyponyms of `pairs`, each with a hypernym of another pair.
+
+    The hypernyms are permuted until no pair is related, neither directly nor over two levels.
+    """
     rng = np.random.default_rng(seed)
-    kinds = dict(pairs)
+    hypernym_of = dict(pairs)
     while True:
-        drawn = rng.permutation([kind for _, kind in pairs]).tolist()
-        mixed = list(zip(kinds, drawn, strict=True))
-        if all(kinds[thing] != kind and kinds.get(kinds[thing]) != kind and thing != kind for thing, kind in mixed):
-            return mixed
+        permuted = rng.permutation([hypernym for _, hypernym in pairs]).tolist()
+        candidate = list(zip(hypernym_of, permuted, strict=True))
+        if all(
+            hypernym_of[hyponym] != hypernym and hypernym_of.get(hypernym_of[hyponym]) != hypernym and hyponym != hypernym
+            for hyponym, hypernym in candidate
+        ):
+            return candidate
 
 
 def measure(process: Process, samples: int = 5, progress: Progress | None = None) -> dict[str, Any]:
-    """Both lists of pairs, `samples` samples each."""
-    told: dict[str, Any] = {"samples": samples, "process": process.settings(), "identity": process.identity()}
-    for name, pairs in zip(NAMES, (list(PAIRS), across(PAIRS)), strict=True):
-        found = conjure.distances(process, pairs, samples=samples, progress=progress)
-        values = np.array([one.asymmetry / one.distance for one in found])
-        sure = [one.asymmetry_ci95[0] > 0 or one.asymmetry_ci95[1] < 0 for one in found]
-        told[name] = {
-            **_mean(values),
+    """Return the asymmetries of the related pairs and of the control pairs, as plain data for JSON.
+
+    Args:
+        process: The model and its sampler.
+        samples: The number of noise samples per pair.
+        progress: Receives the number of finished units of work and their total.
+    """
+    result: dict[str, Any] = {"samples": samples, "process": process.settings(), "fingerprint": process.identity()}
+    for condition, pairs in zip(CONDITIONS, (list(PAIRS), control_pairs(PAIRS)), strict=True):
+        estimates = conjure.distances(process, pairs, samples=samples, progress=progress)
+        values = np.array([estimate.asymmetry / estimate.distance for estimate in estimates])
+        significant = [estimate.asymmetry_ci95[0] > 0 or estimate.asymmetry_ci95[1] < 0 for estimate in estimates]
+        result[condition] = {
+            **_mean_with_interval(values),
             "wilcoxon_p": float(wilcoxon(values).pvalue),
-            "positive": int((values > 0).sum()),
-            "sure": int(sum(sure)),
+            "num_positive": int((values > 0).sum()),
+            "num_significant": int(sum(significant)),
             "pairs": [
-                {"texts": one.texts, "forward": one.forward, "backward": one.backward, "asymmetry": float(value), "sure": known}
-                for one, value, known in zip(found, values, sure, strict=True)
+                {
+                    "texts": estimate.texts,
+                    "forward": estimate.forward,
+                    "backward": estimate.backward,
+                    "asymmetry": float(value),
+                    "is_significant": is_significant,
+                }
+                for estimate, value, is_significant in zip(estimates, values, significant, strict=True)
             ],
         }
-    own, other = ({one["texts"][0]: one["asymmetry"] for one in told[name]["pairs"]} for name in NAMES)
-    told["beyond the control"] = _mean(np.array([own[thing] - other[thing] for thing in own]))
-    return told
+    related, control = ({pair["texts"][0]: pair["asymmetry"] for pair in result[condition]["pairs"]} for condition in CONDITIONS)
+    result["difference_from_control"] = _mean_with_interval(
+        np.array([related[hyponym] - control[hyponym] for hyponym in related])
+    )
+    return result
 
 
-def _mean(values: np.ndarray) -> dict[str, Any]:
-    """Mean and 95 % bootstrap interval."""
-    resampled = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
-    return {"mean": float(values.mean()), "ci95": np.quantile(resampled, [0.025, 0.975]).tolist()}
+def _mean_with_interval(values: np.ndarray) -> dict[str, Any]:
+    """Return the mean and its 95% bootstrap interval."""
+    resampled_means = np.random.default_rng(0).choice(values, (10_000, len(values))).mean(1)
+    return {"mean": float(values.mean()), "ci95": np.quantile(resampled_means, [0.025, 0.975]).tolist()}
 
 
-def page(told: dict[str, Any]) -> str:
-    """docs/asymmetry.md"""
-    whole = [
-        [name, str(len(one["pairs"])), f"{one['mean']:+.3f}", f"{one['ci95'][0]:+.3f} to {one['ci95'][1]:+.3f}",
-         f"{one['wilcoxon_p']:.2g}", str(one["positive"]), str(one["sure"])]
-        for name in NAMES for one in [told[name]]
+def render_page(result: dict[str, Any]) -> str:
+    """Return docs/asymmetry.md for what `measure` returned."""
+    means = []
+    for condition, label in CONDITIONS.items():
+        group = result[condition]
+        means.append(
+            [label, str(len(group["pairs"])), f"{group['mean']:+.3f}", _format_interval(group["ci95"]),
+             f"{group['wilcoxon_p']:.2g}", str(group["num_positive"]), str(group["num_significant"])]
+        )  # fmt: skip
+    pairs = sorted(result["related"]["pairs"], key=lambda pair: pair["asymmetry"])
+    extremes = [
+        [*pair["texts"], f"{pair['forward']:.3g}", f"{pair['backward']:.3g}", f"{pair['asymmetry']:+.2f}",
+         "yes" if pair["is_significant"] else ""]
+        for pair in [*pairs[:NUM_EXTREMES], *pairs[-NUM_EXTREMES:]]
     ]  # fmt: skip
-    first = sorted(told[NAMES[0]]["pairs"], key=lambda one: one["asymmetry"])
-    each = [
-        [
-            *one["texts"],
-            f"{one['forward']:.3g}",
-            f"{one['backward']:.3g}",
-            f"{one['asymmetry']:+.2f}",
-            "yes" if one["sure"] else "",
-        ]
-        for one in [*first[:6], *first[-6:]]
-    ]
-    used = told["process"]
+    process = result["process"]
     return Document(
-        "Asymmetry: things and their kinds",
+        "Asymmetry: hyponyms and hypernyms",
         [
-            "The distance is symmetric, but it is made of two divergences that are not. Does what “dog” conjures surprise “animal” as "
-            "much as what “animal” conjures surprises “dog”? Asymmetry is (forward - backward) / (forward + backward), forward along the "
-            "thing, backward along its kind. The control pairs the same words across.",
-            f"Model {used['model']}, {used['scheduler']}, T = {used['steps']}, guidance {used['guidance']:g}, k = {told['samples']}, "
-            f"identity {told['identity'][:12]}. {len(PAIRS)} pairs of our own making; the mean's interval is a bootstrap over pairs, the "
-            "test Wilcoxon's signed ranks; an asymmetry of a pair is sure where its 95 % interval over samples leaves out 0.",
+            "The distance is symmetric, but it is the sum of two divergences that are not. This experiment asks whether the divergence "
+            "along the trajectories of “dog” differs from the divergence along those of “animal”. The asymmetry of a pair is "
+            "(forward - backward) / (forward + backward): forward along the hyponym, backward along the hypernym. In the control, each "
+            "hyponym is paired with the hypernym of another one.",
+            f"Model {process['model']}, {process['scheduler']}, T = {process['steps']}, guidance {process['guidance']:g}, "
+            f"k = {result['samples']}, fingerprint {result['fingerprint'][:12]}. The {len(PAIRS)} pairs were compiled for this "
+            "experiment. The interval of a mean is a bootstrap interval over pairs; p is from Wilcoxon's signed-rank test. The asymmetry "
+            "of a pair is called significant if its 95% interval over samples excludes 0.",
         ],
         [
-            Table("Means", ["pairs", "number", "mean", "95 %", "p", "above 0", "sure"], whole),
-            Table("The six at either end", ["thing", "kind", "forward", "backward", "asymmetry", "sure"], each),
+            Table("Means", ["condition", "pairs", "mean", "95% CI", "p", "above 0", "significant"], means),
+            Table(
+                f"The {NUM_EXTREMES} smallest and the {NUM_EXTREMES} largest asymmetries",
+                ["hyponym", "hypernym", "forward", "backward", "asymmetry", "significant"],
+                extremes,
+            ),
         ],
-        _reading(told[NAMES[0]], told["beyond the control"]),
+        _conclusion(result["related"], result["difference_from_control"]),
     ).markdown()
 
 
-def _reading(related: dict[str, Any], beyond: dict[str, Any]) -> str:
-    """What the figures allow one to say."""
-    said = ""
-    if _holds_zero(related):
-        said = (
-            "No direction is surely the larger over these pairs, though single pairs are asymmetric: the mean's interval holds 0 (signed "
-            f"ranks: p = {related['wilcoxon_p']:.2g}). "
+def _conclusion(related: dict[str, Any], difference: dict[str, Any]) -> str:
+    """Return the sentences that the intervals support."""
+    sentences = []
+    if _contains_zero(related):
+        sentences.append(
+            "On average over these pairs, neither direction is significantly larger, although single pairs are asymmetric: the 95% "
+            f"interval of the mean contains 0 (signed-rank test: p = {related['wilcoxon_p']:.2g})."
         )
-    said += (
-        f"Thing by thing the two lists differ by {beyond['mean']:+.3f} ({beyond['ci95'][0]:+.3f} to {beyond['ci95'][1]:+.3f}), "
+    sentences.append(
+        f"The mean difference between the two conditions, hyponym by hyponym, is {difference['mean']:+.3f} "
+        f"({_format_interval(difference['ci95'])})."
     )
-    if _holds_zero(beyond):
-        said += (
-            "so the control leans as much: what asymmetry there is belongs to the words (general ones conjure other pictures than special "
-            "ones) and is no sign that the model knows which is the kind of which."
+    if _contains_zero(difference):
+        sentences.append(
+            "The mean asymmetry of the related pairs does not differ significantly from that of the control pairs. The asymmetry of "
+            "single pairs can therefore be a property of the single words: general words lead to other images than specific ones. It "
+            "is no evidence that the model represents which word is the hypernym of which."
         )
     else:
-        said += "so the relation of the two words has a part in it, beyond the words themselves."
-    return f"{said} Measured by `results/asymmetry.py`, which `make results` runs; the numbers are in `results/asymmetry.json`."
+        sentences.append("The relation of the two words therefore contributes to the asymmetry, in addition to the single words.")
+    sentences.append(
+        "Measured by `results/asymmetry.py`, which `make results` runs; the numbers are in `results/asymmetry.json`."
+    )
+    return " ".join(sentences)
 
 
-def _holds_zero(mean: dict[str, Any]) -> bool:
-    """Whether 0 lies in its interval."""
+def _format_interval(interval: Sequence[float]) -> str:
+    return f"{interval[0]:+.3f} to {interval[1]:+.3f}"
+
+
+def _contains_zero(mean: dict[str, Any]) -> bool:
     return bool(mean["ci95"][0] <= 0 <= mean["ci95"][1])

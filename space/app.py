@@ -1,7 +1,8 @@
-"""The app as a Hugging Face Space: the default model, on whatever machine the Space has."""
+"""The web app as a Hugging Face Space, with the default model on the hardware of the Space."""
 
 import os
 
-from conjure.app import Service, serve
+from conjure.app.service import Service
+from conjure.app.ui import serve
 
 serve(Service(), host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")))

@@ -1,7 +1,11 @@
+"""Fixtures that many tests share."""
+
 from __future__ import annotations
 
 import gc
 import json
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,68 +15,69 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 import conjure
 from conjure.cli import main
+from conjure.diffusion.process import Process
 
-SIMILARITY = Path(__file__).parents[2] / "shared" / "data" / "similarity"
+RATINGS = Path(__file__).parents[2] / "shared" / "data" / "similarity"
 
 
 @pytest.fixture(scope="session")
-def default():
-    """The process of the model that ships with the package, at its own settings."""
+def default_process() -> Process:
+    """The process of the default model, with its default settings."""
     return conjure.load()
 
 
 @pytest.fixture(scope="session")
-def judgements():
-    """A reader of the human judgements, where they are at hand: file name -> list of rows."""
-    if not SIMILARITY.is_dir():
-        pytest.skip(f"human judgements are not at hand in {SIMILARITY}")
+def human_ratings() -> Callable[[str], list[dict[str, str]]]:
+    """A reader of files with human ratings: it returns the rows of a file. Skips the test where the files are not available."""
+    if not RATINGS.is_dir():
+        pytest.skip(f"no human ratings in {RATINGS}")
 
     def read(name: str) -> list[dict[str, str]]:
-        head, *lines = (SIMILARITY / name).read_text(encoding="utf-8").splitlines()
+        head, *lines = (RATINGS / name).read_text(encoding="utf-8").splitlines()
         return [dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in lines]
 
     return read
 
 
 @pytest.fixture
-def conjure_command(capsys):
-    """Run the command line here, give its exit code and what it printed."""
+def conjure_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process and return its exit code, standard output and standard error."""
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as exit_info:
             main([str(argument) for argument in arguments])
-        gc.unfreeze()  # a command never looks for garbage in what was there when it began, of which there are many here
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, told.out, told.err
+        gc.unfreeze()  # a command freezes all objects that exist when it begins, of which there are many here
+        output = capsys.readouterr()
+        assert isinstance(exit_info.value.code, int)
+        return exit_info.value.code, output.out, output.err
 
     return run
 
 
 def clip_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A tokenizer in CLIP's format whose words are single characters."""
+    """Return a tokenizer in CLIP's format whose tokens are single characters."""
     characters = [chr(code) for code in [*range(33, 127), *range(161, 173), *range(174, 256)]]
-    words = [*characters, *(character + "</w>" for character in characters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = [*characters, *(character + "</w>" for character in characters), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True)
-    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(vocabulary)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     return CLIPTokenizer.from_pretrained(folder, model_max_length=77)
 
 
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory) -> Path:
-    """A StableDiffusionPipeline with random weights, saved as the real one is: its folder."""
+    """The folder of a StableDiffusionPipeline with random weights, saved in the format of the real one."""
     torch.manual_seed(0)
-    place = tmp_path_factory.mktemp("tiny")
-    tokenizer = clip_tokenizer(place / "clip")
-    ends = {"bos_token_id": len(tokenizer) - 2, "eos_token_id": len(tokenizer) - 1}
-    words = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 37} | ends
+    parent = tmp_path_factory.mktemp("tiny")
+    tokenizer = clip_tokenizer(parent / "clip")
+    special_tokens = {"bos_token_id": len(tokenizer) - 2, "eos_token_id": len(tokenizer) - 1}
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 37} | special_tokens
     pipeline = StableDiffusionPipeline(
         vae=AutoencoderKL(
             block_out_channels=(8, 8), in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=4,
             down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
         ),
-        text_encoder=CLIPTextModel(CLIPTextConfig(num_hidden_layers=2, num_attention_heads=4, **words)),
+        text_encoder=CLIPTextModel(CLIPTextConfig(num_hidden_layers=2, num_attention_heads=4, **sizes)),
         tokenizer=tokenizer,
         unet=UNet2DConditionModel(
             block_out_channels=(8, 16), layers_per_block=1, sample_size=16, in_channels=4, out_channels=4, norm_num_groups=4,
@@ -84,9 +89,9 @@ def tiny_sd(tmp_path_factory) -> Path:
         ),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
-    # Random layers at their usual size hardly move: larger ones make the texts differ as in a trained model
+    # Layers of the usual size change little with the text; larger weights make texts differ as in a trained model
     for parameter in pipeline.unet.parameters():
         parameter.data *= 1.5
-    folder = place / "stable-diffusion"
+    folder = parent / "stable-diffusion"
     pipeline.save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""The numbers of record_golden.py are what they were: to the bit on the machine that recorded them, to 1e-6 elsewhere."""
+"""Golden numbers are unchanged: to the bit on the machine that recorded them, to 1e-6 elsewhere."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Any
 from record_golden import GOLDEN, machine, measure_in_new_process
 
 
-def differences(now: Any, then: Any, exact: bool, path: str = "") -> Iterator[str]:
-    """The places at which two trees of plain data differ."""
-    if isinstance(then, dict):
-        if not isinstance(now, dict) or now.keys() != then.keys():
-            yield f"{path}: other keys"
+def differences(actual: Any, golden: Any, exact: bool, path: str = "") -> Iterator[str]:
+    """Yield the places at which two trees of plain data differ."""
+    if isinstance(golden, dict):
+        if not isinstance(actual, dict) or actual.keys() != golden.keys():
+            yield f"{path}: different keys"
             return
-        for key in then:
-            yield from differences(now[key], then[key], exact, f"{path}/{key}")
-    elif isinstance(then, list):
-        if not isinstance(now, list) or len(now) != len(then):
-            yield f"{path}: another length"
+        for key in golden:
+            yield from differences(actual[key], golden[key], exact, f"{path}/{key}")
+    elif isinstance(golden, list):
+        if not isinstance(actual, list) or len(actual) != len(golden):
+            yield f"{path}: different lengths"
             return
-        for number, pair in enumerate(zip(now, then, strict=True)):
+        for number, pair in enumerate(zip(actual, golden, strict=True)):
             yield from differences(*pair, exact, f"{path}/{number}")
-    elif isinstance(then, float) and isinstance(now, float):
-        both_nan = math.isnan(now) and math.isnan(then)
-        if not (now == then or both_nan or (not exact and math.isclose(now, then, rel_tol=1e-6, abs_tol=1e-9))):
-            yield f"{path}: {now!r} instead of {then!r}"
-    elif now != then:
-        yield f"{path}: {now!r} instead of {then!r}"
+    elif isinstance(golden, float) and isinstance(actual, float):
+        both_nan = math.isnan(actual) and math.isnan(golden)
+        if not (actual == golden or both_nan or (not exact and math.isclose(actual, golden, rel_tol=1e-6, abs_tol=1e-9))):
+            yield f"{path}: {actual!r} instead of {golden!r}"
+    elif actual != golden:
+        yield f"{path}: {actual!r} instead of {golden!r}"
 
 
-def test_numbers_are_what_they_were():
+def test_numbers_are_unchanged():
     golden = json.loads(GOLDEN.read_text())
     found = list(differences(measure_in_new_process(), golden["numbers"], exact=machine() == golden["machine"]))
     assert not found, found[:20]
 
 
-def test_a_changed_number_is_noticed():
+def test_a_changed_number_is_detected():
     golden = json.loads(GOLDEN.read_text())["numbers"]
     changed = json.loads(json.dumps(golden))
     changed["default"]["estimates"]["plain"]["distance"] *= 1 + 1e-12

@@ -1,4 +1,4 @@
-"""What is released holds what it should and nothing else, and all that it is made of is pinned."""
+"""The distributions contain exactly the tracked files, and all dependencies are pinned."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -17,158 +18,175 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 @pytest.fixture(scope="module")
 def release():
-    """The script behind `make release`, without running it."""
+    """The script of `make release`, imported but not run."""
     sys.path.insert(0, str(ROOT / "release"))
-    yield __import__("release")
+    yield import_module("release")
     sys.path.remove(str(ROOT / "release"))
+
+
+@pytest.fixture(scope="module")
+def checks(release):
+    return import_module("distribution_checks")
 
 
 @pytest.fixture(scope="module")
 def source(release, tmp_path_factory):
     """The tracked files of the last commit."""
     if not (ROOT / ".git").exists() or shutil.which("git") is None:
-        pytest.skip("this is no checkout of git")
+        pytest.skip("not a git checkout")
     return release.export(tmp_path_factory.mktemp("release") / "source")
 
 
-def built(source: Path, kind: str) -> Path:
+def build(source: Path, target: str) -> Path:
+    """Build and return the wheel or the source distribution."""
     pytest.importorskip("hatchling", reason="the build backend, hatchling, is not installed")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", str(source.parent / kind)]
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(source.parent / target)]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
-    (made,) = (source.parent / kind).iterdir()
-    return made
+    (path,) = (source.parent / target).iterdir()
+    return path
 
 
 @pytest.fixture(scope="module")
 def wheel(source) -> Path:
-    return built(source, "wheel")
+    return build(source, "wheel")
 
 
-def test_wheel(release, source, wheel):
-    assert release.check_wheel(wheel, source) > 50
-    told = release.metadata(wheel)
-    assert (told["Name"], told["Version"]) == (PYPROJECT["project"]["name"], PYPROJECT["project"]["version"])
+def test_wheel(checks, source, wheel):
+    assert checks.check_wheel(wheel, source) > 50
+    metadata = checks.read_metadata(wheel)
+    assert (metadata["Name"], metadata["Version"]) == (PYPROJECT["project"]["name"], PYPROJECT["project"]["version"])
     with zipfile.ZipFile(wheel) as archive:
-        assert {name.split("/")[0] for name in archive.namelist()} == {"conjure", f"conjure-{told['Version']}.dist-info"}
+        folders = {name.split("/")[0] for name in archive.namelist()}
+    assert folders == {"conjure", f"conjure-{metadata['Version']}.dist-info"}
 
 
-def test_source_distribution(release, source):
-    assert release.check_sdist(built(source, "sdist"), source) > 100
+def test_source_distribution(checks, source):
+    assert checks.check_sdist(build(source, "sdist"), source) > 100
 
 
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [
         ("conjure/models/default/vae/diffusion_pytorch_model.safetensors", None, "lacks: conjure/models/default/vae"),
-        ("conjure/models/default/README.md", b"no attributions", "another content: conjure/models/default/README.md"),
-        ("conjure/__pycache__/run.cpython-311.pyc", b"", "beyond the tracked files: conjure/__pycache__"),
-        ("training/cache/captions.json", b"", "beyond the tracked files: training/cache"),
-        ("conjure-0.1.0.dist-info/licenses/LICENSE", b"all rights reserved", "another licence"),
-        ("conjure-0.1.0.dist-info/licenses/LICENSE", None, "describes itself by"),
+        ("conjure/models/default/README.md", b"no attributions", "different content: conjure/models/default/README.md"),
+        ("conjure/__pycache__/run.cpython-311.pyc", b"", "git does not track: conjure/__pycache__"),
+        ("training/cache/captions.json", b"", "git does not track: training/cache"),
+        ("conjure-0.1.0.dist-info/licenses/LICENSE", b"all rights reserved", "the licence in .* differs"),
+        ("conjure-0.1.0.dist-info/licenses/LICENSE", None, "unexpected metadata files"),
     ],
 )
-def test_a_wheel_that_is_not_as_it_should_be(release, source, wheel, tmp_path, path, content, message):
-    """Files that are missing (None), others than those of the repository, or too many."""
-    other = tmp_path / wheel.name
-    with zipfile.ZipFile(wheel) as good, zipfile.ZipFile(other, "w") as bad:
-        held = {name: good.read(name) for name in good.namelist()} | {path: content}
-        for name, kept in held.items():
-            if kept is not None:
-                bad.writestr(name, kept)
+def test_wheel_with_wrong_files_is_rejected(checks, source, wheel, tmp_path, path, content, message):
+    """A file is missing (content None), differs from that of the repository, or is not tracked."""
+    wrong_wheel = tmp_path / wheel.name
+    with zipfile.ZipFile(wheel) as original, zipfile.ZipFile(wrong_wheel, "w") as modified:
+        files = {name: original.read(name) for name in original.namelist()} | {path: content}
+        for name, file_content in files.items():
+            if file_content is not None:
+                modified.writestr(name, file_content)
     with pytest.raises(SystemExit, match=message):
-        release.check_wheel(other, source)
+        checks.check_wheel(wrong_wheel, source)
 
 
-def test_large_files_that_are_not_there(release, source, tmp_path):
-    """A checkout without them has pointers in their place, which are tracked all the same."""
+def test_wheel_without_large_files_is_rejected(checks, source, tmp_path):
+    """In a checkout without Git LFS, tracked pointer files replace the weights."""
     source = shutil.copytree(source, tmp_path / "source")
     for weights in source.rglob("*.safetensors"):
         weights.write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(SystemExit, match="bytes of weights; the large files of the checkout are not there"):
-        release.check_wheel(built(source, "wheel"), source)
+    with pytest.raises(SystemExit, match="bytes of weights; the large files are missing from the checkout"):
+        checks.check_wheel(build(source, "wheel"), source)
 
 
-def test_what_is_not_locked(release, tmp_path):
+def test_packages_that_are_not_locked_are_rejected(checks, tmp_path):
     lock = tmp_path / "lock.txt"
     lock.write_text(
         f"one==1.0 ; python_version > '3' \\\n    --hash=sha256:{'a' * 64} \\\n    --hash=sha256:{'b' * 64}\ntwo==2\n"
     )
-    assert release.locked(lock) == {"one": ("1.0", {"a" * 64, "b" * 64}), "two": ("2", set())}
-    assert release.against_lock({"one": ("1.0", "b" * 64), "conjure": ("0.1.0", "f" * 64)}, lock) == "hashes are those of PyPI"
-    assert "but for one 1.0+cpu" in release.against_lock({"one": ("1.0+cpu", "c" * 64)}, lock)
-    for installed, message in (("1.0", "which PyPI does not know"), ("1.1", "not locked so"), ("1.1+cpu", "not locked so")):
+    assert checks.read_lock(lock) == {"one": ("1.0", {"a" * 64, "b" * 64}), "two": ("2", set())}
+    installed = {"one": ("1.0", "b" * 64), "conjure": ("0.1.0", "f" * 64)}
+    assert checks.compare_with_lock(installed, lock) == "all hashes are those of PyPI"
+    assert "except for the local build one 1.0+cpu" in checks.compare_with_lock({"one": ("1.0+cpu", "c" * 64)}, lock)
+    for version, message in (("1.0", "not on PyPI"), ("1.1", "does not lock"), ("1.1+cpu", "does not lock")):
         with pytest.raises(SystemExit, match=message):
-            release.against_lock({"one": (installed, "c" * 64)}, lock)
-    with pytest.raises(SystemExit, match="three 3 was installed, but is not locked"):
-        release.against_lock({"three": ("3", "c" * 64)}, lock)
+            checks.compare_with_lock({"one": (version, "c" * 64)}, lock)
+    with pytest.raises(SystemExit, match="three 3 was installed, but lock.txt does not lock this version"):
+        checks.compare_with_lock({"three": ("3", "c" * 64)}, lock)
 
 
-def pins() -> dict[str, str]:
+def pinned_versions() -> dict[str, str]:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in (line.split("==") for line in lines)}
+    return {normalize(name): version for name, version in (line.split("==") for line in lines)}
 
 
-def test_every_package_is_pinned():
-    """All that `make setup` brings along, as far as it is installed here, stands in constraints.txt with its version."""
+def normalize(package_name: str) -> str:
+    return re.sub(r"[-_.]+", "-", package_name).lower()
+
+
+def test_every_installed_package_is_pinned():
+    """constraints.txt has the version of each direct and indirect dependency that is installed here."""
     project = PYPROJECT["project"]
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
-    left, seen, known = [(Requirement(one), "") for one in wanted], set(), pins()
-    while left:
-        requirement, extra = left.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+    dependencies = [
+        *project["dependencies"],
+        *(dependency for extra in project["optional-dependencies"].values() for dependency in extra),
+    ]
+    queue = [(Requirement(dependency), "") for dependency in dependencies]
+    visited, pinned = set(), pinned_versions()
+    while queue:
+        requirement, parent_extra = queue.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": parent_extra}):
             continue
-        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        for of in ("", *requirement.extras):
-            if (name, of) in seen:
+        name = normalize(requirement.name)
+        for extra in ("", *requirement.extras):
+            if (name, extra) in visited:
                 continue
-            seen.add((name, of))
+            visited.add((name, extra))
             try:
                 installed = distribution(requirement.name)
             except PackageNotFoundError:
                 continue
-            assert known.get(name) == installed.version.partition("+")[0], name
-            left += [(Requirement(one), of) for one in installed.requires or ()]
-    assert len(seen) > 60
+            assert pinned.get(name) == installed.version.partition("+")[0], name
+            queue += [(Requirement(dependency), extra) for dependency in installed.requires or ()]
+    assert len(visited) > 60
 
 
 @pytest.mark.parametrize("name", ["tools.txt", "runtime.txt"])
-def test_locks_are_complete_and_agree(release, name):
-    known, locked = pins(), release.locked(ROOT / "release" / name)
+def test_locks_are_complete_and_agree_with_constraints(checks, name):
+    pinned, locked = pinned_versions(), checks.read_lock(ROOT / "release" / name)
     for package, (version, hashes) in locked.items():
         assert hashes, package
-        assert known.get(package, version) == version, f"{package}: run make lock"
-    asked = PYPROJECT["dependency-groups"]["release"] if name == "tools.txt" else PYPROJECT["project"]["dependencies"]
-    for one in map(Requirement, asked):
-        version, _ = locked[re.sub(r"[-_.]+", "-", one.name).lower()]
-        assert version in one.specifier, f"{one}: run make lock"
-
-
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+        assert pinned.get(package, version) == version, f"{package}: run make lock"
+    required = PYPROJECT["dependency-groups"]["release"] if name == "tools.txt" else PYPROJECT["project"]["dependencies"]
+    for requirement in map(Requirement, required):
+        version, _ = locked[normalize(requirement.name)]
+        assert version in requirement.specifier, f"{requirement}: run make lock"
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows(path):
-    """Actions are pinned by commit with the version beside it; jobs get what they need and no secrets."""
+    """Actions are pinned by commit, with the version in a comment; jobs have minimal permissions and no secrets."""
     text = path.read_text()
-    used = re.findall(r"uses: *(.*)", text)
-    assert used
-    for one in used:
-        assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
-    told = yaml.safe_load(text)
-    assert told["permissions"] == {}
+    actions = re.findall(r"uses: *(.*)", text)
+    assert actions
+    for action in actions:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {}
     assert "secrets" not in text
-    for job in told["jobs"].values():
-        checked_out = any(step.get("uses", "").startswith("actions/checkout@") for step in job["steps"])
-        assert not checked_out or job["permissions"] == {"contents": "read"}, "what may sign or publish runs nothing of ours"
+    for job in workflow["jobs"].values():
+        checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
+        assert not checkouts or job["permissions"] == {"contents": "read"}, "jobs that sign or publish must not run our code"
+        for step in checkouts:
+            assert step["with"]["persist-credentials"] is False
         for step in job["steps"]:
-            if step.get("uses", "").startswith("actions/checkout@"):
-                assert step["with"]["persist-credentials"] is False
-            assert "${{" not in step.get("run", ""), "what comes from outside goes through the environment"
+            assert "${{" not in step.get("run", ""), "expressions must be passed through environment variables"
+
+
+def test_workflows_pin_the_same_versions():
     versions: dict[str, tuple[str, str]] = {}
-    for workflow in WORKFLOWS:
-        for action, commit, version in re.findall(r"uses: *([\w./-]+)@(\w+) # (\S+)", workflow.read_text()):
+    for path in WORKFLOWS:
+        for action, commit, version in re.findall(r"uses: *([\w./-]+)@(\w+) # (\S+)", path.read_text()):
             assert versions.setdefault(action, (commit, version)) == (commit, version)

@@ -1,11 +1,10 @@
-"""Stage one: an autoencoder that turns 64x64 pictures into 8x8 latents of 16 channels and back."""
+"""Stage 1: an autoencoder between images of 64x64 pixels and latents of 16 channels at 8x8."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +12,17 @@ from diffusers import AutoencoderTiny
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-import loop
-from views import Views, as_tensor
+import trainer
+from augmentation import TrainingImages, to_tensor
 
-SCHEDULE = loop.Schedule(samples=128_000, batch=16, rate=2e-3)
+SCHEDULE = trainer.Schedule(samples=128_000, batch_size=16, learning_rate=2e-3)
 CHANNELS = 48
-JITTER = 0.1  # noise on the latents, so that a denoiser's small errors decode to small errors
+LATENT_NOISE = 0.1  # added to the latents, so that small errors of a denoiser have small effects on the decoded image
+LATENT_PENALTY = 1e-3  # weight of the mean square of the latents in the loss
 
 
 def build() -> AutoencoderTiny:
-    """Most of the work is done at low resolution, where it is cheap."""
+    """Return an untrained autoencoder. Most of its layers have a low resolution, at which they are fast."""
     return AutoencoderTiny(
         latent_channels=16,
         encoder_block_out_channels=(CHANNELS,) * 4,
@@ -32,44 +32,54 @@ def build() -> AutoencoderTiny:
     )
 
 
-def train(data: Views, folder: Path) -> AutoencoderTiny:
-    """A trained autoencoder, its `scaling_factor` set so that latents have unit variance."""
-    torch.manual_seed(SCHEDULE.seed)
-    model = build().to(loop.DEVICE, memory_format=torch.channels_last)
+def train(images: TrainingImages, run_folder: Path) -> AutoencoderTiny:
+    """Return a trained autoencoder whose `scaling_factor` gives the latents unit variance.
 
-    def loss_on(rows: np.ndarray) -> loop.Loss:
-        def loss(choose: np.random.Generator, noise: torch.Generator) -> torch.Tensor:
-            x = data.batch(choose.choice(rows, SCHEDULE.batch)).to(loop.DEVICE, memory_format=torch.channels_last)
+    Args:
+        images: The images to train on, and the held-out ones.
+        run_folder: The folder of the checkpoint and the loss curve.
+    """
+    torch.manual_seed(SCHEDULE.seed)
+    model = build().to(trainer.DEVICE, memory_format=torch.channels_last)
+
+    def make_loss(indices: np.ndarray) -> trainer.LossFunction:
+        def loss(batch_rng: np.random.Generator, noise_rng: torch.Generator) -> torch.Tensor:
+            batch = images.batch(batch_rng.choice(indices, SCHEDULE.batch_size))
+            x = batch.to(trainer.DEVICE, memory_format=torch.channels_last)
             z = model.encoder(x)
-            decoded = model.decoder(z + JITTER * torch.randn(z.shape, generator=noise).to(loop.DEVICE)).float()
-            return (decoded - x).abs().mean() + (decoded - x).square().mean() + 1e-3 * z.square().mean()
+            noise = torch.randn(z.shape, generator=noise_rng).to(trainer.DEVICE)
+            decoded = model.decoder(z + LATENT_NOISE * noise).float()
+            return (decoded - x).abs().mean() + (decoded - x).square().mean() + LATENT_PENALTY * z.square().mean()
 
         return loss
 
-    drawn, held_out = map(np.concatenate, (data.train, data.held_out))
-    loop.fit(model, SCHEDULE, loss_on(drawn), loss_on(held_out), folder)
+    train_indices, held_out_indices = map(np.concatenate, (images.train_indices, images.held_out_indices))
+    trainer.fit(model, SCHEDULE, make_loss(train_indices), make_loss(held_out_indices), run_folder)
     model.to(memory_format=torch.contiguous_format).eval()
-    some = drawn[:: len(drawn) // 2000]
+    sample = train_indices[:: len(train_indices) // 2000]
     with torch.inference_mode():
-        spread = torch.cat([model.encoder(data.batch(some[i::40])) for i in range(40)]).std()
-    model.register_to_config(scaling_factor=float(1 / spread))
+        deviation = torch.cat([model.encoder(images.batch(sample[i::40])) for i in range(40)]).std()
+    model.register_to_config(scaling_factor=float(1 / deviation))
     return model
 
 
 @torch.inference_mode()
-def encode(model: AutoencoderTiny, data: Views, cache: Path) -> tuple[torch.Tensor, list[list[str]]]:
-    """Scaled latents of all views, float16 of shape (len(data), 16, 8, 8), and their captions; made once and kept in `cache`."""
+def encode(model: AutoencoderTiny, images: TrainingImages, cache: Path) -> tuple[torch.Tensor, list[list[str]]]:
+    """Return the latents and captions of all images. They are computed once and then read from `cache`.
+
+    Returns:
+        The scaled latents, float16 of shape (images, 16, 8, 8), and the captions of each image.
+    """
     weights = b"".join(tensor.numpy().tobytes() for tensor in model.state_dict().values())
-    store = cache / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}-{data.version}.pt"
+    store = cache / f"latents-{hashlib.sha256(weights).hexdigest()[:12]}-{images.version}.pt"
     if not store.exists():
         latents, captions = [], []
-        model.to(loop.DEVICE)
-        some: Any = data  # has what a map-style dataset has
-        drawn: Any = DataLoader(some, batch_size=64, num_workers=os.cpu_count() or 1, collate_fn=list)
-        for part in track(drawn, "encoding views"):
-            pixels = as_tensor(np.stack([pixels for pixels, _ in part])).to(loop.DEVICE)
+        model.to(trainer.DEVICE)
+        loader = DataLoader(images, batch_size=64, num_workers=os.cpu_count() or 1, collate_fn=list)
+        for batch in track(loader, "encoding images"):
+            pixels = to_tensor(np.stack([pixels for pixels, _ in batch])).to(trainer.DEVICE)
             latents.append((model.encoder(pixels) * model.config.scaling_factor).half().cpu())
-            captions += [texts for _, texts in part]
+            captions += [texts for _, texts in batch]
         model.to("cpu")
         torch.save({"latents": torch.cat(latents), "captions": captions}, store.with_suffix(".partial"))
         store.with_suffix(".partial").rename(store)

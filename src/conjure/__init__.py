@@ -1,4 +1,4 @@
-"""Conjure: how similar two texts are by what they make a text-to-image diffusion model conjure.
+"""Conjure measures how similar two texts are by what they make a text-to-image diffusion model generate.
 
 >>> import conjure
 >>> process = conjure.load()
@@ -12,22 +12,27 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from conjure.deprecation import warn_renamed
+
 if TYPE_CHECKING:
-    from conjure.ablation import Ablation, ablate
-    from conjure.attribution import Attribution, attribute
-    from conjure.comparison import Comparison, diff
-    from conjure.errors import InputError, NoWorkersWarning, TextCutWarning
-    from conjure.estimate import Estimate
-    from conjure.evaluation import Evaluation, evaluate
-    from conjure.evaluator import SimilarityEvaluator
-    from conjure.explanation import Explanation, explain
-    from conjure.loading import load
-    from conjure.matrices import Matrix, matrix
-    from conjure.neighbours import Neighbours, nearest
-    from conjure.process import Process
-    from conjure.similarity import distance, distances
-    from conjure.store import Store
-    from conjure.workers import Workers
+    from conjure.baselines.registry import make_baselines
+    from conjure.diffusion.loading import load
+    from conjure.diffusion.process import Process
+    from conjure.divergence.estimates import Estimate
+    from conjure.engine.ray_workers import Workers
+    from conjure.engine.store import Store
+    from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+    from conjure.evaluation.ablation import Ablation, ablate
+    from conjure.evaluation.comparison import Comparison, diff
+    from conjure.evaluation.evaluate import evaluate
+    from conjure.evaluation.evaluator import SimilarityEvaluator
+    from conjure.evaluation.pair_files import read_pairs
+    from conjure.evaluation.results import Evaluation
+    from conjure.explanation.attribution import Attribution, attribute
+    from conjure.explanation.explain import Explanation, explain
+    from conjure.similarity.matrices import Matrix, matrix
+    from conjure.similarity.nearest import Neighbours, nearest
+    from conjure.similarity.pairwise import distance, distances
 
 __all__ = [
     "Ablation",
@@ -43,7 +48,7 @@ __all__ = [
     "Process",
     "SimilarityEvaluator",
     "Store",
-    "TextCutWarning",
+    "TextTruncationWarning",
     "Workers",
     "ablate",
     "attribute",
@@ -53,43 +58,51 @@ __all__ = [
     "evaluate",
     "explain",
     "load",
+    "make_baselines",
     "matrix",
     "nearest",
+    "read_pairs",
 ]
 
-_HOME = {
-    "Ablation": "ablation",
-    "Attribution": "attribution",
-    "Comparison": "comparison",
-    "Estimate": "estimate",
-    "Evaluation": "evaluation",
-    "Explanation": "explanation",
+_MODULES = {
+    "Ablation": "evaluation.ablation",
+    "Attribution": "explanation.attribution",
+    "Comparison": "evaluation.comparison",
+    "Estimate": "divergence.estimates",
+    "Evaluation": "evaluation.results",
+    "Explanation": "explanation.explain",
     "InputError": "errors",
-    "Matrix": "matrices",
-    "Neighbours": "neighbours",
+    "Matrix": "similarity.matrices",
+    "Neighbours": "similarity.nearest",
     "NoWorkersWarning": "errors",
-    "Process": "process",
-    "SimilarityEvaluator": "evaluator",
-    "Store": "store",
-    "TextCutWarning": "errors",
-    "Workers": "workers",
-    "ablate": "ablation",
-    "attribute": "attribution",
-    "diff": "comparison",
-    "distance": "similarity",
-    "distances": "similarity",
-    "evaluate": "evaluation",
-    "explain": "explanation",
-    "load": "loading",
-    "matrix": "matrices",
-    "nearest": "neighbours",
+    "Process": "diffusion.process",
+    "SimilarityEvaluator": "evaluation.evaluator",
+    "Store": "engine.store",
+    "TextTruncationWarning": "errors",
+    "Workers": "engine.ray_workers",
+    "ablate": "evaluation.ablation",
+    "attribute": "explanation.attribution",
+    "diff": "evaluation.comparison",
+    "distance": "similarity.pairwise",
+    "distances": "similarity.pairwise",
+    "evaluate": "evaluation.evaluate",
+    "explain": "explanation.explain",
+    "load": "diffusion.loading",
+    "make_baselines": "baselines.registry",
+    "matrix": "similarity.matrices",
+    "nearest": "similarity.nearest",
+    "read_pairs": "evaluation.pair_files",
 }
+_RENAMED = {"TextCutWarning": "TextTruncationWarning"}
 
 
 def __getattr__(name: str) -> Any:
-    # on first use, so that `import conjure` and `conjure --help` do not wait for torch
-    if name in _HOME:
-        value = getattr(import_module(f"conjure.{_HOME[name]}"), name)
+    # On first use, so that `import conjure` and `conjure --help` do not wait for torch
+    if name in _RENAMED:
+        warn_renamed(f"conjure.{name}", f"conjure.{_RENAMED[name]}", stacklevel=2)
+        return __getattr__(_RENAMED[name])
+    if name in _MODULES:
+        value = getattr(import_module(f"conjure.{_MODULES[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'conjure' has no attribute {name!r}")

@@ -1,3 +1,5 @@
+"""Run the command line with `python -m conjure`."""
+
 from conjure.cli import main
 
 main()

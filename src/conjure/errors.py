@@ -1,13 +1,26 @@
-"""What Conjure says of bad input: one line that tells what was got, what is allowed and how to mend it."""
+"""Errors and warnings for users. A message states what was got, what is allowed and how to fix it, in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conjure.deprecation import warn_renamed
 
 
 class InputError(ValueError):
-    """Bad input from a user: a text, a setting, a model, a path. The command line prints it and exits with 2."""
+    """Invalid input: a text, a setting, a model or a path. The command line prints the message and exits with code 2."""
 
 
-class TextCutWarning(UserWarning):
-    """A text does not count whole: it is longer than the text encoder takes, or has symbols that the encoder does not know."""
+class TextTruncationWarning(UserWarning):
+    """A text is longer than the text encoder accepts, or has symbols that the encoder maps to its unknown token."""
 
 
 class NoWorkersWarning(UserWarning):
-    """All workers are still starting, or wait for the cluster to have room for them."""
+    """No worker is available: all are still starting, or the cluster has no room for them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "TextCutWarning":
+        warn_renamed("conjure.errors.TextCutWarning", "conjure.errors.TextTruncationWarning", stacklevel=3)
+        return TextTruncationWarning
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,99 @@
+"""Measure the default model on all datasets, and write the pages of the documentation that show these results.
+
+    make results                                         # or:
+    python results/build_results.py --data FOLDER
+
+A run can be stopped at any time; the same command resumes it, because the trajectories are stored in `runs/`. This folder holds
+only numbers, as JSON files: the texts of the datasets have their own licences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+import asymmetry
+import conjure
+from conjure.ablation import Ablation, file_of
+from conjure.baselines import OF_PICTURES, baselines
+from conjure.benchmarks import read
+from conjure.evaluation import evaluate
+from conjure.run import Progress
+from result_pages import ALL_DATASETS, AXES_WITH_FIGURE, HERE, ROOT, is_current, render_pages
+
+
+def measure_all(data: Path, workers: int | None, progress: Progress, on_start: Callable[[str], None]) -> None:
+    """Run all evaluations and ablations, and write each JSON file as soon as its results are complete.
+
+    Args:
+        data: The folder of the datasets.
+        workers: The number of worker processes; None computes in this process.
+        progress: Receives the number of finished units of work and their total.
+        on_start: Receives a description of each part before it starts.
+    """
+    process = conjure.load().set(workers=conjure.Workers(workers) if workers else None)
+    run_folder = ROOT / "runs" / "default"
+
+    image_baselines = baselines([*OF_PICTURES, "jensen-shannon"], process, samples=5)
+    rg65 = evaluate(process, ["rg65"], data=data, samples=5, baselines=image_baselines, out=run_folder,
+                    progress=progress, started=on_start)  # fmt: skip
+    write_json("image_sets", rg65.summary())
+
+    text_baselines = baselines(["encoder", "mean:minilm", "cls:minilm", "random"], process)
+    all_datasets = evaluate(process, ALL_DATASETS, data=data, baselines=text_baselines, out=run_folder,
+                            progress=progress, started=on_start)  # fmt: skip
+    write_json("sets", all_datasets.summary())
+
+    if not is_current("asymmetry"):
+        write_json("asymmetry", asymmetry.measure(process, progress=progress))
+
+    stsb_dev = read("stsb-dev", data)
+    every_third = [stsb_dev.at(range(0, len(stsb_dev), 3))]  # the first 500 pairs are all image captions
+    for name, tasks, axes, samples, folder in (
+        ("stsb", ["stsb"], {"prior": None, "weighting": None}, 1, "default"),
+        ("dev", every_third, {"steps": None, "guidance": (1, 2, 3, 5, 7.5), "scheduler": ("lms", "ddim", "euler")}, 1, "dev"),
+        ("samples", every_third, {"samples": None}, 5, "dev"),
+    ):
+        ablation = conjure.ablate(process, tasks, axes, samples=samples, data=data, out=ROOT / "runs" / folder,
+                                  progress=progress, started=on_start)  # fmt: skip
+        write_json(f"ablation-{name}", ablation.summary())
+        write_figures(ablation)
+
+
+def write_json(name: str, content: Any) -> None:
+    (HERE / f"{name}.json").write_text(json.dumps(content, indent=1, default=str) + "\n")
+
+
+def write_figures(ablation: Ablation) -> None:
+    """Write the line charts of an ablation into docs/figures."""
+    for axis, figure in ablation.figures().items():
+        if axis in AXES_WITH_FIGURE:
+            (ROOT / "docs" / "figures" / file_of(axis)).write_bytes(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=ROOT.parent / "shared" / "data" / "similarity", help="folder of the datasets"
+    )
+    parser.add_argument("--workers", type=int, help="number of worker processes (needs Ray)")
+    arguments = parser.parse_args()
+    with ProgressBar(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as bar:
+        bar_task = bar.add_task("")
+
+        def progress(completed: int, total: int) -> None:
+            bar.update(bar_task, completed=completed, total=total)
+
+        measure_all(arguments.data, arguments.workers, progress, lambda description: bar.print(description))
+    for path, text in render_pages().items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The web app: what it computes (`service`), its user interface (`ui`) and its HTML fragments (`html`)."""

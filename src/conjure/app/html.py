@@ -1,0 +1,81 @@
+"""HTML fragments of the web app. Texts of visitors are data: they are escaped wherever they are shown."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+
+from conjure.divergence.estimates import Estimate
+from conjure.explanation.explain import Explanation
+from conjure.io.documents import data_uri
+from conjure.io.formatting import pluralize
+from conjure.io.text import printable, quote_and_wrap
+from conjure.plotting.images import encode_image, mosaic
+from conjure.plotting.output import figure_bytes
+from conjure.similarity.matrices import Matrix
+
+MAX_ROW_WIDTH = 1280  # pixels of a row of images, one image per step
+MIN_IMAGE_SIDE = 32
+
+# The sandbox of an iframe separates it from the app. So the page within it has to report its height, which the app then applies.
+REPORT_HEIGHT_JS = """<script>
+new ResizeObserver(() => parent.postMessage({height: document.documentElement.getBoundingClientRect().height}, "*"))
+  .observe(document.documentElement);
+</script>"""
+RESIZE_IFRAME_JS = """<script>
+addEventListener("message", ({data, source}) => {
+  const frame = [...document.querySelectorAll("iframe.page")].find(iframe => iframe.contentWindow === source);
+  if (frame && data?.height > 0 && data.height < 1e5) frame.style.height = `${Math.ceil(data.height)}px`;
+});
+</script>"""
+
+NO_RUNS_HTML = (
+    "<p>There are no finished runs. <code>conjure bench --out FOLDER/NAME</code> writes one, and "
+    "<code>conjure app --runs FOLDER</code> lists it here after a reload of this page.</p>"
+)
+
+
+def distance(estimate: Estimate, warnings: Sequence[str]) -> str:
+    """Return a distance with its interval, its number of samples so far, and warnings about the texts."""
+    return (
+        f'<p style="font-size:1.4rem;font-weight:600;margin:0">{html.escape(str(estimate))}</p>'
+        f"<p>{html.escape(estimate.divergence)}, {html.escape(estimate.unit)}; "
+        f"{pluralize(len(estimate.samples), 'sample')} so far</p>{notes(warnings)}"
+    )
+
+
+def notes(warnings: Sequence[str]) -> str:
+    """Return one paragraph per warning about the texts."""
+    return "".join(f"<p>Note: {html.escape(printable(warning))}</p>" for warning in warnings)
+
+
+def trajectory_grid(explanation: Explanation) -> str:
+    """Return the images decoded so far: for each direction the noisy images, between the predicted images for the two texts."""
+    figures = []
+    for images in (explanation.forward, explanation.backward):
+        rows = np.stack([images.x0_first, images.x_t, images.x0_second])
+        grid = mosaic(rows, largest=max(MIN_IMAGE_SIDE, MAX_ROW_WIDTH // len(images.x_t)))
+        figures.append(
+            '<figure style="margin:.5rem 0">'
+            f"<figcaption>along the trajectory of {html.escape(quote_and_wrap(images.text, 60))}</figcaption>"
+            '<img style="width:100%;image-rendering:pixelated" alt="noisy images, and the predicted images for both texts" '
+            f'src="{encode_image(grid)}"></figure>'
+        )
+    return "".join(figures)
+
+
+def heat_map(matrix: Matrix) -> str:
+    """Return the heat map of a matrix of distances."""
+    texts = html.escape(", ".join(printable(text) for text in matrix.texts))
+    source = data_uri(figure_bytes(matrix.heatmap(), "png"), "png")
+    return f'<img style="max-width:100%;background:#fff" alt="distances of {texts}" src="{source}">'
+
+
+def iframe(page: str) -> str:
+    """Return a sandboxed iframe with an HTML page, which takes the height of the page."""
+    return (
+        '<iframe class="page" sandbox="allow-scripts" title="result" style="width:100%;border:0;background:Canvas" '
+        f'srcdoc="{html.escape(page + REPORT_HEIGHT_JS)}"></iframe>'
+    )

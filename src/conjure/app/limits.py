@@ -1,0 +1,81 @@
+"""Limits of the requests of visitors, and the validation of their values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conjure.errors import InputError
+from conjure.similarity.validation import check_matrix_texts
+
+DEFAULT_SAMPLES = 3
+DEFAULT_STEPS = 10
+MAX_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of the requests.
+
+    Attributes:
+        max_chars: Characters per text.
+        max_texts: Texts per matrix.
+        samples: Largest number of samples k.
+        steps: Largest number of steps T.
+        max_queue: Requests that wait.
+        concurrency: Requests that are computed at the same time.
+    """
+
+    max_chars: int = 300
+    max_texts: int = 16
+    samples: int = 8
+    steps: int = 50
+    max_queue: int = 32
+    concurrency: int = 1
+
+    @property
+    def default_sampling(self) -> tuple[int, int]:
+        """The samples and steps of a request, unless the visitor changes them."""
+        return min(DEFAULT_SAMPLES, self.samples), min(DEFAULT_STEPS, self.steps)
+
+    def validated_text(self, text: object) -> str:
+        """Return a text without surrounding white space.
+
+        Raises:
+            InputError: It is not a text, or is too long.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise InputError("a text is empty; give two texts")
+        if len(text) > self.max_chars:
+            raise InputError(f"a text has {len(text)} characters; at most {self.max_chars} are allowed")
+        return text.strip()
+
+    def validated_lines(self, lines: object) -> list[str]:
+        """Return the texts of a matrix, which are given one per line.
+
+        Raises:
+            InputError: There are fewer than two texts or too many, a text is too long, or a text is given twice.
+        """
+        if not isinstance(lines, str) or len(lines) > (self.max_chars + 2) * 2 * self.max_texts:
+            raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
+        nonblank = [line for line in lines.splitlines() if line.strip()]
+        if len(nonblank) > self.max_texts:
+            raise InputError(f"there are {len(nonblank)} texts; at most {self.max_texts} are allowed")
+        return check_matrix_texts(self.validated_text(line) for line in nonblank)
+
+    def validated_settings(self, samples: object, steps: object, seed: object) -> tuple[int, int, int]:
+        """Return samples, steps and seed as integers.
+
+        Raises:
+            InputError: One of them is not an integer, or is out of range.
+        """
+        return (
+            _validated_integer("samples", samples, 1, self.samples),
+            _validated_integer("steps", steps, 1, self.steps),
+            _validated_integer("seed", seed, 0, MAX_SEED),
+        )
+
+
+def _validated_integer(name: str, value: object, smallest: int, largest: int) -> int:
+    if isinstance(value, int | float) and not isinstance(value, bool) and smallest <= value <= largest and value == int(value):
+        return int(value)
+    raise InputError(f"{name} is {str(value)[:80]!r}; it must be an integer from {smallest} to {largest}")

@@ -1,0 +1,243 @@
+"""What the web app computes, without its user interface: comparisons, matrices and finished runs, within the operator's limits.
+
+Values of visitors are validated before anything is computed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conjure.app import html
+from conjure.app.limits import Limits
+from conjure.diffusion.jobs import ProgressCallback
+from conjure.diffusion.loading import load
+from conjure.diffusion.process import Process
+from conjure.engine.store import Store
+from conjure.errors import InputError, TextTruncationWarning
+from conjure.explanation.explain import iter_explanations
+from conjure.explanation.html import explanation_page
+from conjure.similarity.matrices import matrix
+
+EXAMPLES = (
+    ("snow leopard", "bengal tiger"),
+    ("dog", "animal"),
+    ("a big red apple", "a small green apple"),
+    ("a man is riding a horse", "a woman is riding a bicycle"),
+)
+MAX_CACHED_CHARS = 100_000_000  # of answers, which examples and shared links then get immediately
+JOB_TIMEOUT = 30  # seconds that a request waits for a free job; a cancelled job ends only after its current step
+
+
+class CancelledError(Exception):
+    """A visitor cancelled a computation."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a request.
+
+    Attributes:
+        head: The distance and notes, as HTML.
+        body: The images, as HTML.
+        csv: The distances of a matrix, as comma-separated values.
+    """
+
+    head: str
+    body: str
+    csv: str = ""
+
+
+@dataclass
+class Service:
+    """The computations of the app.
+
+    Attributes:
+        models: Names of the models that visitors can select; the first is the default.
+        runs: A folder whose subfolders are runs of `conjure bench`.
+        limits: Limits of the requests.
+        device: The device of the models; None for the fastest available one.
+        store: Where results are stored and looked up.
+    """
+
+    models: Sequence[str] = ("default",)
+    runs: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    device: str | None = None
+    store: Store | None = None
+
+    def __post_init__(self) -> None:
+        self._processes: dict[str, Process] = {}
+        self._load_locks = {model: threading.Lock() for model in self.models}
+        self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
+        self._answers_lock = threading.Lock()
+        self._jobs = threading.BoundedSemaphore(self.limits.concurrency)
+
+    def process(self, model: object, steps: int) -> Process:
+        """Return the process of a model, which is loaded on first use.
+
+        Raises:
+            InputError: The model is not one of `models`, or cannot be loaded.
+        """
+        if not isinstance(model, str) or model not in self.models:
+            raise InputError(f"the model {str(model)[:80]!r} is not available here; allowed are {', '.join(self.models)}")
+        with self._load_locks[model]:
+            if model not in self._processes:
+                self._processes[model] = load(model, device=self.device)
+        return self._processes[model].set(steps=steps, store=self.store)
+
+    def compare(
+        self,
+        a: object,
+        b: object,
+        model: object,
+        samples: object,
+        steps: object,
+        seed: object,
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[Answer]:
+        """Compare two texts and yield answers with more and more images.
+
+        Args:
+            a: The first text.
+            b: The second text.
+            model: One of `models`.
+            samples: The number of samples.
+            steps: The number of denoising steps.
+            seed: The seed of the noise.
+            progress: Called after each denoising step; its exceptions end the computation.
+
+        Yields:
+            Intermediate answers, then the complete one, which is cached. If the cache contains it, it is the only one.
+
+        Raises:
+            InputError: A value is invalid or above a limit.
+        """
+        a, b = self.limits.validated_text(a), self.limits.validated_text(b)
+        num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
+        key = ("compare", a, b, str(model), num_samples, num_steps, num_seed)
+        if cached := self._cached(key):
+            yield cached
+            return
+        process = self.process(model, num_steps)
+        warnings: list[str] = []
+        explanation = None
+        with self._job():
+            explanations = iter_explanations(process, a, b, samples=num_samples, seed=num_seed, progress=progress)
+            while True:
+                with collect_warnings(warnings):  # the thread may change between two iterations of a generator
+                    following = next(explanations, None)
+                if following is None:
+                    break
+                explanation = following
+                yield Answer(html.distance(explanation.estimate, warnings), html.trajectory_grid(explanation))
+        assert explanation is not None
+        page = explanation_page(explanation.estimate, explanation.sample_images, explanation.words)
+        yield self._cache(key, Answer(html.notes(warnings), html.iframe(page)))
+
+    def matrix(
+        self,
+        lines: object,
+        model: object,
+        samples: object,
+        steps: object,
+        seed: object,
+        progress: ProgressCallback | None = None,
+    ) -> Answer:
+        """Compare all pairs of texts.
+
+        Args:
+            lines: The texts, one per line.
+            model: One of `models`.
+            samples: The number of samples.
+            steps: The number of denoising steps.
+            seed: The seed of the noise.
+            progress: Called after each denoising step; its exceptions end the computation.
+
+        Raises:
+            InputError: A value is invalid or above a limit.
+        """
+        texts = self.limits.validated_lines(lines)
+        num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
+        key = ("matrix", *texts, str(model), num_samples, num_steps, num_seed)
+        if cached := self._cached(key):
+            return cached
+        process = self.process(model, num_steps)
+        warnings: list[str] = []
+        with self._job(), collect_warnings(warnings):
+            result = matrix(process, texts, samples=num_samples, seed=num_seed, progress=progress)
+        return self._cache(key, Answer(html.notes(warnings), html.heat_map(result), result.to_csv()))
+
+    def finished_runs(self) -> list[str]:
+        """Return the names of the runs with a report. Links to folders elsewhere are left out."""
+        if self.runs is None or not self.runs.is_dir():
+            return []
+        folder = self.runs.resolve()
+        return sorted(path.parent.name for path in self.runs.glob("*/report.html") if path.resolve().parent.parent == folder)
+
+    def report(self, name: str) -> str:
+        """Return the HTML report of a run.
+
+        Raises:
+            InputError: `name` is not one of `finished_runs`.
+        """
+        if self.runs is None or name not in self.finished_runs():
+            raise InputError(f"there is no run {str(name)[:80]!r}; allowed are {', '.join(self.finished_runs()) or 'none yet'}")
+        return (self.runs / name / "report.html").read_text(encoding="utf-8")
+
+    def compute_examples(self) -> None:
+        """Compute and cache the answers to the examples that are within the limits."""
+        for a, b in EXAMPLES:
+            with contextlib.suppress(InputError):
+                for _ in self.compare(a, b, self.models[0], *self.limits.default_sampling, 0):
+                    pass
+
+    @contextlib.contextmanager
+    def _job(self) -> Iterator[None]:
+        """Context manager for one of the jobs that run at the same time. A cancelled job counts until it has really ended."""
+        if not self._jobs.acquire(timeout=JOB_TIMEOUT):
+            raise InputError("the server is busy with other requests; try again in a moment")
+        try:
+            yield
+        finally:
+            self._jobs.release()
+
+    def _cached(self, key: tuple[Any, ...]) -> Answer | None:
+        """Return an answer from the cache, where it becomes the most recently used one."""
+        with self._answers_lock:
+            if key in self._answers:
+                self._answers.move_to_end(key)
+            return self._answers.get(key)
+
+    def _cache(self, key: tuple[Any, ...], answer: Answer) -> Answer:
+        """Add an answer to the cache; the least recently used ones are removed beyond `MAX_CACHED_CHARS`."""
+        with self._answers_lock:
+            self._answers[key] = answer
+            while sum(len(cached.head + cached.body + cached.csv) for cached in self._answers.values()) > MAX_CACHED_CHARS:
+                self._answers.popitem(last=False)
+        return answer
+
+
+_collector = threading.local()  # .messages: where the warnings of this thread are collected
+
+
+@contextlib.contextmanager
+def collect_warnings(messages: list[str]) -> Iterator[None]:
+    """Context manager that appends warnings of this thread about truncated texts to `messages`; see `record_warning`."""
+    _collector.messages = messages
+    try:
+        yield
+    finally:
+        _collector.messages = None
+
+
+def record_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Record a warning for `collect_warnings`. It replaces `warnings.showwarning`, since Python's filters know no threads."""
+    messages = getattr(_collector, "messages", None)
+    if messages is not None and issubclass(category, TextTruncationWarning) and str(message) not in messages:
+        messages.append(str(message))

@@ -1,0 +1,242 @@
+"""The user interface of the web app, built with Gradio."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from conjure.app.html import NO_RUNS_HTML, RESIZE_IFRAME_JS, iframe
+from conjure.app.limits import MAX_SEED
+from conjure.app.service import EXAMPLES, CancelledError, Service, record_warning
+from conjure.diffusion.jobs import ProgressCallback
+from conjure.errors import InputError, TextTruncationWarning
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+try:
+    import gradio as gr
+except ImportError as error:
+    raise InputError("the app needs the package gradio: pip install 'conjure[app]'") from error
+
+MATRIX_EXAMPLE = "puppy\npoodle\ndalmatian\npug\nwhale\nshark\ndolphin\nsea lion"
+MAX_SEED_DIGITS = 11  # int() of a longer number from a link could take long
+
+
+class CancellationRegistry:
+    """The cancellation flags of all visitors, by the session of their browser."""
+
+    def __init__(self) -> None:
+        self._flags: dict[str, threading.Event] = {}
+
+    def register(self, session: str) -> Callable[[], None]:
+        """Return a function that raises `CancelledError` as soon as the visitor has cancelled, or has left."""
+        flag = self._flags.setdefault(session, threading.Event())
+
+        def raise_if_cancelled() -> None:
+            if flag.is_set():
+                raise CancelledError
+
+        return raise_if_cancelled
+
+    def cancel(self, session: str) -> None:
+        """Cancel all computations of a visitor that are registered so far."""
+        if flag := self._flags.pop(session, None):
+            flag.set()
+
+
+def build(service: Service) -> gr.Blocks:
+    """Build the user interface of a service."""
+    with gr.Blocks(title="Conjure", analytics_enabled=False) as blocks:
+        gr.Markdown("# Conjure\nThe similarity of texts, measured by the predictions of a text-to-image diffusion model.")
+        cancellations = CancellationRegistry()
+        with gr.Tab("Compare"):
+            _build_compare_tab(blocks, service, cancellations)
+        with gr.Tab("Matrix"):
+            _build_matrix_tab(service, cancellations)
+        with gr.Tab("Runs"):
+            _build_runs_tab(blocks, service)
+        blocks.unload(_cancel_with(cancellations))
+    blocks.queue(max_size=service.limits.max_queue)
+    return blocks
+
+
+def _build_settings(service: Service) -> list[Any]:
+    """Build the controls of the model, the samples, the steps and the seed."""
+    limits = service.limits
+    samples, steps = limits.default_sampling
+    with gr.Accordion("Settings", open=False), gr.Row():
+        return [
+            gr.Dropdown(list(service.models), value=service.models[0], label="Model"),
+            gr.Slider(1, max(2, limits.samples), samples, step=1, label="Samples k"),
+            gr.Slider(1, max(2, limits.steps), steps, step=1, label="Steps T"),
+            gr.Number(0, precision=0, minimum=0, label="Seed"),
+        ]
+
+
+def _build_compare_tab(blocks: gr.Blocks, service: Service, cancellations: CancellationRegistry) -> None:
+    limits = service.limits
+    with gr.Row():
+        # without max_length, which would truncate pasted text without a message: the service rejects texts that are too long
+        first = gr.Textbox(EXAMPLES[0][0], label="First text", max_lines=5, min_width=240, elem_id="first")
+        second = gr.Textbox(EXAMPLES[0][1], label="Second text", max_lines=5, min_width=240, elem_id="second")
+    inputs = [first, second, *_build_settings(service)]
+    with gr.Row():
+        go = gr.Button("Compare", variant="primary", elem_id="go")
+        stop = gr.Button("Stop", elem_id="stop")
+    label = "Examples: click one to compare its texts"
+    examples = gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label=label, elem_id="examples")
+    number, grid = gr.HTML(elem_id="number"), gr.HTML(elem_id="grid")
+
+    def compare(
+        a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any,
+        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[str, str]]:  # fmt: skip
+        raise_if_cancelled = cancellations.register(str(request.session_hash))
+        settings = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed}
+        link = f'<p><a href="?{html.escape(urlencode(settings))}">Link to these settings</a></p>'
+        report = _progress_callback(raise_if_cancelled, progress)
+        with user_errors():
+            for answer in service.compare(a, b, model, samples, steps, seed, report):
+                raise_if_cancelled()
+                yield answer.head + link, answer.body
+
+    def read_link(request: gr.Request) -> list[Any]:
+        """Return the values of the inputs that the address of the page contains, and defaults for all others."""
+        query = request.query_params
+        values: list[Any] = [query.get(name, text) for name, text in zip("ab", EXAMPLES[0], strict=True)]
+        values.append(query["model"] if query.get("model") in service.models else service.models[0])
+        defaults, largest = (*limits.default_sampling, 0), (limits.samples, limits.steps, MAX_SEED)
+        for name, default, maximum in zip(("samples", "steps", "seed"), defaults, largest, strict=True):
+            value = query.get(name, "")
+            is_valid = value.isascii() and value.isdecimal() and len(value) <= MAX_SEED_DIGITS
+            values.append(min(int(value), maximum) if is_valid else default)
+        return values
+
+    options: dict[str, Any] = {
+        "fn": compare, "inputs": inputs, "outputs": [number, grid], "concurrency_id": "model",
+        "concurrency_limit": limits.concurrency, "show_progress": "minimal",
+    }  # fmt: skip
+    by_button = gr.on([go.click, first.submit, second.submit], api_name="compare", **options)
+    by_example = examples.load_input_event.then(api_visibility="private", **options)
+    stop.click(_cancel_with(cancellations), cancels=[by_button, by_example], queue=False, api_visibility="private")
+    blocks.load(read_link, None, inputs, queue=False, api_visibility="private")
+
+
+def _build_matrix_tab(service: Service, cancellations: CancellationRegistry) -> None:
+    limits = service.limits
+    label = f"Texts, one per line, at most {limits.max_texts}"
+    words = gr.Textbox(MATRIX_EXAMPLE, label=label, lines=8, elem_id="words")
+    inputs = [words, *_build_settings(service)]
+    with gr.Row():
+        draw = gr.Button("Compare all pairs", variant="primary", elem_id="draw")
+        stop = gr.Button("Stop")
+    heat = gr.HTML(elem_id="heat")
+    table = gr.Textbox(label="Distances as comma-separated values", buttons=["copy"], visible=False, elem_id="csv")
+
+    def compare(
+        lines: Any, model: Any, samples: Any, steps: Any, seed: Any,
+        request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> tuple[str, Any]:  # fmt: skip
+        report = _progress_callback(cancellations.register(str(request.session_hash)), progress)
+        with user_errors():
+            answer = service.matrix(lines, model, samples, steps, seed, report)
+        return answer.head + answer.body, gr.Textbox(value=answer.csv, visible=True)
+
+    limit = limits.concurrency
+    drawing = draw.click(compare, inputs, [heat, table], concurrency_id="model", concurrency_limit=limit, api_name="matrix")
+    stop.click(_cancel_with(cancellations), cancels=drawing, queue=False, api_visibility="private")
+
+
+def _build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
+    run = gr.Dropdown(service.finished_runs(), label="Finished runs of conjure bench", value=None, elem_id="run")
+    report = gr.HTML(elem_id="report")
+
+    def show_report(name: Any) -> str:
+        with user_errors():
+            if name:
+                return iframe(service.report(name))
+            return "" if service.finished_runs() else NO_RUNS_HTML
+
+    def refresh() -> tuple[Any, str]:
+        return gr.Dropdown(choices=service.finished_runs(), value=None), show_report(None)
+
+    run.change(show_report, run, report, api_name="run")
+    blocks.load(refresh, None, [run, report], queue=False, api_visibility="private")
+
+
+def _cancel_with(cancellations: CancellationRegistry) -> Callable[..., None]:
+    """Return an event handler that cancels all computations of the visitor."""
+
+    def cancel(request: gr.Request) -> None:
+        cancellations.cancel(str(request.session_hash))
+
+    return cancel
+
+
+def _progress_callback(raise_if_cancelled: Callable[[], None], progress: gr.Progress) -> ProgressCallback:
+    """Return a callback that ends a cancelled computation and otherwise shows its progress."""
+
+    def report(completed: int, total: int) -> None:
+        raise_if_cancelled()
+        progress((completed, total), desc="denoising", unit="steps")
+
+    return report
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Context manager that shows invalid input and cancellations to the visitor in one line."""
+    try:
+        yield
+    except InputError as error:
+        raise gr.Error(html.escape(str(error)), print_exception=False, title="Request rejected") from error
+    except CancelledError as error:
+        raise gr.Error("The computation was cancelled.", print_exception=False, title="Stopped") from error
+
+
+def serve(
+    service: Service,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    user: tuple[str, str] | None = None,
+    wait: bool = True,
+) -> str:
+    """Serve the app.
+
+    Args:
+        service: What the app computes.
+        host: The address to listen on; by default only this machine can connect.
+        port: The port to listen on; None for the first free one from 7860.
+        user: A user name and a password that visitors must enter.
+        wait: Whether to return only when the app is stopped; otherwise as soon as it is running.
+
+    Returns:
+        The URL of the app.
+
+    Raises:
+        InputError: The app cannot listen on this address and port.
+    """
+    warnings.simplefilter("always", TextTruncationWarning)
+    warnings.showwarning = record_warning
+    threading.Thread(target=service.compute_examples, daemon=True).start()
+    fonts = ["system-ui", "sans-serif"]  # no font that a browser would have to download
+    try:
+        _, url, _ = build(service).launch(
+            server_name=host, server_port=port, auth=user, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
+            theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), footer_links=[], max_file_size=0, ssr_mode=False,
+            head=RESIZE_IFRAME_JS,
+        )  # fmt: skip
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}, port {port or 'from 7860'}: {error}; give another --port") from error
+    print(f"Conjure is running at {url}", flush=True)
+    if wait:
+        threading.Event().wait()
+    return url

@@ -1,0 +1,201 @@
+"""Cosine distances of text embeddings: the process' text encoder, sentence-transformers models and transformers encoders."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+
+from conjure.baselines.base import Cosine
+from conjure.baselines.huggingface import NO_REMOTE_CODE, load_errors, pool, resolve_model
+from conjure.diffusion.batched_call import BatchedCall
+from conjure.diffusion.deduplication import TextEmbeddingCache
+from conjure.diffusion.fingerprint import module_fingerprint, pipeline_fingerprint
+from conjure.diffusion.memoization import patched_forward
+from conjure.diffusion.process import Process
+from conjure.errors import InputError
+
+DENOISERS = ("unet", "transformer", "prior", "decoder")
+
+
+def process_text_encoder(process: Process) -> Cosine:
+    """Return the cosine distance of the text encoders of a process, the "paragon" of Liu and Soatto (2026), Table 2.
+
+    The denoiser receives nothing of a text except what its encoders return, so this is what the images can depend on at most.
+    The stock pipeline passes the texts to its encoders, so its templates and limits of length apply. The vector of an encoder is
+    its projected or pooled output, or else the mean of its hidden states. The vectors of several encoders are normalised to unit
+    length and concatenated.
+
+    Args:
+        process: Process with at least one text encoder.
+
+    Raises:
+        InputError: If the pipeline has no text encoder.
+    """
+    recorder = TextEncoderRecorder(process)
+    # hashed into store keys: keys and values must not change
+    metadata = {"weights": pipeline_fingerprint(process.pipeline), "call": process.pipeline_kwargs}
+    return Cosine("encoder", metadata, recorder.vectors)
+
+
+class StopBeforeDenoising(Exception):  # noqa: N818 (control flow, not an error)
+    """Raised in place of the first call of a denoiser: the text encoders have run, and nothing needs to be denoised."""
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """The pooled output of one text encoder for one row of its input.
+
+    Attributes:
+        encoder: Name of the encoder in the pipeline.
+        row_key: All inputs of the encoder that the output depends on.
+        vector: Pooled output, shape (dimensions,).
+    """
+
+    encoder: str
+    row_key: Any
+    vector: Float[np.ndarray, " dimensions"]
+
+
+class TextEncoderRecorder(TextEmbeddingCache):
+    """Records the outputs of the text encoders of a process while the stock pipeline calls them.
+
+    Args:
+        process: Process with at least one text encoder.
+
+    Raises:
+        InputError: If the pipeline has no text encoder.
+    """
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self.process = process
+        self.modules = {
+            name: module for name, module in process.pipeline.components.items() if isinstance(module, torch.nn.Module)
+        }
+        self.recorded: list[EncodedText] = []
+        if not any(name.startswith("text_encoder") for name in self.modules):
+            raise InputError(f"{type(process.pipeline).__name__} has no text encoder to compare with; leave the baseline out")
+
+    def vectors(self, texts: list[str]) -> Float[np.ndarray, "texts dimensions"]:
+        """Return one vector per text, shape (texts, dimensions)."""
+        empty_text = self._record("")
+        return np.stack([self._vector(text, empty_text) for text in texts])
+
+    def _vector(self, text: str, empty_text: Sequence[EncodedText]) -> np.ndarray:
+        # Pipelines encode the empty text as well, for guidance. Its vectors are skipped, unless an encoder has no other: then
+        # the tokenizer maps the text to the same tokens as the empty text.
+        empty_keys = {encoded.row_key for encoded in empty_text}
+        vectors: dict[str, np.ndarray] = {}
+        for encoded in self._record(text):
+            if encoded.row_key not in empty_keys:
+                vectors.setdefault(encoded.encoder, encoded.vector)
+        vectors = {encoded.encoder: encoded.vector for encoded in reversed(empty_text)} | vectors
+        return np.concatenate([vectors[name] / np.linalg.norm(vectors[name]) for name in sorted(vectors)])
+
+    def _record(self, text: str) -> list[EncodedText]:
+        """Run the stock pipeline on `text` up to its first call of a denoiser."""
+        self.recorded = []
+        with contextlib.ExitStack() as stack, contextlib.suppress(StopBeforeDenoising):
+            for name in DENOISERS:
+                if name in self.modules:
+                    stack.enter_context(patched_forward(self.modules[name], _stop))
+            self.process.run([text], [0], text_cache=self)
+        return self.recorded
+
+    @contextlib.contextmanager
+    def cached_encoder(self, module: torch.nn.Module, name: str) -> Iterator[None]:
+        """Context manager that caches the outputs of the encoder `module`, and records what it returns."""
+        with super().cached_encoder(module, name):
+            forward = module.forward
+
+            def recording_forward(*args: Any, **kwargs: Any) -> Any:
+                output, call = forward(*args, **kwargs), BatchedCall.from_call(args, kwargs)
+                vectors = pool(output, self._mask(name, args, kwargs)).float().cpu().numpy()
+                self.recorded += [EncodedText(name, call.row_key(row), vectors[row]) for row in range(call.num_rows)]
+                return output
+
+            with patched_forward(module, recording_forward):
+                yield
+
+    def _mask(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shaped[torch.Tensor, "rows tokens"] | None:
+        """Return which tokens the mean includes: the attention mask of the pipeline, or else all tokens except padding."""
+        masks = (mask for mask in (kwargs.get("attention_mask"), *args[1:2]) if isinstance(mask, torch.Tensor))
+        if (mask := next(masks, None)) is not None:
+            return mask
+        token_ids = kwargs.get("input_ids", args[0] if args else None)
+        tokenizer = getattr(self.process.pipeline, name.replace("text_encoder", "tokenizer"), None)
+        padding = getattr(tokenizer, "pad_token_id", None)
+        if not isinstance(token_ids, torch.Tensor) or padding is None:
+            return None
+        mask = (token_ids != padding).long()
+        mask[:, 0] = 1  # a text of padding alone keeps one hidden state
+        return mask
+
+
+def _stop(*_: Any, **__: Any) -> NoReturn:
+    raise StopBeforeDenoising
+
+
+def sentence_transformer(model: str, device: str = "cpu") -> Cosine:
+    """Return the cosine distance of a sentence-transformers model, such as SimCSE, Sentence-T5 or the text encoder of CLIP.
+
+    Args:
+        model: A folder, a Hub name with an optional `@revision`, or `minilm`.
+        device: Device of the model.
+
+    Raises:
+        InputError: If sentence-transformers is not installed, or the model cannot be loaded.
+
+    Reference:
+        Reimers and Gurevych, Sentence-BERT, EMNLP 2019.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise InputError("sentence models need the package sentence-transformers: pip install 'conjure[bench]'") from error
+    path, revision = resolve_model(model)
+    with load_errors(model):
+        network = SentenceTransformer(path, revision=revision, device=device, model_kwargs={"use_safetensors": True})
+    module_configs: list[Any] = [(type(module).__name__, getattr(module, "get_config_dict", dict)()) for module in network]
+    encode_settings = [module_configs, network.prompts, network.default_prompt_name, network.max_seq_length]
+    tokenizers = {"tokenizer": network.tokenizer} if hasattr(network.tokenizer, "get_vocab") else {}
+    # hashed into store keys: keys and values must not change
+    metadata = {"model": model, "weights": module_fingerprint(model=network, **tokenizers), "settings": encode_settings}
+    return Cosine(f"sentence:{model}", metadata, lambda texts: network.encode(texts, show_progress_bar=False))
+
+
+def transformers_encoder(model: str, pooling: Literal["cls", "mean"], device: str = "cpu") -> Cosine:
+    """Return the cosine distance of a text encoder of transformers, such as BERT, RoBERTa or the encoder of T5.
+
+    Args:
+        model: A folder, a Hub name with an optional `@revision`, or `minilm`.
+        pooling: `cls` for the last hidden state of the first token, `mean` for the mean over all tokens.
+        device: Device of the model.
+
+    Raises:
+        InputError: If the model cannot be loaded.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    path, revision = resolve_model(model)
+    with load_errors(model):
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_REMOTE_CODE)
+        network = AutoModel.from_pretrained(path, revision=revision, use_safetensors=True, **NO_REMOTE_CODE).to(device).eval()
+    encoder = network.get_encoder() if getattr(network.config, "is_encoder_decoder", False) else network
+
+    @torch.no_grad()
+    def embed(texts: list[str]) -> np.ndarray:
+        batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(device)
+        states = encoder(**batch).last_hidden_state.float()
+        vectors = states[:, 0] if pooling == "cls" else pool((states,), batch.attention_mask)
+        return vectors.cpu().numpy()
+
+    # hashed into store keys: keys and values must not change
+    metadata = {"model": model, "weights": module_fingerprint(model=network, tokenizer=tokenizer)}
+    return Cosine(f"{pooling}:{model}", metadata, embed)

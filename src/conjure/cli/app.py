@@ -1,0 +1,58 @@
+"""The command `app`: serve the web app."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conjure.cli.console import silence, stderr
+from conjure.cli.options import Device, StorePath
+from conjure.cli.process import open_store
+from conjure.errors import InputError
+
+
+def serve_app(
+    models: Annotated[str, typer.Option(help="Models that visitors can select, separated by commas.")] = "default",
+    runs: Annotated[
+        str | None, typer.Option(help="Folder whose subfolders are run folders of conjure bench, which visitors can view.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all network interfaces.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on. Without this option: the first free port from 7860.")
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(help="User name that visitors must enter; its password is read from CONJURE_PASSWORD.", show_default=False),
+    ] = None,
+    max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters per text.")] = 300,
+    max_texts: Annotated[int, typer.Option(min=2, help="Maximum number of texts in a matrix.")] = 16,
+    samples: Annotated[int, typer.Option(min=1, help="Maximum number of samples k.")] = 8,
+    steps: Annotated[int, typer.Option(min=1, help="Maximum number of steps T.")] = 50,
+    max_queue: Annotated[
+        int, typer.Option(min=1, help="Maximum number of waiting requests; further requests are rejected.")
+    ] = 32,
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of requests that run at the same time.")] = 1,
+    device: Device = None,
+    store: StorePath = None,
+) -> None:
+    """Serve the web app: compare two texts, compare all pairs of several texts, and view finished runs."""
+    password = os.environ.get("CONJURE_PASSWORD")
+    if bool(user) != bool(password) or user == "":
+        state = "set" if password else "not set"
+        raise InputError(f"the user is {user!r} and CONJURE_PASSWORD is {state}; give both or neither")
+    if runs is not None and not os.path.isdir(runs):
+        raise InputError(f"runs is {runs!r}, which is not a folder; give a folder whose subfolders are runs of conjure bench")
+    with stderr.status("starting"):
+        from conjure.app.limits import Limits
+        from conjure.app.service import Service
+        from conjure.app.ui import serve
+
+        silence()
+        limits = Limits(max_chars, max_texts, samples, steps, max_queue, concurrency)
+        names = [name.strip() for name in models.split(",") if name.strip()]
+        service = Service(names, Path(runs) if runs else None, limits, device, open_store(store))
+        service.process(names[0] if names else models, steps=1)  # report a model that cannot be loaded before serving
+    serve(service, host=host, port=port, user=(user, str(password)) if user else None)

@@ -1,0 +1,192 @@
+"""The commands `bench`, `diff` and `ablate`: correlation of a model's distances with human ratings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import conjure
+from conjure.cli.console import ProgressBar, TruncationWarnings, escape, print_result, silence, stderr
+from conjure.cli.options import (
+    Antithetic,
+    AsJson,
+    Compile,
+    DataPath,
+    Device,
+    Divergence,
+    Dtype,
+    Guidance,
+    MaxPairs,
+    Model,
+    NumSamples,
+    NumWorkers,
+    RayAddress,
+    RunFolder,
+    Scheduler,
+    Seed,
+    Steps,
+    StorePath,
+    Tasks,
+    Unit,
+    Weighting,
+)
+from conjure.cli.process import ProcessOptions, validated_sampling
+from conjure.errors import InputError
+
+DEFAULT_AXES = ("prior", "weighting")  # they need no further run of the model
+
+
+def bench(
+    tasks: Tasks = None,
+    data: DataPath = None,
+    max_pairs: MaxPairs = None,
+    model: Model = "default",
+    samples: NumSamples = 1,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
+    antithetic: Antithetic = False,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also evaluate a baseline on the same pairs, such as encoder or sentence:MODEL; repeatable.", show_default=False
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(help="Number of images per text, for baselines that compare sets of images.")] = 16,
+    out: RunFolder = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    store: StorePath = None,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    compiled: Compile = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the rank correlation of a model's similarities with human ratings. The same command resumes an interrupted run."""
+    from conjure.evaluation.datasets import load_tasks
+
+    sampling = validated_sampling(
+        (), unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
+    )
+    data_sets = load_tasks(tasks, data, max_pairs)
+    process = ProcessOptions(
+        model,
+        steps,
+        guidance,
+        scheduler,
+        unit,
+        device=device,
+        dtype=dtype,
+        compile=compiled,
+        store=store,
+        workers=workers,
+        ray=ray,
+    ).load()
+    from conjure.baselines.registry import make_baselines
+    from conjure.evaluation.report import markdown
+
+    baselines = make_baselines(baseline or (), process, samples=samples, seed=seed, images=images)
+    folder = out or f"bench-{process.fingerprint()[:12]}"
+    with TruncationWarnings(), ProgressBar() as progress:
+        evaluation = conjure.evaluate(
+            process, data_sets, **sampling, baselines=baselines, out=folder, progress=progress, on_start=_print_plan
+        )
+    stderr.print(f"wrote {escape(folder)}; its report.html also lists the pairs with the largest residuals")
+    print_result(evaluation.summary(), markdown(evaluation, pairs=False), as_json, evaluation.non_finite_texts)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of conjure bench.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Second run folder.", show_default=False)],
+    images: Annotated[int, typer.Option(min=0, help="Generate images with both models for this many pairs per data set.")] = 0,
+    out: Annotated[str | None, typer.Option(help="Write the comparison to a .html or .md file.")] = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs: is the difference significant, and which pairs change rank the most?"""
+    if out is not None and not out.endswith((".html", ".md")):
+        raise InputError(f"out is {out!r}; it must end with .html or .md")
+    if images and (out is None or not out.endswith(".html")):
+        raise InputError("images can only be written to an HTML page; give --out FILE.html as well")
+    from conjure.evaluation.comparison import generate_images
+    from conjure.io.files import write_output
+
+    comparison = conjure.diff(first, second)
+    generated = None
+    if images:
+        with stderr.status("generating images"):
+            silence()
+            generated = generate_images(comparison, images, device)
+    document = comparison.document(generated)
+    if out is not None:
+        write_output(Path(out), (document.to_html() if out.endswith(".html") else document.to_markdown()).encode())
+        stderr.print(f"wrote {escape(out)}")
+    print_result(comparison.summary(), document.to_markdown(), as_json)
+
+
+def ablate(
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Setting to vary, with its values: steps=5,10,20, guidance=1,3, scheduler=lms,ddim, size=512,768, model=A,B; "
+            "or prior, samples or weighting, which take no values since one run provides them all; repeatable.",
+            show_default="prior, weighting",
+        ),
+    ] = None,
+    tasks: Tasks = None,
+    data: DataPath = None,
+    max_pairs: MaxPairs = None,
+    model: Model = "default",
+    samples: NumSamples = 1,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    unit: Unit = None,
+    out: RunFolder = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    store: StorePath = None,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    compiled: Compile = False,
+    as_json: AsJson = False,
+) -> None:
+    """Vary one setting at a time and measure the correlation with human ratings. The same command resumes an interrupted run."""
+    from conjure.evaluation.axes import check_axes
+    from conjure.evaluation.datasets import load_tasks
+
+    axes: dict[str, list[str]] = {}
+    for axis, _, values in (setting.partition("=") for setting in vary or DEFAULT_AXES):
+        axes.setdefault(axis, []).extend(value.strip() for value in values.split(",") if value.strip())
+    check_axes(axes)
+    sampling = validated_sampling((), unit, samples=samples, seed=seed)
+    data_sets = load_tasks(tasks, data, max_pairs)
+    process = ProcessOptions(
+        model,
+        steps,
+        guidance,
+        scheduler,
+        unit,
+        device=device,
+        dtype=dtype,
+        compile=compiled,
+        store=store,
+        workers=workers,
+        ray=ray,
+    ).load()
+    folder = out or f"ablate-{process.fingerprint()[:12]}"
+    with TruncationWarnings(), ProgressBar() as progress:
+        ablation = conjure.ablate(process, data_sets, axes, **sampling, out=folder, progress=progress, on_start=_print_plan)
+    stderr.print(f"wrote {escape(folder)}, with one figure per setting")
+    print_result(ablation.summary(), ablation.document().to_markdown(), as_json, ablation.non_finite_texts)
+
+
+def _print_plan(plan: str) -> None:
+    stderr.print(escape(plan))

@@ -1,0 +1,202 @@
+"""The commands `compare` and `matrix`: distances of two texts, and of all pairs of several texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import conjure
+from conjure.cli.console import ProgressBar, TruncationWarnings, print_json, truncation_as_error
+from conjure.cli.options import (
+    Antithetic,
+    AsJson,
+    Compile,
+    Device,
+    Divergence,
+    Dtype,
+    Guidance,
+    Model,
+    NumSamplesWithError,
+    NumWorkers,
+    RayAddress,
+    Scheduler,
+    Seed,
+    Steps,
+    StorePath,
+    Unit,
+    Weighting,
+)
+from conjure.cli.process import ProcessOptions, validated_sampling
+from conjure.errors import InputError
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="TEXT", help="First text.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="TEXT", help="Second text.", show_default=False)],
+    model: Model = "default",
+    samples: NumSamplesWithError = 3,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
+    reduction: Annotated[str, typer.Option(help="Reduction over the dimensions of the latents: sum or mean.")] = "sum",
+    antithetic: Antithetic = False,
+    target_relative_error: Annotated[
+        float | None,
+        typer.Option(help="Add samples until the half-width of the 95% interval is this fraction of the distance (0.05 = 5%)."),
+    ] = None,
+    figure: Annotated[
+        str | None, typer.Option(help="Write the images of the trajectories to a .png, .svg, .pdf or .html file.")
+    ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Measure the effect of each word: how the divergence changes without it.")
+    ] = False,
+    replace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW", help="Measure the effect of replacing the word OLD by NEW; repeatable.", show_default=False
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    store: StorePath = None,
+    compiled: Compile = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Reject texts that the text encoder truncates.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two texts: how far do the model's predictions for them differ?"""
+    replacements = _parse_replacements(replace or ())
+    if figure is not None:
+        from conjure.plotting.output import check_path
+
+        check_path(figure)
+    if words or replacements:
+        from conjure.similarity.validation import check_words
+
+        check_words(first, second, replacements, divergence)
+    sampling = validated_sampling(
+        (first, second, *replacements.values()), unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
+        reduction=reduction, antithetic=antithetic, target_relative_error=target_relative_error,
+    )  # fmt: skip
+    process = ProcessOptions(
+        model, steps, guidance, scheduler, unit, device=device, dtype=dtype, compile=compiled, store=store
+    ).load()
+    attribution = None
+    with truncation_as_error(strict), ProgressBar() as progress:
+        if figure is not None:
+            explanation = conjure.explain(
+                process, first, second, **sampling, words=words, replacements=replacements, progress=progress
+            )
+            explanation.save(figure)
+            estimate, attribution = explanation.estimate, explanation.words
+        else:
+            estimate = conjure.distance(process, first, second, **sampling, progress=progress)
+            if words or replacements:
+                del sampling["target_relative_error"]
+                sampling["samples"] = len(estimate.samples)
+                attribution = conjure.attribute(process, first, second, **sampling, replacements=replacements, progress=progress)
+    if as_json:
+        print_json(estimate.to_dict() | ({} if attribution is None else {"words": attribution.to_list()}))
+        return
+    from conjure.cli.display import print_estimate
+
+    print_estimate(estimate, attribution, figure)
+
+
+def _parse_replacements(pairs: Sequence[str]) -> dict[str, str]:
+    """Parse the values OLD=NEW of `--replace`."""
+    replacements: dict[str, str] = {}
+    for pair in pairs:
+        old, separator, new = pair.partition("=")
+        if not separator:
+            raise InputError(f"--replace is {pair!r}; it must be OLD=NEW, as in snow=desert")
+        if old in replacements:
+            raise InputError(f"--replace is given twice for the word {old!r}; give one replacement per word")
+        replacements[old] = new
+    return replacements
+
+
+def matrix(
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts.", show_default=False)] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            help="Read the texts from a file, one per line. Blank lines separate groups, whose separation is then measured."
+        ),
+    ] = None,
+    model: Model = "default",
+    samples: NumSamplesWithError = 3,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
+    antithetic: Antithetic = False,
+    figure: Annotated[
+        str | None, typer.Option(help="Write a heat map with a dendrogram to a .png, .svg, .pdf or .html file.")
+    ] = None,
+    mds: Annotated[
+        str | None,
+        typer.Option(help="Write a scatter plot (multidimensional scaling) of the texts to a .png, .svg or .pdf file."),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    store: StorePath = None,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    compiled: Compile = False,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
+) -> None:
+    """Compare all pairs of texts: distances, standard errors and clusters."""
+    from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path
+    from conjure.similarity.validation import check_matrix_texts, read_groups
+
+    if as_json and as_csv:
+        raise InputError("both --json and --csv are given; give only one of them")
+    if bool(texts) == (file is not None):
+        raise InputError("give either texts or a file of texts (--file)" + (", not both" if texts else ""))
+    groups = [list(texts or ())] if file is None else read_groups(file)
+    all_texts = check_matrix_texts(text for group in groups for text in group)
+    sampling = validated_sampling(
+        all_texts, unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
+    )
+    if figure is not None:
+        check_path(figure)
+    if mds is not None:
+        check_path(mds, EMBEDDING_SUFFIXES)
+    process = ProcessOptions(
+        model,
+        steps,
+        guidance,
+        scheduler,
+        unit,
+        device=device,
+        dtype=dtype,
+        compile=compiled,
+        store=store,
+        workers=workers,
+        ray=ray,
+    ).load()
+    with TruncationWarnings(), ProgressBar() as progress:
+        result = conjure.matrix(process, all_texts, **sampling, progress=progress)
+    separation = result.separation(groups) if len(groups) > 1 else None
+    if figure is not None:
+        result.save(figure)
+    if mds is not None:
+        result.save_mds(mds, groups)
+    if as_json:
+        print_json(result.to_dict() | ({} if separation is None else {"separation": separation.to_dict()}))
+    elif as_csv:
+        print(result.to_csv(), end="")
+    else:
+        from conjure.cli.display import print_matrix
+
+        print_matrix(result, separation, [path for path in (figure, mds) if path is not None])

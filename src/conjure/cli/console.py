@@ -1,0 +1,140 @@
+"""What the commands print: results to standard output; progress, warnings and errors to standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import typer
+from rich import markup
+from rich.console import Console
+
+from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+from conjure.io.formatting import pluralize
+
+EXIT_FAILURE = 1
+EXIT_INVALID_INPUT = 2
+
+stderr = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
+def output_console(**options: Any) -> Console:
+    """Return a console on standard output that prints text unchanged: without highlighting and without emoji codes."""
+    return Console(highlight=False, emoji=False, **options)
+
+
+def plain(text: str) -> str:
+    """Return `text` with a space for each character that could control the terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+
+
+def escape(text: str) -> str:
+    """Return `text` such that rich prints it literally and it cannot control the terminal."""
+    return markup.escape(plain(text))
+
+
+def print_json(value: Mapping[str, Any] | Sequence[Any], allow_nan: bool = False) -> None:
+    """Print `value` as JSON. NaN, which JSON does not define, raises `ValueError` unless `allow_nan`."""
+    print(json.dumps(value, default=str, allow_nan=allow_nan))
+
+
+def print_result(summary: Mapping[str, Any], markdown: str, as_json: bool, non_finite_texts: Sequence[str] = ()) -> None:
+    """Print a result, and exit with 1 if it excludes texts.
+
+    Args:
+        summary: The result as plain data, which is printed with `as_json`.
+        markdown: The result as a Markdown document, which is printed otherwise.
+        as_json: Whether to print JSON.
+        non_finite_texts: Texts without a finite result; the result excludes them.
+    """
+    if as_json:
+        print_json(summary)
+    else:
+        from rich.markdown import Markdown
+
+        Console(emoji=False).print(Markdown(plain(markdown)))
+    if non_finite_texts:
+        from conjure.similarity.sampling import non_finite_message
+
+        print_warning(f"{non_finite_message(non_finite_texts)}; the result excludes them")
+        raise typer.Exit(EXIT_FAILURE)
+
+
+def print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning as one line on standard error. It can replace `warnings.showwarning`."""
+    stderr.print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}")
+
+
+def fail(message: str) -> NoReturn:
+    """Print invalid input as one line on standard error and exit with 2."""
+    stderr.print(f"[red]error:[/] {escape(' '.join(message.split()))}")
+    sys.exit(EXIT_INVALID_INPUT)
+
+
+def silence() -> None:
+    """Switch off the log messages and warnings of libraries for the rest of the process."""
+    from conjure.io.logging import silence_libraries
+
+    silence_libraries()
+    warnings.simplefilter("ignore")
+    warnings.showwarning = print_warning
+
+
+class TruncationWarnings:
+    """Context manager that prints one line about all texts that are truncated or contain unknown tokens.
+
+    Warnings about missing workers are printed immediately; all other warnings are ignored.
+    """
+
+    def __enter__(self) -> None:
+        self._messages: list[str] = []
+        self._filters = warnings.catch_warnings()
+        self._filters.__enter__()
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", TextTruncationWarning)  # once per text
+        warnings.simplefilter("always", NoWorkersWarning)
+        warnings.showwarning = self._collect
+
+    def _collect(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if issubclass(category, NoWorkersWarning):
+            print_warning(message)
+        else:
+            self._messages.append(" ".join(str(message).split()))
+
+    def __exit__(self, *exception: Any) -> None:
+        self._filters.__exit__(*exception)
+        if self._messages:
+            verbs = ("was", "contains") if len(self._messages) == 1 else ("were", "contain")
+            texts = pluralize(len(self._messages), "text")
+            print_warning(f"{texts} {verbs[0]} truncated or {verbs[1]} unknown tokens; the first: {self._messages[0]}")
+
+
+@contextlib.contextmanager
+def truncation_as_error(strict: bool) -> Iterator[None]:
+    """Context manager that prints one warning per truncated text or, if `strict`, raises `InputError` for the first one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if strict else "default", TextTruncationWarning)
+        try:
+            yield
+        except TextTruncationWarning as warning:
+            raise InputError(str(warning)) from warning
+
+
+class ProgressBar:
+    """Context manager that shows the denoising progress on standard error, if that is a terminal, and returns its callback."""
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        from rich import progress
+
+        columns = (progress.TextColumn("denoising"), progress.BarColumn(), progress.TimeRemainingColumn())
+        self._progress = progress.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+        self._progress.start()
+        task = self._progress.add_task("denoising", total=None)
+        return lambda completed, total: self._progress.update(task, completed=completed, total=total)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

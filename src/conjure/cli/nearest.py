@@ -1,0 +1,91 @@
+"""The command `nearest`: the candidates with the smallest distances to a text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import conjure
+from conjure.cli.console import ProgressBar, TruncationWarnings, print_json
+from conjure.cli.options import (
+    Antithetic,
+    AsJson,
+    Compile,
+    Device,
+    Divergence,
+    Dtype,
+    Guidance,
+    Model,
+    NumWorkers,
+    RayAddress,
+    Scheduler,
+    Seed,
+    Steps,
+    StorePath,
+    Unit,
+    Weighting,
+)
+from conjure.cli.process import ProcessOptions, validated_sampling
+
+
+def nearest(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Text to which the candidates are compared.", show_default=False)],
+    candidates: Annotated[str, typer.Option(help="File of candidate texts, one per line.", show_default=False)],
+    top: Annotated[int, typer.Option(help="Number of nearest texts to find.")] = 1,
+    model: Model = "default",
+    samples: Annotated[int, typer.Option(help="Maximum number of Monte-Carlo samples per candidate.")] = 32,
+    confidence: Annotated[float, typer.Option(help="Probability that none of the nearest texts is eliminated.")] = 0.95,
+    steps: Steps = 10,
+    guidance: Guidance = None,
+    scheduler: Scheduler = None,
+    seed: Seed = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit = None,
+    antithetic: Antithetic = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    store: StorePath = None,
+    workers: NumWorkers = None,
+    ray: RayAddress = None,
+    compiled: Compile = False,
+    as_json: AsJson = False,
+) -> None:
+    """Rank candidates by their distance to a text; candidates that cannot be among the nearest are eliminated early."""
+    from conjure.similarity.validation import check_ranking, read_groups
+
+    candidate_texts = [candidate for group in read_groups(candidates) for candidate in group]
+    check_ranking(candidate_texts, top, confidence)
+    sampling = validated_sampling(
+        (text, *candidate_texts),
+        unit,
+        samples=samples,
+        seed=seed,
+        divergence=divergence,
+        weighting=weighting,
+        antithetic=antithetic,
+    )
+    process = ProcessOptions(
+        model,
+        steps,
+        guidance,
+        scheduler,
+        unit,
+        device=device,
+        dtype=dtype,
+        compile=compiled,
+        store=store,
+        workers=workers,
+        ray=ray,
+    ).load()
+    with TruncationWarnings(), ProgressBar() as progress:
+        neighbours = conjure.nearest(
+            process, text, candidate_texts, **sampling, top=top, confidence=confidence, progress=progress
+        )
+    if as_json:
+        print_json(neighbours.to_dict())
+        return
+    from conjure.cli.display import print_neighbours
+
+    print_neighbours(neighbours)

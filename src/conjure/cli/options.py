@@ -1,0 +1,84 @@
+"""Options that several commands share, as annotated types."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Option(help="Model: default, a folder in diffusers format, or a Hub name (owner/name@revision).")]
+Steps = Annotated[int, typer.Option(min=1, help="Number of denoising steps T.")]
+Guidance = Annotated[
+    float | None, typer.Option(min=0, help="Scale of classifier-free guidance. Without this option: the model's default scale.")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        help="Scheduler: lms, ddim, euler, ..., or own for the model's own. "
+        "Without this option: lms for models that predict noise, own for all others."
+    ),
+]
+Height = Annotated[int | None, typer.Option(help="Image height in pixels. Without this option: the model's default height.")]
+Width = Annotated[int | None, typer.Option(help="Image width in pixels. Without this option: the model's default width.")]
+Device = Annotated[str | None, typer.Option(help="Device: cpu, cuda or mps. Without this option: the fastest available device.")]
+Dtype = Annotated[
+    str | None, typer.Option(help="Data type of the weights: float32, float16 or bfloat16. Without this option: float32.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slower start, faster long runs.")]
+
+NumSamples = Annotated[int, typer.Option(help="Number of Monte-Carlo samples k.")]
+NumSamplesWithError = Annotated[
+    int, typer.Option(help="Number of Monte-Carlo samples k; a confidence interval needs at least 2.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the noise, which all texts share.")]
+Divergence = Annotated[str, typer.Option(help="Divergence: jeffreys, kl, initial, final or direct.")]
+Weighting = Annotated[str, typer.Option(help="Weighting of the steps: uniform, as in the paper, or girsanov, in nats.")]
+Unit = Annotated[
+    str | None,
+    typer.Option(
+        help="Unit of the uniform weighting: output, epsilon, x0, score or velocity. Without this option: the model's default."
+    ),
+]
+Antithetic = Annotated[
+    bool,
+    typer.Option("--antithetic", help="Start the two texts of a pair from opposite noise: smaller error at the same cost."),
+]
+
+Tasks = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of data sets separated by commas, such as stsb,sickr, or paper-table-1. "
+        "Without this option: the nine data sets of the paper.",
+        show_default=False,
+    ),
+]
+DataPath = Annotated[
+    str | None,
+    typer.Option(help="Folder of data sets, or a .tsv file of pairs. Without this option: download from the Hugging Face Hub."),
+]
+MaxPairs = Annotated[
+    int | None, typer.Option("--max-pairs", help="Use only the first pairs of each data set, at most this many.")
+]
+RunFolder = Annotated[
+    str | None,
+    typer.Option(
+        help="Output folder of the run; the same command resumes it. "
+        "Without this option: a folder named after the fingerprint of the process."
+    ),
+]
+
+StorePath = Annotated[
+    str | None,
+    typer.Option(
+        "--store", envvar="CONJURE_STORE", help="File of stored results, which commands can share; stored results are reused."
+    ),
+]
+NumWorkers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Number of worker processes (needs Ray): one per GPU, or one per core.", show_default=False),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray", envvar="CONJURE_RAY", help="Address of a Ray cluster, such as auto.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,1 @@
+"""A diffusion process over a pipeline of diffusers: settings, noise levels, jobs and trajectories that several texts share."""

@@ -1,0 +1,90 @@
+"""What a process needs of the engine, as protocols: something that runs jobs, and something that keeps their results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob, TrajectoryResult
+from conjure.diffusion.noise_levels import NoiseLevel
+
+ProcessT = TypeVar("ProcessT", contravariant=True)
+
+
+class Executor(Protocol[ProcessT]):
+    """Runs jobs somewhere else than in this process, such as `conjure.Workers`. No number depends on it."""
+
+    def run(
+        self,
+        process: ProcessT,
+        jobs: Sequence[TrajectoryJob],
+        *,
+        keep_latents: Sequence[TrajectoryJob] = (),
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[list[TrajectoryResult]]:
+        """Yield the results of `jobs` in batches, in any order.
+
+        Args:
+            process: The process to run.
+            jobs: The jobs.
+            keep_latents: Those of them whose latents at every step are returned too.
+            progress: Called after every batch.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class StoredResults:
+    """Results that were read from a cache.
+
+    Attributes:
+        squared_differences: Per (text, seed, target), shape (T,).
+        final_latents: Per (text, seed). A mapping may read them when they are asked for.
+        timesteps: The T visited timesteps.
+        noise_levels: Their noise levels.
+        dimensions: The number of dimensions of a latent.
+    """
+
+    squared_differences: Mapping[tuple[str, int, str], np.ndarray]
+    final_latents: Mapping[tuple[str, int], Tensor]
+    timesteps: tuple[float, ...]
+    noise_levels: tuple[NoiseLevel, ...]
+    dimensions: int
+
+
+class ProcessResultCache(Protocol):
+    """Results of one process."""
+
+    def missing(self, jobs: Sequence[TrajectoryJob], *, final_latents: bool) -> list[TrajectoryJob]:
+        """Return what has to be run: the jobs, each with those of its targets that have no valid result yet.
+
+        Args:
+            jobs: The jobs.
+            final_latents: Whether valid final latents are needed too.
+        """
+        ...
+
+    def add(self, results: Sequence[TrajectoryResult]) -> None:
+        """Keep the results of a batch, all of them or none."""
+        ...
+
+    def load(self, jobs: Sequence[TrajectoryJob]) -> StoredResults:
+        """Return the results of `jobs`, none of which may be missing."""
+        ...
+
+
+class ResultCache(Protocol):
+    """Keeps results by the fingerprint of their process, such as `conjure.Store`."""
+
+    def for_process(self, fingerprint: str, settings: Mapping[str, Any]) -> ProcessResultCache:
+        """Return the results of the process with this fingerprint.
+
+        Args:
+            fingerprint: The hash of everything that changes a number.
+            settings: The settings of the process, for the record.
+        """
+        ...

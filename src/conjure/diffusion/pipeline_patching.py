@@ -1,0 +1,55 @@
+"""A pipeline with another scheduler, with equal rows evaluated once, texts encoded once and warnings of truncated texts."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from conjure.diffusion.deduplication import TextEmbeddingCache, deduplicate_rows
+from conjure.diffusion.tokenizers import TruncationWarningTokenizer
+from conjure.io.logging import suppress_truncation_logs
+
+AUTOENCODERS = ("vae", "movq", "vqvae")
+UNPATCHED_COMPONENTS = (*AUTOENCODERS, "safety_checker", "image_encoder")
+
+
+@contextlib.contextmanager
+def patched_pipeline(
+    pipeline: DiffusionPipeline,
+    scheduler: Any,
+    text_cache: TextEmbeddingCache,
+    lock: threading.RLock,
+    *,
+    max_rows: int | None,
+    max_prompt_tokens: float,
+) -> Iterator[DiffusionPipeline]:
+    """Context manager with the patched pipeline; the patches are removed afterwards.
+
+    Args:
+        pipeline: The pipeline.
+        scheduler: The scheduler to run it with.
+        text_cache: Embeddings of texts that were encoded before.
+        lock: Held meanwhile, since a pipeline runs once at a time.
+        max_rows: The largest number of rows in one call of the denoiser, None for all.
+        max_prompt_tokens: How many tokens of a prompt the pipeline uses, if it truncates prompts itself; else infinity.
+    """
+    with lock, suppress_truncation_logs(pipeline), contextlib.ExitStack() as stack:
+        original_scheduler = pipeline.scheduler
+        stack.callback(setattr, pipeline, "scheduler", original_scheduler)
+        pipeline.scheduler = scheduler
+        pipeline.set_progress_bar_config(disable=True)
+        for name, part in pipeline.components.items():
+            if isinstance(part, torch.nn.Module) and name.startswith("text_encoder"):
+                stack.enter_context(text_cache.cached_encoder(part, name))
+            elif isinstance(part, torch.nn.Module) and name not in UNPATCHED_COMPONENTS:
+                stack.enter_context(deduplicate_rows(part, max_rows))
+            elif hasattr(part, "decode") and hasattr(part, "model_max_length"):
+                # Not through DiffusionPipeline.__setattr__, which would write the wrapper's class into the configuration
+                stack.callback(pipeline.__dict__.__setitem__, name, part)
+                pipeline.__dict__[name] = TruncationWarningTokenizer(part, max_prompt_tokens)
+        yield pipeline

@@ -1,0 +1,59 @@
+"""Predictions of the denoiser at a noisy latent: their squared differences, and the denoised latent that they imply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from conjure.diffusion.noise_levels import NoiseLevel, PredictionType
+
+
+def squared_differences(predictions: Float[Tensor, "rows *latent"], source_rows: Sequence[int]) -> Float[Tensor, " rows"]:
+    r"""Return how far the prediction for each row's text is from the prediction for its source text, at the same $x_t$.
+
+    This is the integrand of Algorithm 1. Row $i$ and its source row have the same noisy latent $x_t$ and different texts, so
+
+    $$d_i = \lVert m(x_t, t \mid y_i) - m(x_t, t \mid y_{s(i)}) \rVert^2 ,$$
+
+    where $m$ is the guided prediction and $s(i)$ the source row of $i$.
+
+    Args:
+        predictions: The guided predictions of all rows at one step.
+        source_rows: For each row the number of the row whose trajectory it follows.
+
+    Returns:
+        The squared norms, summed over all dimensions of the latent, in float32.
+
+    Reference:
+        Liu and Soatto 2026, Algorithm 1.
+    """
+    m = predictions.float()
+    return (m - m[list(source_rows)]).flatten(1).square().sum(1)
+
+
+def predict_x0(
+    prediction_type: PredictionType,
+    x_t: Float[Tensor, "rows *latent"],
+    prediction: Float[Tensor, "rows *latent"],
+    level: NoiseLevel,
+) -> Float[Tensor, "rows *latent"]:
+    """Return the denoised latent that a prediction implies.
+
+    Args:
+        prediction_type: What the model predicts.
+        x_t: Noisy latents, in the coordinates that the network receives.
+        prediction: The predictions at `x_t`.
+        level: The noise level of `x_t`.
+    """
+    match prediction_type:
+        case "epsilon":
+            return (x_t - level.sigma * prediction) / level.alpha
+        case "v_prediction":
+            return level.alpha * x_t - level.sigma * prediction
+        case "sample":
+            return prediction
+        case "flow":
+            return x_t - level.sigma * prediction
+    raise AssertionError(prediction_type)

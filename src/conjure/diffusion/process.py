@@ -1,0 +1,282 @@
+"""A process: a text-to-image pipeline together with every setting that decides what it generates for a text.
+
+"Meanings arise from processes, not models": weights, sampler, steps, guidance and size together give a text its meaning. All of
+them therefore belong to one object, which runs the stock pipeline, describes itself and has a fingerprint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
+from jaxtyping import Float
+from torch import Tensor
+
+from conjure.deprecation import deprecated_property, warn_renamed
+from conjure.diffusion.antithetic import negate_noise
+from conjure.diffusion.deduplication import TextEmbeddingCache
+from conjure.diffusion.fingerprint import process_fingerprint
+from conjure.diffusion.interfaces import Executor, ResultCache
+from conjure.diffusion.noise_levels import UNITS, Unit
+from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline
+from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
+from conjure.errors import InputError
+
+# Pipelines whose result for a text depends on the other texts of its batch: they pad to the longest text and let the padding
+# count, or (Hunyuan-Image) use one guidance for all where one text contains quotes. `conjure check` detects the former.
+PIPELINES_WITHOUT_PROMPT_BATCHING = ("CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline")
+
+# What a stock pipeline may do to a text or to a size; texts are compared as they are given
+DISABLED_PROMPT_PREPROCESSING = {"clean_caption": False, "use_resolution_binning": False}
+
+RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size"}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A pipeline with its settings. `conjure.load` makes one; `process.set(steps=20)` returns a variant.
+
+    Attributes:
+        pipeline: Any text-to-image pipeline of diffusers that steps through `pipeline.scheduler`.
+        scheduler: The scheduler to run it with. It is not shared with the pipeline.
+        steps: The number of denoising steps T.
+        guidance: The classifier-free guidance scale, None where the pipeline has none.
+        height: Height of the image in pixels, None for the pipeline's default.
+        width: Width of the image in pixels, None for the pipeline's default.
+        default_unit: The unit of differences under the uniform weighting, unless a call names another: one of
+            `noise_levels.UNITS`.
+        pipeline_kwargs: Further arguments for the call of the pipeline.
+        model: Where the model came from, for the record.
+        revision: Its revision on the Hub, for the record.
+        batch_prompts: Whether different texts may share a batch. None: False for `PIPELINES_WITHOUT_PROMPT_BATCHING`, else True.
+        batch_size: How many rows the denoiser evaluates in one call, None for as many as fit. It changes speed and memory only.
+        store: Where results are looked up and kept, so that nothing is computed twice.
+        workers: What runs the jobs, None for this process. It changes no number.
+    """
+
+    pipeline: DiffusionPipeline
+    scheduler: Any
+    steps: int = 10
+    guidance: float | None = None
+    height: int | None = None
+    width: int | None = None
+    default_unit: Unit = "output"
+    pipeline_kwargs: dict[str, Any] = field(default_factory=dict)
+    model: str = "pipeline"
+    revision: str | None = None
+    batch_prompts: bool | None = None
+    batch_size: int | None = None
+    store: ResultCache | None = field(default=None, repr=False, compare=False)
+    workers: Executor[Process] | None = field(default=None, repr=False, compare=False)
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        trained_steps = self.scheduler.config.get("num_train_timesteps", 1000)
+        if not isinstance(self.steps, Integral) or not 1 <= self.steps <= trained_steps:
+            raise InputError(f"steps is {self.steps!r}; must be an integer from 1 to {trained_steps}")
+        if self.guidance is not None and not (
+            isinstance(self.guidance, Real) and np.isfinite(self.guidance) and self.guidance >= 0
+        ):
+            raise InputError(f"guidance is {self.guidance!r}; must be a finite number >= 0 (1 is no guidance)")
+        if self.batch_size is not None and not (isinstance(self.batch_size, Integral) and self.batch_size >= 1):
+            raise InputError(f"batch_size is {self.batch_size!r}; must be an integer >= 1")
+        if self.default_unit not in UNITS:
+            raise InputError(f"unknown unit {self.default_unit!r}; must be one of {', '.join(UNITS)}")
+        if (self.height is None) != (self.width is None):  # some pipelines would ignore a single one
+            raise InputError(f"height is {self.height!r} and width is {self.width!r}; give both or neither")
+        if self.batch_prompts is None:
+            names = {cls.__name__ for cls in type(self.pipeline).__mro__}
+            object.__setattr__(self, "batch_prompts", names.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))
+        for name, module in self.pipeline.components.items():
+            if isinstance(module, torch.nn.Module) and module.training:
+                raise InputError(f"the component {name!r} is in training mode, where predictions vary; call its eval()")
+        for name, pixels in (("height", self.height), ("width", self.width)):
+            if pixels is not None and not (isinstance(pixels, Integral) and pixels >= 1):
+                raise InputError(f"{name} is {pixels!r}; must be an integer >= 1, in pixels")
+
+    unit = deprecated_property("unit", "default_unit")
+    call = deprecated_property("call", "pipeline_kwargs")
+    rows = deprecated_property("rows", "batch_size")
+
+    @property
+    def alone(self) -> bool:
+        """Deprecated: the opposite of `batch_prompts`."""
+        warn_renamed("Process.alone", "Process.batch_prompts (its opposite)")
+        return not self.batch_prompts
+
+    def set(self, *, scheduler: str | None = None, **settings: Any) -> Process:
+        """Return a process over the same weights with other settings.
+
+        Args:
+            scheduler: The name of another scheduler, as `conjure.load` takes it.
+            settings: Other attributes of this class: steps, guidance, height, width, default_unit, pipeline_kwargs,
+                batch_prompts, batch_size, store or workers.
+
+        Raises:
+            InputError: If a setting is unknown or its value is out of range.
+        """
+        for old, new in RENAMED_SETTINGS.items():
+            if old in settings:
+                warn_renamed(f"the setting {old!r}", repr(new))
+                settings[new] = settings.pop(old)
+        if "alone" in settings:
+            warn_renamed("the setting 'alone'", "'batch_prompts' (its opposite)")
+            alone = settings.pop("alone")
+            settings["batch_prompts"] = None if alone is None else not alone
+        allowed = ("steps", "guidance", "height", "width", "default_unit", "pipeline_kwargs", "batch_prompts", "batch_size",
+                   "store", "workers")  # fmt: skip
+        for name in settings:
+            if name not in allowed:
+                raise InputError(f"unknown setting {name!r}; must be scheduler or one of {', '.join(allowed)}")
+        for name, cls in (("store", "Store"), ("workers", "Workers")):
+            value = settings.get(name)
+            if isinstance(value, (str, PathLike, Integral)):
+                raise InputError(f"{name} is {value!r}; give conjure.{cls}({value!r})")
+        parameter = self.call_parameters.get("guidance_scale")
+        if settings.get("guidance") is not None and parameter is None:
+            raise InputError(f"{type(self.pipeline).__name__} takes no guidance; leave it out")
+        if "guidance" in settings and settings["guidance"] is None and parameter is not None and parameter.default is not None:
+            raise InputError("guidance is None; must be a finite number >= 0 (1 is no guidance)")
+        if scheduler is not None:
+            settings["scheduler"] = make_scheduler(self.pipeline.scheduler, scheduler)
+        return replace(self, **settings)
+
+    replace = set
+
+    @property
+    def call_parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters of the pipeline's call."""
+        return dict(inspect.signature(self.pipeline).parameters)
+
+    def run(
+        self,
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        output_type: str = "latent",
+        text_cache: TextEmbeddingCache | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Run the stock pipeline and return its images.
+
+        The noise of a row depends on its seed alone: each row has a generator, on the CPU whatever the device.
+
+        Args:
+            texts: One text per row.
+            seeds: One seed per row. A negative seed gives the negated noise of its absolute value.
+            output_type: As the pipeline takes it: `latent`, `np`, `pil`, ...
+            text_cache: Embeddings of texts, shared by several calls.
+            kwargs: Further arguments of the pipeline's call.
+
+        Warns:
+            TextTruncationWarning: If a text is truncated.
+        """
+        arguments = self.call_kwargs(texts, seeds, output_type) | kwargs
+        with self.patched_pipeline(text_cache or TextEmbeddingCache()) as pipeline, negate_noise(arguments["generator"], seeds):
+            return pipeline(**arguments).images
+
+    def call_kwargs(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
+        """Return the arguments of the pipeline's call for rows `texts` from the noise of `seeds`."""
+        kwargs: dict[str, Any] = {
+            "prompt": list(texts),
+            "num_inference_steps": self.steps,
+            "generator": [torch.Generator("cpu").manual_seed(abs(seed)) for seed in seeds],
+            "output_type": output_type,
+        }
+        parameters = self.call_parameters
+        if "negative_prompt" in parameters:
+            kwargs["negative_prompt"] = [""] * len(texts)  # a list, since some pipelines broadcast a string incorrectly
+        for name, value in (("guidance_scale", self.guidance), ("height", self.height), ("width", self.width)):
+            if value is not None:
+                kwargs[name] = value
+        disabled = {name: value for name, value in DISABLED_PROMPT_PREPROCESSING.items() if name in parameters}
+        return kwargs | disabled | self.pipeline_kwargs
+
+    def patched_pipeline(self, text_cache: TextEmbeddingCache) -> contextlib.AbstractContextManager[DiffusionPipeline]:
+        """Context manager with the pipeline, set up to run this process. See `pipeline_patching.patched_pipeline`."""
+        return patched_pipeline(
+            self.pipeline,
+            self.scheduler,
+            text_cache,
+            self.lock,
+            max_rows=self.batch_size,
+            max_prompt_tokens=self._max_prompt_tokens(),
+        )
+
+    def _max_prompt_tokens(self) -> float:
+        """Return how many tokens of template and text a pipeline keeps that truncates after encoding; infinity for others."""
+        template = getattr(self.pipeline, "prompt_template_encode_start_idx", None)
+        limit = self.call_parameters.get("max_sequence_length")
+        if template is None or limit is None:
+            return math.inf
+        return template + self.pipeline_kwargs.get("max_sequence_length", limit.default)
+
+    def decode(
+        self, latents: Float[Tensor, "rows *latent"], text_cache: TextEmbeddingCache | None = None
+    ) -> Float[np.ndarray, "rows height width 3"]:
+        """Decode latents to images, as the pipeline decodes its own.
+
+        The pipeline itself decodes: it runs with a scheduler whose step returns `latents`, so that packing, scaling and the
+        autoencoder of every family stay the pipeline's business.
+
+        Args:
+            latents: Final or denoised latents.
+            text_cache: See `run`.
+
+        Returns:
+            Images with values in 0..1.
+        """
+        if all(getattr(self.pipeline, name, None) is None for name in AUTOENCODERS):
+            # A model of pixels: latents are images in -1..1
+            images = latents.float().clamp(-1, 1).movedim(1, -1).cpu().numpy() / 2 + 0.5
+            return images.repeat(3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
+        scheduler = type(self.scheduler).from_config(self.scheduler.config)
+
+        def return_latents(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
+            return SchedulerOutput(latents) if return_dict else (latents, latents)
+
+        return_latents.__signature__ = inspect.signature(scheduler.step)  # type: ignore[attr-defined]
+        scheduler.step = return_latents
+        rows = len(latents)
+        return np.asarray(replace(self, scheduler=scheduler, steps=1).run([""] * rows, [0] * rows, "np", text_cache))
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting, with the model and its revision, as plain data for JSON."""
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "pipeline": type(self.pipeline).__name__,
+            "scheduler": scheduler_alias(type(self.scheduler).__name__),
+            "scheduler_config": {k: v for k, v in sorted(self.scheduler.config.items()) if not k.startswith("_")},
+            "steps": int(self.steps),
+            "guidance": None if self.guidance is None else float(self.guidance),
+            "height": self.height,
+            "width": self.width,
+            "default_unit": self.default_unit,
+            "batch_prompts": self.batch_prompts,
+            "pipeline_kwargs": self.pipeline_kwargs,
+            "dtype": str(self.pipeline.dtype).removeprefix("torch."),
+            "device": str(self.workers or self.pipeline.device),
+        }
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of everything that changes a number: settings, configurations, vocabularies and weights in memory.
+
+        Behaviour that is switched on in a module without being part of these, such as FreeU, is not covered.
+        """
+        return process_fingerprint(self.settings(), self.pipeline)
+
+    def identity(self) -> str:
+        """Deprecated name of `fingerprint`."""
+        warn_renamed("Process.identity()", "Process.fingerprint()")
+        return self.fingerprint()

@@ -1,0 +1,69 @@
+"""Schedulers by name, made from the configuration of a pipeline's scheduler."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from conjure.errors import InputError
+
+# Models distilled to few steps work with their scheduler only, although diffusers lists the others as compatible
+FEW_STEP_SCHEDULERS = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
+
+
+def scheduler_alias(name: str) -> str:
+    """Return the short name of a scheduler class: `LMSDiscreteScheduler` is `lms`."""
+    return name.lower().replace("scheduler", "").replace("discrete", "").replace("-", "").replace("_", "")
+
+
+def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
+    """Return a new scheduler made from the configuration of the pipeline's scheduler.
+
+    Args:
+        default_scheduler: The scheduler of the pipeline.
+        name: A class name of diffusers, complete or short (`lms`, `ddim`, `euler`, ...); `own` for the class of the pipeline's
+            scheduler; None for the paper's choice, LMS over evenly spaced timesteps, where the model is a noise model, else
+            `own`.
+
+    Raises:
+        InputError: If the name is unknown or the scheduler does not fit the model.
+    """
+    if not isinstance(name, str | None):
+        raise InputError(f"the scheduler is {name!r}; must be a name, such as lms or own")
+    classes = {scheduler_alias(cls.__name__): cls for cls in [*default_scheduler.compatibles, type(default_scheduler)]}
+    requested = name
+    # A learned variance belongs to the scheduler that it was learned with
+    has_learned_variance = default_scheduler.config.get("variance_type") in ("learned", "learned_range")
+    if name is None:
+        predicts_flow = default_scheduler.config.get("prediction_type") == "flow_prediction"
+        is_few_step = type(default_scheduler).__name__ in FEW_STEP_SCHEDULERS
+        name = "lms" if "lms" in classes and not is_few_step and not predicts_flow and not has_learned_variance else "own"
+    if scheduler_alias(name) == "own":
+        return type(default_scheduler).from_config(default_scheduler.config)
+    if scheduler_alias(name) not in classes:
+        raise InputError(f"unknown scheduler {name!r} for this model; must be own or one of {', '.join(sorted(classes))}")
+    cls = classes[scheduler_alias(name)]
+    # The default "leading" of diffusers starts below the highest noise level and would shift every timestep
+    spacing = {"timestep_spacing": "linspace"} if "timestep_spacing" in inspect.signature(cls.__init__).parameters else {}
+    variance = {"variance_type": "fixed_small"} if has_learned_variance and cls is not type(default_scheduler) else {}
+    try:
+        scheduler = cls.from_config(dict(default_scheduler.config) | variance, **spacing)
+    except (ImportError, ValueError, NotImplementedError) as error:
+        raise InputError(f"the scheduler {name!r} cannot be used here: {' '.join(str(error).split())}") from error
+    if has_same_noise_schedule(scheduler, default_scheduler):
+        return scheduler
+    if requested is None:
+        return type(default_scheduler).from_config(default_scheduler.config)
+    raise InputError(
+        f"the scheduler {name!r} does not support the noise schedule that this model was trained with (such as zero terminal "
+        "SNR); use own"
+    )
+
+
+def has_same_noise_schedule(a: Any, b: Any) -> bool:
+    """Return whether two schedulers have the same noise level at every training timestep, as far as they define it."""
+    alphas_a, alphas_b = (getattr(scheduler, "alphas_cumprod", None) for scheduler in (a, b))
+    if alphas_a is None or alphas_b is None:
+        return True
+    # The tolerance allows for schedulers that keep the last value above zero
+    return len(alphas_a) == len(alphas_b) and bool((alphas_a.cpu() - alphas_b.cpu()).abs().max() < 1e-4)

@@ -1,0 +1,168 @@
+r"""Shared trajectories: the stock pipeline runs, and every row receives the noisy latent of its source row.
+
+Every text-to-image pipeline of diffusers ends a step with `scheduler.step(prediction, t, x_t, ...)`, where the prediction is
+already guided. One hook on that method therefore serves all of them, without a rule per family: each row keeps its own
+prediction, but takes $x_t$, before and after the step, from its source row. Rows $[y, z_1, z_2]$ with the first as source row are
+three texts evaluated on the trajectory of $y$. That is Algorithm 1 of Liu and Soatto (2026), in which $x_t$ is the same for both
+texts.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from diffusers import PNDMScheduler
+from jaxtyping import Float
+from torch import Tensor
+
+from conjure.diffusion.antithetic import negate_noise
+from conjure.diffusion.batch_size import is_out_of_memory
+from conjure.diffusion.deduplication import TextEmbeddingCache
+from conjure.diffusion.noise_levels import NoiseLevel, noise_level
+from conjure.diffusion.process import Process
+from conjure.errors import InputError
+
+
+@dataclass(frozen=True)
+class DenoisingStep:
+    """One visited state of all rows.
+
+    Attributes:
+        index: The number of the state, 0 to T - 1.
+        timestep: The scheduler's timestep.
+        noise_level: Its noise level.
+        x_t: The noisy latents of the source rows, in the coordinates that the network receives.
+        predictions: The guided prediction for each row's own text.
+    """
+
+    index: int
+    timestep: float
+    noise_level: NoiseLevel
+    x_t: Float[Tensor, "rows *latent"]
+    predictions: Float[Tensor, "rows *latent"]
+
+
+@dataclass
+class RecordedTrajectory:
+    """A trajectory: x_t at every call of `scheduler.step` and after the last one, in the sampler's coordinates."""
+
+    points: list[Tensor] = field(default_factory=list)
+
+
+def run_on_shared_trajectories(
+    process: Process,
+    texts: Sequence[str],
+    source_rows: Sequence[int],
+    seeds: Sequence[int],
+    on_step: Callable[[DenoisingStep], None],
+    *,
+    text_cache: TextEmbeddingCache | None = None,
+    replay: RecordedTrajectory | None = None,
+) -> Float[Tensor, "rows *latent"]:
+    """Run the pipeline on rows `texts`, where row i follows the trajectory of row `source_rows[i]`.
+
+    Args:
+        process: The process to run.
+        texts: One text per row.
+        source_rows: One row number per row. A source row is its own source.
+        seeds: The seed of the noise of each row, equal for rows with one source.
+        on_step: Called at each of the T visited states.
+        text_cache: See `Process.run`.
+        replay: If it is empty, the points of this run are recorded in it. Otherwise all rows follow its points.
+
+    Returns:
+        The final latents.
+
+    Raises:
+        InputError: If the pipeline cannot run these settings, does not step through its scheduler, or does not visit T states.
+    """
+    scheduler = type(process.scheduler).from_config(process.scheduler.config)
+    stock_step = scheduler.step
+    signature = inspect.signature(stock_step)
+    num_calls = num_states = 0
+    latest: Tensor | None = None
+    points = replay.points if replay else []
+    is_replayed = bool(points)
+
+    def shared_x_t(x: Tensor) -> Tensor:
+        return points[num_calls] if is_replayed else x[row_index]
+
+    @functools.wraps(stock_step)  # pipelines read the signature for `eta` and `generator`
+    def step(*args: Any, **kwargs: Any) -> Any:
+        nonlocal num_calls, num_states, latest
+        accepted = {name: value for name, value in kwargs.items() if name in signature.parameters}  # one passes every generator
+        call = signature.bind(*args, **accepted)  # by name, since one family passes the arguments in another order
+        x_t = shared_x_t(call.arguments["sample"])
+        prediction = call.arguments["model_output"]
+        if is_trajectory_state(scheduler):
+            timestep = torch.as_tensor(call.arguments["timestep"])
+            network_x_t = scheduler.scale_model_input(x_t, timestep) if hasattr(scheduler, "scale_model_input") else x_t
+            # Leave out the learned variance that some models predict too
+            mean = prediction if prediction.shape == x_t.shape else prediction[:, : x_t.shape[1]]
+            on_step(DenoisingStep(num_states, float(timestep), noise_level(scheduler, timestep), network_x_t, mean))
+            num_states += 1
+        call.arguments["sample"] = x_t
+        if "generator" in signature.parameters and call.arguments.get("generator") is None:
+            call.arguments["generator"] = step_generators  # most flow pipelines would draw from the global generator
+        with negate_noise(step_generators, seeds):
+            result = stock_step(*call.args, **call.kwargs)
+        if replay is not None and not is_replayed:
+            points.append(x_t)
+        num_calls += 1
+        latest = shared_x_t(result[0])
+        if isinstance(result, tuple):
+            return (latest, *result[1:])
+        result.prev_sample = latest
+        return result
+
+    step_generators = [torch.Generator("cpu").manual_seed(abs(seed) + 1) for seed in seeds]
+    if hasattr(scheduler, "noise_sampler_seed"):  # it has one Brownian tree per row instead of generators
+        scheduler.noise_sampler_seed = [abs(seed) + 1 for seed in seeds]
+    row_index = torch.tensor(source_rows, device=process.pipeline.device)
+    scheduler.step = step
+    process = replace(process, scheduler=scheduler)
+    arguments = process.call_kwargs(texts, seeds, "latent")
+    try:
+        with (
+            process.patched_pipeline(text_cache or TextEmbeddingCache()) as pipeline,
+            negate_noise(arguments["generator"], seeds),
+        ):
+            pipeline(**arguments)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
+        if is_out_of_memory(error):
+            raise
+        # The pipeline itself refuses these settings
+        raise InputError(
+            f"{type(process.pipeline).__name__} with {type(scheduler).__name__} cannot run {process.steps} steps with these "
+            f"settings: {' '.join(str(error).split())[:200] or type(error).__name__}; change the settings, or use --scheduler own"
+        ) from error
+    if num_states != process.steps or latest is None:
+        raise InputError(
+            f"{type(process.pipeline).__name__} with {type(scheduler).__name__} visited {num_states} states in {process.steps} "
+            "steps; Conjure needs one call of scheduler.step per state, so use another scheduler or another number of steps"
+        )
+    if replay is not None and not is_replayed:
+        points.append(latest)
+    return latest
+
+
+def is_trajectory_state(scheduler: Any) -> bool:
+    """Return whether the next `scheduler.step` starts from a state of the trajectory, and not from a stage within a step.
+
+    Solvers of higher order evaluate the model more than once per step, at points that they do not keep: Heun and KDPM2 (2 T - 1
+    calls), PNDM (T + 1 calls, for its corrector at the start, or its Runge-Kutta stages). T states are visited in any case.
+    """
+    if hasattr(scheduler, "state_in_first_order"):
+        return scheduler.state_in_first_order
+    if isinstance(scheduler, PNDMScheduler):
+        if scheduler.config.skip_prk_steps:
+            return scheduler.counter != 1
+        return scheduler.counter >= len(scheduler.prk_timesteps) or scheduler.counter % 4 == 0
+    return True

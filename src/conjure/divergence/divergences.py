@@ -1,0 +1,139 @@
+r"""Divergences between the processes of two texts, as pure functions of prediction differences along their trajectories.
+
+For texts $y_1, y_2$ the path measures $P_1, P_2$ of the two reverse processes have, by Girsanov's theorem,
+
+$$\mathrm{KL}(P_2 \Vert P_1) = \frac12 \, \mathbb{E}_{P_2} \int g(t)^2 \, \lVert s(x_t, t \mid y_1) - s(x_t, t \mid y_2) \rVert^2
+\, dt .$$
+
+The distance is the Jeffreys divergence between them; early versions of the paper call it Jensen-Shannon. Here `forward[i]`
+belongs to trajectories of the first text, $\mathrm{KL}(P_1 \Vert P_2)$, and `backward[i]` to those of the second.
+
+Reference: Liu and Soatto 2026, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from conjure.diffusion.noise_levels import UNITS, NoiseLevel, PredictionType, Unit
+from conjure.divergence.weightings import WEIGHTINGS, Weighting, step_weights
+from conjure.errors import InputError
+
+Divergence = Literal["jeffreys", "kl", "initial", "final", "direct"]
+DIVERGENCES: tuple[Divergence, ...] = get_args(Divergence)
+Reduction = Literal["sum", "mean"]
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+
+
+@dataclass(frozen=True)
+class PairDifferences:
+    r"""The differences between two texts in k samples, of which every divergence is computed.
+
+    Attributes:
+        forward: $\lVert m(x_t, t | y_1) - m(x_t, t | y_2) \rVert^2$, summed over dimensions, along trajectories of the first
+            text, where $m$ is the guided prediction.
+        backward: The same along trajectories of the second text.
+        direct: $\lVert x_0(y_1) - x_0(y_2) \rVert^2$ between the final latents of the two texts from the same noise; NaN where
+            they were not kept.
+        prediction_type: What the model predicts.
+        timesteps: The T visited timesteps.
+        noise_levels: Their noise levels.
+        dimensions: The number of dimensions of a latent.
+    """
+
+    forward: Float[np.ndarray, "samples steps"]
+    backward: Float[np.ndarray, "samples steps"]
+    direct: Float[np.ndarray, " samples"]
+    prediction_type: PredictionType
+    timesteps: tuple[float, ...]
+    noise_levels: tuple[NoiseLevel, ...]
+    dimensions: int
+
+
+@dataclass(frozen=True)
+class PerStepDivergence:
+    """A divergence, split over samples and steps.
+
+    Attributes:
+        forward: The contributions to the directed divergence along trajectories of the first text.
+        backward: The same along trajectories of the second text.
+        total: The contributions to the divergence.
+    """
+
+    forward: Float[np.ndarray, "samples steps"]
+    backward: Float[np.ndarray, "samples steps"]
+    total: Float[np.ndarray, "samples steps"]
+
+
+@dataclass(frozen=True)
+class DivergenceConfig:
+    r"""How prediction differences along trajectories become a distance.
+
+    Attributes:
+        divergence: `jeffreys`: both directions; with uniform weights their sum, as Algorithm 1 of the paper has it, in nats
+            $\frac12 \mathrm{KL}(P_1 \Vert P_2) + \frac12 \mathrm{KL}(P_2 \Vert P_1)$. `kl`: the forward direction only.
+            `initial`, `final`: Jeffreys at the first or the last visited step only. `direct`: the squared distance of the final
+            latents, assigned to the last step.
+        weighting: `uniform`, as in the paper, or `girsanov`, in nats.
+        unit: The unit of the uniform weighting. See `weightings.step_weights`.
+        reduction: `sum` over the dimensions of x_t, or their `mean`, by which resolutions can be compared.
+
+    Raises:
+        InputError: If a name is unknown, or a divergence other than jeffreys and kl is asked for in nats, where it is undefined.
+    """
+
+    divergence: Divergence = "jeffreys"
+    weighting: Weighting = "uniform"
+    unit: Unit = "output"
+    reduction: Reduction = "sum"
+
+    def __post_init__(self) -> None:
+        options = {"divergence": DIVERGENCES, "weighting": WEIGHTINGS, "unit": UNITS, "reduction": REDUCTIONS}
+        for name, allowed in options.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(f"unknown {name} {getattr(self, name)!r}; must be one of {', '.join(map(str, allowed))}")
+        if self.weighting == "girsanov" and self.divergence not in ("jeffreys", "kl"):
+            raise InputError(f"divergence {self.divergence!r} has no value in nats; use it with the weighting 'uniform'")
+
+    @property
+    def unit_label(self) -> str:
+        """The unit of the distance, for tables and figures."""
+        if self.weighting == "girsanov":
+            return "nats" if self.reduction == "sum" else "nats per dimension"
+        quantities = {
+            "output": "", "epsilon": " of noise", "x0": " of x0", "score": " of score", "velocity": " of velocity",
+        }  # fmt: skip
+        quantity = " of latents" if self.divergence == "direct" else quantities[self.unit]
+        return ("squared norm" if self.reduction == "sum" else "mean square") + quantity
+
+    def per_step(self, differences: PairDifferences) -> PerStepDivergence:
+        """Return the divergence split over samples and steps. Sums over the last axis are the values of the samples.
+
+        Raises:
+            InputError: If the unit is undefined at a visited level, or nats of a single step are asked for.
+        """
+        steps = len(differences.noise_levels)
+        selected = np.zeros(steps)
+        selected[0 if self.divergence == "initial" else -1] = 1
+        factor = 1 if self.reduction == "sum" else 1 / differences.dimensions
+        if self.divergence == "direct":
+            total = differences.direct[:, None] * selected * factor
+            return PerStepDivergence(total, total, total)
+        if self.weighting == "girsanov" and steps < 2:
+            raise InputError("the weighting girsanov integrates between visited levels, so steps must be at least 2, not 1")
+        weights = step_weights(differences.noise_levels, differences.prediction_type, self.weighting, self.unit) * factor
+        if self.divergence in ("initial", "final"):
+            weights = weights * selected * steps
+        forward, backward = differences.forward * weights, differences.backward * weights
+        if self.divergence == "kl":
+            return PerStepDivergence(forward, backward, forward)
+        both = forward + backward
+        return PerStepDivergence(forward, backward, both if self.weighting == "uniform" else both / 2)
+
+    def per_sample(self, differences: PairDifferences) -> Float[np.ndarray, " samples"]:
+        """Return the value of the divergence in each sample. Raises as `per_step`."""
+        return self.per_step(differences).total.sum(1)

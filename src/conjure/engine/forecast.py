@@ -1,0 +1,55 @@
+"""A forecast of the time and memory that jobs will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from conjure.diffusion.batch_size import AdaptiveBatchSize
+from conjure.diffusion.jobs import TrajectoryJob, batch_end
+from conjure.diffusion.process import Process
+from conjure.engine.runner import iter_results
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run is expected to take.
+
+    Attributes:
+        seconds: Its duration.
+        size: The size of its final latents in bytes, which the divergence `direct` compares.
+    """
+
+    seconds: float
+    size: int
+
+    def __str__(self) -> str:
+        minutes = self.seconds / 60
+        duration = f"about {minutes:.0f} min" if minutes < 120 else f"about {minutes / 60:.1f} hours"
+        if minutes < 1.5:
+            duration = "about a minute"
+        return duration + (f", {self.size / 1e9:.1f} GB of latents" if self.size > 5e8 else "")
+
+
+def forecast(process: Process, jobs: Sequence[TrajectoryJob]) -> Forecast | None:
+    """Predict what `jobs` will take by timing one batch of them, for at most three steps.
+
+    A GPU, whose batches grow, takes less.
+
+    Returns:
+        The forecast; None for fewer than four batches, and for workers, whose progress shows the time soon enough.
+    """
+    if not jobs or process.workers:
+        return None
+    start = len(jobs) // 2  # not at the start, where short texts may come first
+    batch = jobs[start : batch_end(jobs, start, AdaptiveBatchSize(process.pipeline.device, process.batch_size).size)]
+    num_batches = sum(job.num_rows for job in jobs) / sum(job.num_rows for job in batch)
+    if num_batches < 4:
+        return None
+    times, size = [time.perf_counter()], 0
+    short = replace(process, steps=min(3, process.steps))
+    for result in iter_results(short, batch, progress=lambda *_: times.append(time.perf_counter())):
+        size = result.final_latent.numel() * 4
+    seconds = num_batches * (times[-1] - times[0] + (process.steps - short.steps) * (times[-1] - times[-2]))
+    return Forecast(seconds, size * len(jobs))

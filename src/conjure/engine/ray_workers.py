@@ -1,0 +1,218 @@
+"""Runs jobs on many workers, each with the model loaded: processes on this machine, one per GPU, or a Ray cluster.
+
+Jobs do not depend on each other, so they are sent in chunks to free workers. Their results come back to one place, which alone
+stores them.
+If a worker or a node dies, its chunk is sent to another one. Results do not depend on where they are computed: before a worker
+computes, the fingerprint of its process must equal the one it was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from conjure.diffusion.batch_size import CPU_BATCH
+from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob, TrajectoryResult, batch_end
+from conjure.diffusion.process import Process
+from conjure.engine.worker import ProcessSpec, Worker
+from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+
+GPU_CHUNK_ROWS = 256  # enough to fill a GPU for seconds, little to lose with a worker
+MAX_RETRIES = 3  # of one chunk, after workers that died over it
+CONNECT_TIMEOUT = 30.0  # seconds without any worker before a warning
+
+
+@dataclass(eq=False)
+class Workers:
+    """Workers that run the jobs of a process: `conjure.load(...).set(workers=conjure.Workers(4))`. Needs Ray.
+
+    They start when they are first needed and stay until `close`, or the end of the program. A program that is connected to a
+    cluster uses that one.
+
+    Attributes:
+        count: The number of workers; None for one per GPU, and without GPUs one per core.
+        address: The address of a Ray cluster, as `ray.init` takes it (`auto`, `HOST:6379`, `ray://HOST:10001`); None for this
+            machine.
+        load: Arguments of the workers' `conjure.load` besides the model and its dtype, such as `{"compile": True}`. With the
+            device `cpu` they use no GPU.
+
+    Raises:
+        InputError: If `count` is not an integer >= 1.
+    """
+
+    count: int | None = None
+    address: str | None = None
+    load: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.count is not None and (self.count is True or not (isinstance(self.count, int) and self.count >= 1)):
+            raise InputError(f"workers is {self.count!r}; must be an integer >= 1")
+
+    def __str__(self) -> str:
+        """The number of workers and their kind of device, for the record."""
+        return f"{len(self.actors)} workers on {self.device_kind}"
+
+    @cached_property
+    def actors(self) -> list[Any]:
+        """The workers, started.
+
+        Raises:
+            InputError: If the cluster cannot be reached or is too small.
+        """
+        ray = _import_ray()
+        if not ray.is_initialized():
+            _connect(self.address, self.count)
+        resources = ray.cluster_resources()
+        device = str(self.load["device"]).partition(":")[0] if self.load.get("device") else None  # Ray assigns which GPU
+        cpus = int(resources.get("CPU", 0))
+        gpus = int(resources.get("GPU", 0)) if device in (None, "cuda") else 0
+        self.chunk_rows, self.device_kind = (GPU_CHUNK_ROWS, "GPUs") if gpus else (CPU_BATCH, "CPUs")
+        count = self.count or gpus or cpus
+        if not 1 <= count <= (gpus or cpus):
+            raise InputError(
+                f"{count} workers are asked for, but the Ray cluster has {gpus or cpus} {self.device_kind}; ask for fewer"
+            )
+        # A worker that dies is restarted where there is room; `run` sends its chunk to another one
+        worker_cls = ray.remote(Worker).options(
+            num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD"
+        )
+        # The device is passed, so that no worker computes on a CPU because its PyTorch does not find its GPU
+        load = self.load | {"device": device or ("cuda" if gpus else "cpu")}
+        return [worker_cls.remote(max(1, cpus // count), load) for _ in range(count)]
+
+    def close(self) -> None:
+        """End the workers. They start again when they are needed."""
+        for actor in self.__dict__.pop("actors", ()):
+            _import_ray().kill(actor)
+
+    def run(
+        self,
+        process: Process,
+        jobs: Sequence[TrajectoryJob],
+        *,
+        keep_latents: Sequence[TrajectoryJob] = (),
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[list[TrajectoryResult]]:
+        """Yield the results of `jobs` in chunks, in the order in which they arrive.
+
+        After an error, the chunks that other workers are running are waited for and yielded before it is raised.
+
+        Args:
+            process: The process.
+            jobs: The jobs.
+            keep_latents: Those of them whose latents at every step are returned too.
+            progress: Called after every chunk.
+
+        Raises:
+            InputError: If a worker refuses the process or a text, or workers die repeatedly over the same jobs.
+
+        Warns:
+            TextTruncationWarning: If a text is truncated.
+            NoWorkersWarning: If no worker is available.
+        """
+        ray, spec, actors = _import_ray(), ProcessSpec.from_process(process), self.actors
+        waiting = deque(_chunks(jobs, process.batch_size or self.chunk_rows))
+        free: deque[Any] = deque()
+        busy: dict[Any, tuple[Any, Sequence[TrajectoryJob]]] = {}
+        deaths: Counter[TrajectoryJob] = Counter()
+        requested, done = set(keep_latents), 0
+        failure: Exception | None = None
+
+        def restart(actor: Any) -> Any:
+            return actor.health_check.options(max_task_retries=-1).remote()  # returns when the worker has been restarted
+
+        restarting = {restart(actor): actor for actor in actors}
+        while waiting or busy:
+            while waiting and free:
+                actor, chunk = free.popleft(), waiting.popleft()
+                busy[actor.run.remote(spec, chunk, [job for job in chunk if job in requested])] = actor, chunk
+            completed, _ = ray.wait([*busy, *restarting], timeout=CONNECT_TIMEOUT)
+            if not completed and not busy:
+                message = f"no worker is available yet; {len(waiting)} chunks wait for the cluster to start one"
+                warnings.warn(message, NoWorkersWarning, stacklevel=2)
+            for reference in completed:
+                if reference in restarting:
+                    free.append(restarting.pop(reference))
+                    continue
+                actor, chunk = busy.pop(reference)
+                try:
+                    output = ray.get(reference)
+                except ray.exceptions.RayError as death:
+                    restarting[restart(actor)] = actor
+                    deaths[chunk[0]] += 1
+                    if failure is None and deaths[chunk[0]] <= MAX_RETRIES:
+                        waiting.appendleft(chunk)
+                        continue
+                    # An error that every worker raises is a defect of Conjure, whose traceback must be visible
+                    is_defect = isinstance(death, ray.exceptions.RayTaskError)
+                    failure = failure or (death if is_defect else InputError(_worker_failure_message(chunk, death)))
+                    waiting.clear()
+                    continue
+                free.append(actor)
+                if isinstance(output, InputError):
+                    failure = failure or output
+                    waiting.clear()
+                    continue
+                results, truncations = output
+                for truncation in truncations:
+                    warnings.warn(truncation, TextTruncationWarning, stacklevel=2)
+                yield results
+                done += len(chunk)
+                if progress:
+                    progress(done * process.steps, len(jobs) * process.steps)
+        if failure:
+            raise failure
+
+
+def _worker_failure_message(chunk: Sequence[TrajectoryJob], death: Exception) -> str:
+    reason = str(death).strip().splitlines()[-1].strip()[:200]  # the lines before name the worker and its node
+    return (
+        f"{MAX_RETRIES + 1} workers died over {chunk[0].text[:40]!r} and {len(chunk) - 1} other jobs, the last one with: "
+        f"{reason}; if memory is short, set batch_size lower or use fewer workers"
+    )
+
+
+def _chunks(jobs: Sequence[TrajectoryJob], max_rows: int) -> Iterator[Sequence[TrajectoryJob]]:
+    """Yield the jobs in order, in chunks of at most `max_rows` rows."""
+    start = 0
+    while start < len(jobs):
+        end = batch_end(jobs, start, max_rows)
+        yield jobs[start:end]
+        start = end
+
+
+def _connect(address: str | None, count: int | None) -> None:
+    """Connect to the cluster at `address`, or start one on this machine."""
+    ray = _import_ray()
+    local_options = {} if address else {"num_cpus": max(count or 0, os.cpu_count() or 1), "include_dashboard": False}
+    try:
+        host, colon, port = (address or "").rpartition(":")
+        if colon and "://" not in host:
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT).close()  # Ray would try for ten minutes
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local_options)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error)
+        if "\nTraceback" in reason:  # a traceback of the server, whose last line is the error
+            reason = reason.strip().splitlines()[-1]
+        raise InputError(
+            f"cannot connect to the Ray cluster {address!r}: {' '.join(reason.split())[:200]}; start one with ray start --head"
+        ) from error
+
+
+def _import_ray() -> Any:
+    """Return the module `ray`.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError('workers need Ray; install it with: pip install "conjure[ray]"') from error
+    return ray

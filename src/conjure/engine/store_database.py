@@ -1,0 +1,122 @@
+"""The SQLite file of a store: opening, reading, writing, transactions and checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from conjure.engine.store_schema import CREATE_TABLES, MIGRATION, SCHEMA_2_TABLES, SCHEMA_VERSION, TABLES
+from conjure.errors import InputError
+
+DATABASE_ERRORS = (sqlite3.Error, UnicodeError)  # the second where SQLite's message about a corrupted file is itself corrupted
+REPAIR_HINT = "fix it with conjure store repair, or name another file"
+
+
+def checksum(*parts: str | int | bytes | None) -> int:
+    """Return the CRC-32 of a row: the key of its process, the other keys of the row, and its content."""
+    value = 0
+    for part in parts:
+        value = zlib.crc32(part if isinstance(part, bytes) else f"{part}\0".encode(), value)
+    return value
+
+
+class StoreDatabase:
+    """The database in the file `path`, which is created if it does not exist.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: If the file is not a store, is corrupted, or cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.RLock()
+        try:
+            self.connection = sqlite3.connect(self.path, isolation_level=None, timeout=60, check_same_thread=False)
+            tables = set(self.connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"))
+            ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
+            if tables == SCHEMA_2_TABLES and version == 2:
+                self.connection.executescript(MIGRATION)
+            elif tables and (tables != TABLES or version != SCHEMA_VERSION):  # other programs use small version numbers too
+                raise InputError(f"{str(self.path)!r} is not a store of this version of Conjure; {REPAIR_HINT}")
+            self.connection.execute("PRAGMA synchronous = NORMAL")
+            if not tables:  # an existing store is not written to before there is something new
+                self.connection.executescript(CREATE_TABLES)
+        except DATABASE_ERRORS as error:
+            raise InputError(f"{str(self.path)!r} cannot be used as a store of results: {error}; {REPAIR_HINT}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()
+
+    def get_or_create(self, key: str, settings: str) -> tuple[int, str | None]:
+        """Return the number of the process or baseline with this key, and the metadata of its trajectories if there is some."""
+        row = (key, settings, None)
+        self.write("INSERT OR IGNORE INTO process (key, settings, metadata, crc32) VALUES (?, ?, ?, ?)", [(*row, checksum(*row))])
+        return self.lookup(key)
+
+    def lookup(self, key: str) -> tuple[int, str | None]:
+        """Return the same for a key that exists.
+
+        Raises:
+            InputError: If its row is corrupted.
+        """
+        for number, *content, crc32 in self.read("SELECT id, settings, metadata, crc32 FROM process WHERE key = ?", (key,)):
+            if checksum(key, *content) == crc32:
+                return number, content[1]
+        raise InputError(f"{str(self.path)!r} is corrupted: the record of a process does not match its checksum; {REPAIR_HINT}")
+
+    def set_metadata(self, key: str, metadata: str) -> None:
+        """Store where the trajectories of a process were evaluated."""
+        ((settings,),) = self.read("SELECT settings FROM process WHERE key = ?", (key,))
+        row = (metadata, checksum(key, settings, metadata), key)
+        self.write("UPDATE process SET metadata = ?, crc32 = ? WHERE key = ?", [row])
+
+    def read(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query.
+
+        Raises:
+            InputError: If the file cannot be read.
+        """
+        try:
+            with self._lock:
+                return self.connection.execute(query, values).fetchall()
+        except DATABASE_ERRORS as error:
+            raise InputError(f"{str(self.path)!r} cannot be read: {error}; {REPAIR_HINT}") from error
+
+    def write(self, statement: str, rows: Sequence[tuple[object, ...]] | None = None) -> None:
+        """Execute a statement, for each of `rows` if given.
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        try:
+            with self._lock:
+                if rows is None:
+                    self.connection.execute(statement)
+                else:
+                    self.connection.executemany(statement, rows)
+        except DATABASE_ERRORS as error:
+            raise InputError(
+                f"{str(self.path)!r} cannot be written: {error}; finished results are kept, run the same command again"
+            ) from error
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Context manager in which either everything is written or nothing."""
+        with self._lock:
+            self.write("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("ROLLBACK")
+                raise
+            self.write("COMMIT")

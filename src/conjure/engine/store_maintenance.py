@@ -1,0 +1,303 @@
+"""Maintenance of a store: its contents, their validity, repair, deletion and export."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conjure.deprecation import deprecated_property
+from conjure.engine.store import Store
+from conjure.engine.store_database import DATABASE_ERRORS, StoreDatabase, checksum
+from conjure.engine.store_schema import CONTENT
+from conjure.errors import InputError
+from conjure.io.files import atomic_open, import_pyarrow
+
+ROW_GROUP_SIZE = 100_000  # of an exported Parquet file
+
+
+@dataclass(frozen=True)
+class ProcessSummary:
+    """What a store holds of one process, or of one baseline.
+
+    Attributes:
+        fingerprint: The fingerprint of the process, or of the baseline's settings.
+        settings: The settings.
+        trajectories: The number of trajectories of a process.
+        evaluations: The number of texts that were evaluated on them.
+        pairs: The number of pairs of a baseline.
+        size: The size of the contents in bytes, without keys and indices.
+    """
+
+    fingerprint: str
+    settings: dict[str, Any]
+    trajectories: int
+    evaluations: int
+    pairs: int
+    size: int
+
+    identity = deprecated_property("identity", "fingerprint")
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """The result of checking every row.
+
+    Attributes:
+        rows: The number of rows.
+        corrupted: For each table the keys of the rows that do not match their checksums; the number of the process comes first.
+    """
+
+    rows: int
+    corrupted: dict[str, list[tuple[Any, ...]]]
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether no row is corrupted."""
+        return not any(self.corrupted.values())
+
+
+def open_store(path: str | Path) -> Store:
+    """Open the store in a file, or in the folder of a run.
+
+    Raises:
+        InputError: If there is none.
+    """
+    return Store(_store_file(path))
+
+
+def _store_file(path: str | Path) -> Path:
+    path = Path(path)
+    path = path / "store.sqlite" if os.path.isdir(path) else path
+    if not os.path.isfile(path):
+        raise InputError(f"there is no store {str(path)!r}; give the file, or the folder of a run of conjure bench")
+    return path
+
+
+def summarize(store: Store) -> list[ProcessSummary]:
+    """Return what a store holds, one summary per process or baseline.
+
+    Raises:
+        InputError: If the record of a process is corrupted.
+    """
+    summaries = []
+    for number, key, settings in _processes(store.database):
+        counts, total_size = {}, 0
+        for table, (_, content) in CONTENT.items():
+            query = f"SELECT count(*), coalesce(sum(length({content})), 0) FROM {table} WHERE process = ?"
+            ((counts[table], size),) = store.database.read(query, (number,))
+            total_size += size
+        summaries.append(
+            ProcessSummary(
+                fingerprint=key.split()[-1],
+                settings=json.loads(settings),
+                trajectories=counts["final_latents"],
+                evaluations=counts["squared_differences"],
+                pairs=counts["baseline_distances"],
+                size=total_size,
+            )
+        )
+    return summaries
+
+
+def _processes(database: StoreDatabase) -> list[tuple[int, str, str]]:
+    """Return number, key and settings of each process and baseline."""
+    processes = database.read("SELECT id, key, settings FROM process ORDER BY id")
+    for _, key, _ in processes:
+        database.lookup(key)
+    return processes
+
+
+def verify(store: Store) -> VerificationReport:
+    """Check every row of a store.
+
+    Raises:
+        InputError: If the file is too corrupted to read all rows.
+    """
+    rows, corrupted = 0, dict[str, list[tuple[Any, ...]]]()
+    ((message,),) = store.database.read("PRAGMA quick_check(1)")
+    if message != "ok":
+        raise InputError(f"{str(store.path)!r} is corrupted: {' '.join(message.split())}; fix it with conjure store repair")
+    for table in CONTENT:
+        corrupted[table] = []
+        for key, _, is_valid in _iter_rows(store.database, table):
+            rows += 1
+            if not is_valid:
+                corrupted[table].append(key)
+    return VerificationReport(rows, corrupted)
+
+
+def _iter_rows(database: StoreDatabase, table: str) -> Iterator[tuple[tuple[Any, ...], bytes, bool]]:
+    """Yield the key of each row of a table (the number of its process first), its content, and whether it is valid."""
+    keys, content_column = CONTENT[table]
+    process_keys = {number: key for number, key, _ in _processes(database)}
+    query = f"SELECT process, {', '.join(keys)}, {content_column}, crc32 FROM {table}"
+    try:
+        for process, *key, content, crc32 in database.connection.execute(query):
+            is_valid = process in process_keys and checksum(process_keys[process], *key, content) == crc32
+            yield (process, *key), content, is_valid
+    except DATABASE_ERRORS as error:
+        raise InputError(f"{str(database.path)!r} cannot be read: {error}; fix it with conjure store repair") from error
+
+
+def repair(path: str | Path) -> tuple[int, Path]:
+    """Write the valid rows of a store into a new file in its place.
+
+    What is lost is computed again by the next run that needs it.
+
+    Args:
+        path: The file of the store, or the folder of a run.
+
+    Returns:
+        The number of valid rows, and where the old file is now.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    path = _store_file(path)
+    names = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
+    old_file = next(name for name in names if not name.exists())  # files of earlier repairs are kept
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conjure-") as folder:
+        new, saved = StoreDatabase(Path(folder) / "new"), 0
+        with contextlib.closing(sqlite3.connect(path)) as broken:
+            broken.text_factory = bytes  # corrupted text may not be valid UTF-8
+            copied = _copy_processes(broken, new)
+            for table, (keys, content) in CONTENT.items():
+                saved += _copy_rows(broken, new, table, (*keys, content), copied)
+        new.read("PRAGMA wal_checkpoint(TRUNCATE)")
+        new.close()
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{path}{suffix}", f"{old_file}{suffix}")
+        os.replace(new.path, path)
+    return saved, old_file
+
+
+def _copy_processes(broken: sqlite3.Connection, new: StoreDatabase) -> dict[int, tuple[int, str]]:
+    """Copy the valid records of processes. Return their new numbers and keys by their old numbers."""
+    copied = {}
+    for number, *content, crc32 in _iter_readable_rows(broken, "process", ("id", "key", "settings", "metadata", "crc32"), "id"):
+        with contextlib.suppress(UnicodeError):
+            row = tuple(_decode(part) for part in content)
+            if checksum(*row) == crc32:
+                new.write("INSERT OR IGNORE INTO process (key, settings, metadata, crc32) VALUES (?, ?, ?, ?)", [(*row, crc32)])
+                (copied[number],) = new.read("SELECT id, key FROM process WHERE key = ?", row[:1])
+    return copied
+
+
+def _copy_rows(
+    broken: sqlite3.Connection, new: StoreDatabase, table: str, columns: Sequence[str], copied: dict[int, tuple[int, str]]
+) -> int:
+    """Copy the valid rows of a table. Return their number."""
+    saved, placeholders = 0, ", ".join("?" * (len(columns) + 2))
+    with new.transaction():
+        for process, *key, content, crc32 in _iter_readable_rows(broken, table, ("process", *columns, "crc32"), "process"):
+            with contextlib.suppress(UnicodeError):
+                decoded = [_decode(part) for part in key]
+                number, process_key = copied.get(process, (0, ""))
+                if number and isinstance(content, bytes) and checksum(process_key, *decoded, content) == crc32:
+                    new.write(f"INSERT OR IGNORE INTO {table} VALUES ({placeholders})", [(number, *decoded, content, crc32)])
+                    saved += 1
+    return saved
+
+
+def _decode(part: Any) -> Any:
+    return part.decode() if isinstance(part, bytes) else part
+
+
+def _iter_readable_rows(broken: sqlite3.Connection, table: str, columns: Sequence[str], order: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows from both ends of a table up to where it is corrupted; each row of a valid table once."""
+    for direction in ("ASC", "DESC"):
+        try:
+            yield from broken.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order} {direction}")
+            return
+        except DATABASE_ERRORS:
+            continue
+
+
+def prune(store: Store, fingerprints: Sequence[str]) -> int:
+    """Delete the results of some processes or baselines.
+
+    Args:
+        store: The store.
+        fingerprints: The beginnings of their fingerprints.
+
+    Returns:
+        By how many bytes the file became smaller.
+
+    Raises:
+        InputError: If a beginning fits no process, or more than one.
+    """
+    before = _file_size(store.path)
+    processes = [(number, key) for number, key, _ in _processes(store.database)]
+    numbers = []
+    for fingerprint in fingerprints:
+        matches = [number for number, key in processes if fingerprint and key.split()[-1].startswith(fingerprint)]
+        if len(matches) != 1:
+            raise InputError(
+                f"{len(matches)} entries have a fingerprint that begins with {fingerprint!r}; conjure store info lists them"
+            )
+        numbers += matches
+    with store.database.transaction():
+        for number in numbers:
+            for table in (*CONTENT, "process"):
+                column = "id" if table == "process" else "process"
+                store.database.write(f"DELETE FROM {table} WHERE {column} = ?", [(number,)])
+    store.database.write("VACUUM")
+    store.database.read("PRAGMA wal_checkpoint(TRUNCATE)")
+    return before - _file_size(store.path)
+
+
+def _file_size(path: Path) -> int:
+    return sum(Path(f"{path}{suffix}").stat().st_size for suffix in ("", "-wal") if Path(f"{path}{suffix}").exists())
+
+
+def export(store: Store, path: str | Path) -> int:
+    """Write every valid evaluation of a store to a Parquet file, one row each.
+
+    The columns are fingerprint, text, seed, target, and squared_differences (a list with one number per step).
+
+    Args:
+        store: The store.
+        path: The file to write.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        InputError: If the file cannot be written, or pyarrow is not installed.
+    """
+    pyarrow, parquet = import_pyarrow()
+    process_keys = {number: key for number, key, _ in _processes(store.database)}
+    schema = pyarrow.schema(
+        [
+            ("fingerprint", pyarrow.string()),
+            ("text", pyarrow.string()),
+            ("seed", pyarrow.int64()),
+            ("target", pyarrow.string()),
+            ("squared_differences", pyarrow.list_(pyarrow.float64())),
+        ]
+    )
+    rows = (
+        (process_keys[process], *key, np.frombuffer(content))
+        for (process, *key), content, is_valid in _iter_rows(store.database, "squared_differences")
+        if is_valid
+    )
+    written = 0
+    try:
+        with atomic_open(Path(path)) as file, parquet.ParquetWriter(file, schema) as writer:
+            while group := list(itertools.islice(rows, ROW_GROUP_SIZE)):
+                writer.write_table(pyarrow.table([list(column) for column in zip(*group, strict=True)], schema=schema))
+                written += len(group)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be written: {error.strerror}; name a file in an existing folder") from error
+    return written

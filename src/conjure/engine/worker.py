@@ -1,0 +1,136 @@
+"""What runs inside a worker process, and the description from which it rebuilds a process."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils.memory import clear_device_cache
+from diffusers import DiffusionPipeline
+
+from conjure.diffusion.batch_size import AdaptiveBatchSize
+from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
+from conjure.diffusion.loading import load
+from conjure.diffusion.process import Process
+from conjure.engine.runner import iter_results
+from conjure.errors import InputError, TextTruncationWarning
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """The description by which a worker rebuilds a process.
+
+    Attributes:
+        model: A name that `conjure.load` accepts on every node.
+        dtype: The type of the weights.
+        scheduler: The class of the scheduler.
+        scheduler_config: Its configuration.
+        settings: The other settings of the process.
+        fingerprint: The fingerprint that the rebuilt process must have.
+    """
+
+    model: str
+    dtype: str
+    scheduler: type
+    scheduler_config: dict[str, Any]
+    settings: dict[str, Any]
+    fingerprint: str
+
+    @classmethod
+    def from_process(cls, process: Process) -> ProcessSpec:
+        """Return the description of `process`.
+
+        Raises:
+            InputError: If its pipeline was passed in memory, since no worker could load it.
+        """
+        model, revision = process.model, process.revision
+        if revision is not None:
+            model = f"{model.partition('@')[0]}@{revision}"
+        elif model != "default":
+            if not Path(model).is_dir():
+                raise InputError(
+                    f"workers load the model by its name, but {model!r} was passed as a pipeline; write it to a folder with "
+                    "save_pretrained, and load that"
+                )
+            model = str(Path(model).resolve())
+        names = ("steps", "guidance", "height", "width", "default_unit", "pipeline_kwargs", "batch_prompts", "batch_size")
+        settings = {name: getattr(process, name) for name in names}
+        dtype = str(process.pipeline.dtype).removeprefix("torch.")
+        return cls(model, dtype, type(process.scheduler), dict(process.scheduler.config), settings, process.fingerprint())
+
+    def build(self, pipeline: DiffusionPipeline) -> Process:
+        """Return the process over a loaded pipeline.
+
+        Raises:
+            InputError: If its fingerprint differs.
+        """
+        scheduler = self.scheduler.from_config(self.scheduler_config)  # type: ignore[attr-defined]
+        process = Process(pipeline, scheduler, **self.settings)
+        if process.fingerprint() != self.fingerprint:
+            raise InputError(
+                f"the model {self.model!r} has another fingerprint on the workers than here; give all the same files and "
+                "versions of diffusers and transformers"
+            )
+        return process
+
+
+class Worker:
+    """A worker. It keeps the pipeline that it loaded last, since there may be no room for two.
+
+    Args:
+        threads: The number of threads of PyTorch.
+        load_options: Arguments of `conjure.load` besides the model and its dtype.
+    """
+
+    def __init__(self, threads: int, load_options: dict[str, Any]) -> None:
+        self.load_options = load_options
+        self.pipeline: DiffusionPipeline | None = None
+        self.loaded: tuple[str, str] | None = None
+        self.has_failed = False
+        self.processes: dict[tuple[str, int | None], tuple[Process, AdaptiveBatchSize]] = {}
+        torch.set_num_threads(min(threads, os.cpu_count() or 1))
+
+    def health_check(self) -> None:
+        """Return if the worker can run jobs; else end, so that Ray starts another one.
+
+        After an error a GPU may be unusable for the process that has it.
+        """
+        if self.has_failed:
+            os._exit(1)
+
+    def run(
+        self, spec: ProcessSpec, jobs: Sequence[TrajectoryJob], keep_latents: Sequence[TrajectoryJob]
+    ) -> tuple[list[TrajectoryResult], list[str]] | InputError:
+        """Run jobs. Return their results and the messages about truncated texts, or an error for the user."""
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("always", TextTruncationWarning)
+                process, batch_size = self._process(spec)
+                results = list(iter_results(process, jobs, keep_latents=keep_latents, batch_size=batch_size))
+            return results, list(dict.fromkeys(str(warning.message) for warning in caught))
+        except InputError as error:
+            return InputError(str(error))
+        except Exception:
+            self.has_failed = True
+            raise
+
+    def _process(self, spec: ProcessSpec) -> tuple[Process, AdaptiveBatchSize]:
+        key = spec.fingerprint, spec.settings["batch_size"]  # not part of the fingerprint, since it changes no number
+        if key not in self.processes:
+            wanted = (spec.model, spec.dtype)
+            if self.loaded != wanted:
+                self.pipeline = self.loaded = None
+                self.processes.clear()
+                clear_device_cache(garbage_collection=True)
+                self.pipeline = load(spec.model, dtype=spec.dtype, **self.load_options).pipeline
+                self.loaded = wanted
+            assert self.pipeline is not None
+            process = spec.build(self.pipeline)
+            self.processes[key] = process, AdaptiveBatchSize(process.pipeline.device, process.batch_size)
+        return self.processes[key]

@@ -1,0 +1,1 @@
+"""Correlation with human ratings: datasets, evaluation, reports, comparison of runs and ablation."""

@@ -1,0 +1,155 @@
+"""The results of an ablation: data, tables, figures and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conjure.deprecation import deprecated_property
+from conjure.evaluation.correlation import Agreement
+from conjure.evaluation.report import INTERVAL, format_interval, settings_line
+from conjure.evaluation.results import Evaluation
+from conjure.io.documents import Document, Table
+from conjure.io.files import write_output
+from conjure.plotting.charts import line_chart
+
+PAPER_STEPS = {5: 70.1, 10: 70.3, 15: 70.1, 20: 68.9, 30: 70.2, 50: 69.5}  # Table 3: STS-B, Stable Diffusion v1.4, as printed
+NOTE = (
+    "Spearman x100 of negated distances with human ratings. Intervals are 95% bootstrap intervals over pairs, and over samples "
+    "where there are several. One setting is varied at a time. Prior: uniform over the steps from the noisiest one to the named "
+    "one. Single step: only the named step. Samples: the first k samples. The column “paper” is Stable Diffusion v1.4, as "
+    "printed in Liu and Soatto (2026)."
+)
+
+
+@dataclass(frozen=True)
+class AblationPoint:
+    """The result for one value of one setting.
+
+    Attributes:
+        axis: The setting.
+        value: Its value.
+        agreements: Agreement with human ratings, by name of the task.
+        fingerprint: Fingerprint of the process that gave it.
+    """
+
+    axis: str
+    value: str
+    agreements: dict[str, Agreement]
+    fingerprint: str
+
+    found = deprecated_property("found", "agreements")
+    identity = deprecated_property("identity", "fingerprint")
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The results for all values of all settings.
+
+    Attributes:
+        base: Evaluation of the process with its own settings.
+        points: One result per setting and value.
+        titles: Title of each task, by its name.
+        non_finite_texts: Texts for which the predictions of a process are not finite.
+    """
+
+    base: Evaluation
+    points: list[AblationPoint]
+    titles: dict[str, str] = field(default_factory=dict)
+    non_finite_texts: tuple[str, ...] = ()
+
+    cells = deprecated_property("cells", "points")
+    broken = deprecated_property("broken", "non_finite_texts")
+
+    @property
+    def points_by_axis(self) -> dict[str, list[AblationPoint]]:
+        """The results of each setting, in order."""
+        axes = dict.fromkeys(point.axis for point in self.points)
+        return {axis: [point for point in self.points if point.axis == axis] for axis in axes}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one row of plain data per result and task; correlations are multiplied by 100."""
+        return [
+            {
+                "axis": point.axis,
+                "value": point.value,
+                "task": task,
+                "spearman": round(100 * agreement.spearman, 2),
+                "low": round(100 * agreement.ci95[0], 2),
+                "high": round(100 * agreement.ci95[1], 2),
+                "pairs": agreement.pairs,
+                "fingerprint": point.fingerprint,
+            }
+            for point in self.points
+            for task, agreement in point.agreements.items()
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain data for JSON: the rows as `cells`, and what the summary of an evaluation contains beside its tasks."""
+        settings = {key: value for key, value in self.base.summary().items() if key != "tasks"}
+        return {"cells": self.rows(), **settings, "non_finite_texts": list(self.non_finite_texts)}
+
+    def document(self) -> Document:
+        """Return the ablation as a document with one table and one figure per setting."""
+        tables = []
+        for axis, points in self.points_by_axis.items():
+            has_paper = axis == "steps" and "stsb" in self.titles and self.base.tasks["stsb"].pairs.is_complete
+            columns = [axis, *(column for title in self.titles.values() for column in (title, INTERVAL))]
+            rows = [
+                [point.value, *(cell for agreement in point.agreements.values() for cell in _cells(agreement))]
+                for point in points
+            ]
+            if has_paper:
+                columns.append("paper")
+                for point, row in zip(points, rows, strict=True):
+                    row.append(f"{PAPER_STEPS[int(point.value)]:.1f}" if int(point.value) in PAPER_STEPS else "")
+            tables.append(Table(axis, columns, rows))
+        return Document("Ablation", [settings_line(self.base)], tables, NOTE, self.figures())
+
+    def figures(self) -> dict[str, bytes]:
+        """Return one chart (PNG) per setting, by the name of the setting."""
+        charts = {}
+        for axis, points in self.points_by_axis.items():
+            series = {title: [_percent(point.agreements[name]) for point in points] for name, title in self.titles.items()}
+            charts[axis] = line_chart([point.value for point in points], series, axis, "Spearman x100")
+        return charts
+
+    def save(self, folder: str | Path) -> None:
+        """Write `ablation.json`, `ablation.csv`, `ablation.md`, `ablation.html` and one PNG file per setting.
+
+        Raises:
+            InputError: If a file cannot be written.
+        """
+        document, rows, table = self.document(), self.rows(), io.StringIO()
+        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        texts = {
+            "ablation.json": json.dumps(self.summary(), indent=1, default=str) + "\n",
+            "ablation.csv": table.getvalue(),
+            "ablation.md": document.to_markdown(),
+            "ablation.html": document.to_html(),
+        }
+        files = {name: text.encode() for name, text in texts.items()}
+        files |= {figure_name(axis): figure for axis, figure in document.images.items()}
+        for name, content in files.items():
+            write_output(Path(folder) / name, content)
+
+
+def figure_name(axis: str) -> str:
+    """Return the name of the figure of a setting."""
+    return f"{axis.replace(' ', '-')}.png"
+
+
+def _percent(agreement: Agreement) -> tuple[float, float, float]:
+    """Return a correlation and the ends of its interval, multiplied by 100."""
+    return 100 * agreement.spearman, 100 * agreement.ci95[0], 100 * agreement.ci95[1]
+
+
+def _cells(agreement: Agreement) -> tuple[str, str]:
+    spearman, *interval = _percent(agreement)
+    return f"{spearman:.1f}", format_interval(interval)

@@ -1,0 +1,225 @@
+"""Comparison of two runs: which agrees better with human ratings, is the difference significant, and which pairs differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conjure.deprecation import deprecated_property
+from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
+from conjure.diffusion.seeding import noise_seed
+from conjure.errors import InputError
+from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
+from conjure.evaluation.report import INTERVAL, describe_process, format_interval
+from conjure.evaluation.run_folder import Run, load_run, process_from_settings
+from conjure.io.documents import Document, Table
+from conjure.plotting.images import contact_sheet
+
+NUM_RANK_CHANGES = 20
+IMAGE_BATCH = 16  # images in one call of the pipeline
+
+NOTE = (
+    "Spearman x100 of negated distances with human ratings. The 95% CI of the difference and its two-sided p are from a paired "
+    "bootstrap over pairs. The rank correlation is that between the distances of the two runs."
+)
+RANKS_NOTE = " Ranks are those of similarity, from 0 (least similar) to 100 (most similar)."
+
+
+@dataclass(frozen=True)
+class RankChange:
+    """A pair whose rank of similarity differs between two runs.
+
+    Attributes:
+        task: Name of the task.
+        texts: The two texts.
+        ranks: Rank of similarity in each run, from 0 (least similar) to 100 (most similar).
+        human_rank: Rank of similarity by human ratings.
+    """
+
+    task: str
+    texts: tuple[str, str]
+    ranks: tuple[float, float]
+    human_rank: float
+
+    people = deprecated_property("people", "human_rank")
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        ranks = [round(rank, 1) for rank in self.ranks]
+        return {"texts": list(self.texts), "ranks": ranks, "human_rank": round(self.human_rank, 1)}
+
+
+@dataclass(frozen=True)
+class TaskComparison:
+    """Two runs on the same task.
+
+    Attributes:
+        title: Title of the task.
+        pairs: Number of pairs.
+        agreements: Agreement of each run with human ratings.
+        difference: Agreement of the first run minus that of the second.
+        rank_changes: The pairs whose rank differs most between the runs; pairs whose rank is equal are left out.
+    """
+
+    title: str
+    pairs: int
+    agreements: tuple[Agreement, Agreement]
+    difference: Difference
+    rank_changes: list[RankChange]
+
+    moved = deprecated_property("moved", "rank_changes")
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain data for JSON; correlations are multiplied by 100."""
+        return {
+            "title": self.title,
+            "pairs": self.pairs,
+            **{key: [agreement.summary()[key] for agreement in self.agreements] for key in ("spearman", "ci95")},
+            "difference": self.difference.summary(),
+            "rank_changes": [change.summary() for change in self.rank_changes],
+        }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on their common tasks.
+
+    Attributes:
+        runs: The runs.
+        tasks: Comparison of each common task, by name.
+    """
+
+    runs: tuple[Run, Run]
+    tasks: dict[str, TaskComparison]
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain data for JSON; correlations are multiplied by 100."""
+        return {
+            "runs": [str(run.folder) for run in self.runs],
+            "fingerprints": [run.summary["fingerprint"] for run in self.runs],
+            "tasks": {name: task.summary() for name, task in self.tasks.items()},
+        }
+
+    def document(self, images: Mapping[str, bytes] | None = None) -> Document:
+        """Return the comparison as a document.
+
+        Args:
+            images: PNG files by title, from `generate_images`.
+        """
+        rows = [
+            [task.title, str(task.pairs), *(f"{100 * agreement.spearman:.1f}" for agreement in task.agreements),
+             f"{100 * task.difference.spearman:+.1f}", format_interval([100 * end for end in task.difference.ci95]),
+             f"{task.difference.p:.2g}", f"{100 * task.difference.rank_correlation:.1f}"]
+            for task in self.tasks.values()
+        ]  # fmt: skip
+        columns = ["dataset", "pairs", "first", "second", "first minus second", INTERVAL, "p", "rank correlation"]
+        tables = [Table("Datasets", columns, rows)]
+        for task in self.tasks.values():
+            change_rows = [
+                [str(place), *(f"{rank:.0f}" for rank in change.ranks), f"{change.human_rank:.0f}", *change.texts]
+                for place, change in enumerate(task.rank_changes, 1)
+            ]
+            columns = ["", "rank in first", "rank in second", "human rank", "text 1", "text 2"]
+            if change_rows:
+                tables.append(Table(f"{task.title}: largest rank changes", columns, change_rows))
+        settings = [
+            f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
+            for label, run in zip(("first", "second"), self.runs, strict=True)
+        ]
+        note = NOTE + RANKS_NOTE if len(tables) > 1 else NOTE
+        return Document("Comparison of two runs", settings, tables, note, images or {})
+
+
+def diff(first: str | Path, second: str | Path) -> Comparison:
+    """Compare two runs on the tasks that both have.
+
+    Args:
+        first: Folder of a run of `conjure bench` or `conjure.evaluate`.
+        second: Folder of another run.
+
+    Raises:
+        InputError: If a folder contains no run, the runs have no common task, or their data for a task differ.
+    """
+    runs = load_run(first), load_run(second)
+    common = [name for name in runs[0].tables if name in runs[1].tables]
+    if not common:
+        names = " and ".join(", ".join(run.tables) for run in runs)
+        raise InputError(f"the runs have no common task; they have {names}; run conjure bench on the same tasks")
+    return Comparison(runs, {name: _compare_task(name, runs) for name in common})
+
+
+def _compare_task(name: str, runs: tuple[Run, Run]) -> TaskComparison:
+    first, second = (run.tables[name] for run in runs)
+    if first.data_hash != second.data_hash:
+        raise InputError(
+            f"the runs have different pairs for the task {name!r} ({len(first.columns['score'])} and "
+            f"{len(second.columns['score'])} pairs); run both on the same data, with the same --max-pairs"
+        )
+    scores = np.array(first.columns["score"])
+    distances = [np.array(table.columns["samples"], dtype=float) for table in (first, second)]
+    ranks = [percentile_ranks(-samples.mean(1)) for samples in distances]
+    human_ranks = percentile_ranks(scores)
+    changes = abs(ranks[0] - ranks[1])
+    largest = [i for i in np.argsort(-changes, kind="stable")[:NUM_RANK_CHANGES] if changes[i] > 0]
+    return TaskComparison(
+        title=runs[0].summary["tasks"][name]["title"],
+        pairs=len(scores),
+        agreements=(agreement(distances[0], scores), agreement(distances[1], scores)),
+        difference=difference(distances[0], distances[1], scores),
+        rank_changes=[
+            RankChange(
+                name,
+                texts=(first.columns["text1"][i], first.columns["text2"][i]),
+                ranks=(float(ranks[0][i]), float(ranks[1][i])),
+                human_rank=float(human_ranks[i]),
+            )
+            for i in largest
+        ],
+    )
+
+
+def generate_images(comparison: Comparison, number: int, device: str | None = None) -> dict[str, bytes]:
+    """Generate images of the pairs with the largest rank changes with the processes of both runs.
+
+    The processes are loaded again by the model name and the settings in the run folders.
+
+    Args:
+        comparison: The comparison.
+        number: Number of pairs per task.
+        device: Device of the processes; None for the best one.
+
+    Returns:
+        One PNG file per pair, by its title.
+
+    Raises:
+        InputError: If a process cannot be loaded, or its fingerprint is not that of the run.
+    """
+    shown = [(task.title, change) for task in comparison.tasks.values() for change in task.rank_changes[:number]]
+    if not shown:
+        return {}
+    texts = list(dict.fromkeys(text for _, change in shown for text in change.texts))
+    images_by_run = [dict(zip(texts, _generate(run, texts, device), strict=True)) for run in comparison.runs]
+    return {
+        f"{title}: “{change.texts[0]}” and “{change.texts[1]}”": contact_sheet(
+            [[images[text] for text in change.texts] for images in images_by_run],
+            rows=["first run", "second run"],
+            columns=change.texts,
+        )
+        for title, change in shown
+    }
+
+
+def _generate(run: Run, texts: Sequence[str], device: str | None) -> list[np.ndarray]:
+    """Return an image (height, width, 3) in 0..1 of each text, from the noise of the first sample of the run."""
+    try:
+        process = process_from_settings(run.summary["process"], run.summary["fingerprint"], device)
+    except InputError as error:
+        raise InputError(f"images of the run {str(run.folder)!r} cannot be generated: {error}; leave out --images") from error
+    seed = noise_seed(run.summary["seed"], 0)
+    batch_size = AdaptiveBatchSize(process.pipeline.device, IMAGE_BATCH if process.batch_prompts else 1)
+    batches = map_batches(texts, batch_size, lambda batch, _: np.asarray(process.run(list(batch), [seed] * len(batch), "np")))
+    return list(np.concatenate(list(batches)))

@@ -1,0 +1,190 @@
+r"""Rank correlation of distances with human ratings, with its uncertainty.
+
+A correlation is that of negated distances, so that 1 is perfect agreement. Ties get average ranks.
+
+Confidence intervals are 95% bootstrap intervals (`conjure.evaluation.bootstrap`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from conjure.deprecation import deprecated_property
+from conjure.errors import InputError
+from conjure.evaluation.bootstrap import NUM_BOOTSTRAP, bootstrap_correlations, bootstrap_interval, rank_correlation
+
+NUM_SPLITS = 100  # random splits of the samples into halves
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Correlation of distances with human ratings.
+
+    Attributes:
+        spearman: Rank correlation, -1 to 1.
+        ci95: 95% confidence interval of `spearman`, by a bootstrap over pairs, and over samples where there are several.
+        pearson: Linear correlation, -1 to 1.
+        p: Two-sided p-value of the hypothesis that there is no rank correlation.
+        pairs: Number of pairs.
+    """
+
+    spearman: float
+    ci95: tuple[float, float]
+    pearson: float
+    p: float
+    pairs: int
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain data for JSON; correlations are multiplied by 100."""
+        return {
+            "spearman": round(100 * self.spearman, 2),
+            "ci95": [round(100 * end, 2) for end in self.ci95],
+            "pearson": round(100 * self.pearson, 2),
+            "p": self.p,
+            "pairs": self.pairs,
+        }
+
+
+def agreement(distances: Float[np.ndarray, "pairs samples"], scores: Float[np.ndarray, " pairs"], seed: int = 0) -> Agreement:
+    """Return the agreement of distances with human ratings.
+
+    Args:
+        distances: Distance of each pair in each Monte-Carlo sample, shape (pairs, samples).
+        scores: Human rating of each pair, higher for more similar texts, shape (pairs,).
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The correlations of the negated means over samples, with a confidence interval.
+
+    Raises:
+        InputError: If a distance is not finite, or if all distances or all scores are equal.
+    """
+    means = distances.mean(1)
+    _check_finite_and_varied(means, scores)
+    result = stats.spearmanr(-means, scores)
+    estimate = float(result.statistic)
+    (bootstrap,) = bootstrap_correlations([distances], scores, seed)
+    low, high = bootstrap_interval(bootstrap, estimate, distances.shape[1])
+    pearson = float(stats.pearsonr(-means, scores).statistic)
+    return Agreement(estimate, (max(low, -1.0), min(high, 1.0)), pearson, float(result.pvalue), len(scores))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference between the agreements of two measures with the same human ratings.
+
+    Attributes:
+        spearman: Rank correlation of the first measure minus that of the second.
+        ci95: 95% confidence interval of `spearman`, by a paired bootstrap over pairs, and over samples where there are several.
+        p: Two-sided p-value of the hypothesis that there is no difference, from the same bootstrap.
+        rank_correlation: Rank correlation between the distances of the two measures.
+    """
+
+    spearman: float
+    ci95: tuple[float, float]
+    p: float
+    rank_correlation: float
+
+    ranks = deprecated_property("ranks", "rank_correlation")
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain data for JSON; correlations are multiplied by 100."""
+        return {
+            "spearman": round(100 * self.spearman, 2),
+            "ci95": [round(100 * end, 2) for end in self.ci95],
+            "p": self.p,
+            "rank_correlation": round(100 * self.rank_correlation, 2),
+        }
+
+
+def difference(
+    first: Float[np.ndarray, "pairs first_samples"],
+    second: Float[np.ndarray, "pairs second_samples"],
+    scores: Float[np.ndarray, " pairs"],
+    seed: int = 0,
+) -> Difference:
+    """Return the agreement of `first` with human ratings minus that of `second`.
+
+    Args:
+        first: Distances of the first measure, shape (pairs, samples).
+        second: Distances of the second measure for the same pairs, shape (pairs, samples).
+        scores: Human rating of each pair, shape (pairs,).
+        seed: Seed of the bootstrap.
+
+    Returns:
+        The difference, with a confidence interval and a p-value of a paired bootstrap.
+
+    Raises:
+        InputError: As for `agreement`.
+    """
+    means = first.mean(1), second.mean(1)
+    for values in means:
+        _check_finite_and_varied(values, scores)
+    estimate = rank_correlation(-means[0], scores) - rank_correlation(-means[1], scores)
+    bootstrap = np.subtract(*bootstrap_correlations([first, second], scores, seed))
+    return Difference(
+        spearman=estimate,
+        ci95=bootstrap_interval(bootstrap, estimate, max(first.shape[1], second.shape[1])),
+        p=float(min(1.0, 2 * min((bootstrap <= 0).mean(), (bootstrap >= 0).mean()) + 1 / NUM_BOOTSTRAP)),
+        rank_correlation=rank_correlation(*means),
+    )
+
+
+def percentile_ranks(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Return the average rank of each value, from 0 for the smallest to 100 for the largest."""
+    return 100 * (stats.rankdata(values) - 1) / max(len(values) - 1, 1)
+
+
+def reliability(distances: Float[np.ndarray, "pairs samples"], seed: int = 0) -> tuple[float, float]:
+    r"""Return the reliability of the ranks of distances, and the ceiling that it sets.
+
+    The samples are split into random halves. With $r$ the mean rank correlation between two halves and $n$ the number of samples
+    divided by the number in a half, the Spearman-Brown formula gives the reliability of all samples together,
+    $n r / (1 + (n - 1) r)$. Its square root is the highest correlation that these distances can have with scores without noise.
+
+    Args:
+        distances: Distance of each pair in each Monte-Carlo sample, shape (pairs, samples).
+        seed: Seed of the random splits.
+
+    Returns:
+        The reliability and the ceiling; NaN for one sample.
+    """
+    samples = distances.shape[1]
+    if samples < 2:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    size = samples // 2
+    correlations = []
+    for _ in range(NUM_SPLITS):
+        order = rng.permutation(samples)
+        first_half, second_half = order[:size], order[size : 2 * size]
+        correlations.append(rank_correlation(distances[:, first_half].mean(1), distances[:, second_half].mean(1)))
+    r = float(np.mean(correlations))
+    n = samples / size
+    combined = n * r / (1 + (n - 1) * r) if r > 0 else r  # the formula does not hold for negative correlations
+    return combined, float(np.sqrt(max(combined, 0)))
+
+
+def check_scores(scores: Float[np.ndarray, " pairs"]) -> None:
+    """Check that a correlation with human ratings is defined.
+
+    Raises:
+        InputError: If there are fewer than three scores, or if all are equal.
+    """
+    if len(scores) < 3:
+        raise InputError(f"a rank correlation of {len(scores)} pairs is not meaningful; give at least 3 pairs")
+    if (scores == scores[0]).all():
+        raise InputError(f"all scores are {scores[0]:g}, so no correlation is defined; give pairs with different scores")
+
+
+def _check_finite_and_varied(means: np.ndarray, scores: np.ndarray) -> None:
+    check_scores(scores)
+    if not np.isfinite(means).all():
+        raise InputError(f"{int((~np.isfinite(means)).sum())} of {len(means)} distances are not finite")
+    if (means == means[0]).all():
+        raise InputError(f"all distances are {means[0]:g}, so no correlation is defined")

@@ -1,0 +1,214 @@
+"""Evaluate a process on datasets of human ratings.
+
+One set of trajectories gives the distance and all baselines of the paper (Liu and Soatto 2026, Table 1), because all of them are
+computed from the same squared differences of predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from conjure.baselines.base import Baseline
+from conjure.deprecation import renamed_keywords
+from conjure.diffusion.interfaces import ResultCache
+from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob
+from conjure.diffusion.noise_levels import Unit
+from conjure.diffusion.process import Process
+from conjure.divergence.divergences import Divergence, Reduction
+from conjure.divergence.weightings import Weighting
+from conjure.engine.forecast import forecast
+from conjure.engine.store import Store
+from conjure.errors import InputError
+from conjure.evaluation.correlation import check_scores
+from conjure.evaluation.datasets import Pairs, read
+from conjure.evaluation.results import Evaluation, TaskResult
+from conjure.evaluation.run_folder import open_run_folder, process_with_store, write_run_folder
+from conjure.evaluation.task_statistics import compute_task_result
+from conjure.io.files import import_pyarrow
+from conjure.similarity.options import SamplingOptions
+from conjure.similarity.sampling import TrajectoryCache, jobs_for_pairs, non_finite_message
+
+BASELINE_BATCH = 64  # pairs in one call of a baseline; an interrupted run loses at most these
+
+PairDistances = Mapping[tuple[str, str], Float[np.ndarray, " samples"]]
+
+
+@renamed_keywords(started="on_start")
+def evaluate(
+    process: Process,
+    tasks: Sequence[Pairs | str],
+    *,
+    data: str | Path | None = None,
+    samples: int = 1,
+    seed: int = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit | None = None,
+    reduction: Reduction = "sum",
+    antithetic: bool = False,
+    baselines: Sequence[Baseline] = (),
+    out: str | Path | None = None,
+    progress: ProgressCallback | None = None,
+    on_start: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Measure the agreement of a process with human ratings.
+
+    Args:
+        process: The process.
+        tasks: Names of `conjure.evaluation.datasets.TASKS`, or pairs from `read_file` or `from_dataframe`.
+        data: Folder of the named datasets; None reads them from the Hugging Face Hub.
+        samples: Number of Monte-Carlo samples k.
+        seed: Seed of the noise.
+        divergence: As in `conjure.distance`.
+        weighting: As in `conjure.distance`.
+        unit: As in `conjure.distance`.
+        reduction: As in `conjure.distance`.
+        antithetic: As in `conjure.distance`.
+        baselines: Other measures of the same pairs, from `conjure.make_baselines`.
+        out: Run folder: one Parquet file per task, `summary.json`, the report and the files for the Hub. Unless the process has a
+            store, the results of all trajectories are stored there too, so the same call resumes an interrupted run, and a call
+            with more samples or other tasks reuses them.
+        progress: Called after every denoising step.
+        on_start: Called with a description of each part of the work, and a forecast of its run time, before it starts.
+
+    Returns:
+        Correlations with human ratings of each task.
+
+    Raises:
+        InputError: If an argument is not allowed, or the run folder cannot be written or contains a run of another process.
+
+    Warns:
+        TextTruncationWarning: If a text is truncated or contains unknown tokens.
+
+    Reference:
+        Liu and Soatto (2026), Table 1.
+    """
+    options = SamplingOptions.create(
+        process.default_unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, unit=unit,
+        reduction=reduction, antithetic=antithetic,
+    )  # fmt: skip
+    task_pairs = [read(task, data) if isinstance(task, str) else task for task in tasks]
+    _check_tasks(task_pairs)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        import_pyarrow()
+    options.validate(text for task in task_pairs for pair in task.texts for text in pair)
+    settings, fingerprint = process.settings(), process.fingerprint()
+    if folder is not None:
+        open_run_folder(folder, fingerprint, settings)
+    with process_with_store(process, folder) as stored_process:
+        # baselines first: they are fast, and texts that they do not accept are reported before the long part
+        baseline_distances = {
+            baseline.name: _baseline_distances(baseline, task_pairs, stored_process.store, progress, on_start)
+            for baseline in baselines
+        }
+        cache = _run_trajectories(stored_process, task_pairs, options, progress, on_start)
+        non_finite_texts = tuple(cache.non_finite_texts())
+        results = {task.name: _evaluate_task(cache, task, non_finite_texts, options, baseline_distances) for task in task_pairs}
+    evaluation = Evaluation(
+        tasks=results, config=options.config, process=settings, fingerprint=fingerprint, samples=samples, seed=int(seed),
+        antithetic=antithetic, version=version("conjure"), non_finite_texts=non_finite_texts,
+    )  # fmt: skip
+    if folder is not None:
+        write_run_folder(folder, evaluation)
+    return evaluation
+
+
+def _check_tasks(tasks: Sequence[Pairs]) -> None:
+    """Check tasks before anything is computed.
+
+    Raises:
+        InputError: If there is no task, two have the same name, or no correlation is defined for the ratings of one.
+    """
+    names = [task.name for task in tasks]
+    if not names:
+        raise InputError("no task is given; give names of datasets, or pairs")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two tasks have the name {name!r}; give different names, as in from_dataframe(frame, name='mine')")
+    for task in tasks:
+        check_scores(task.scores)
+
+
+def _baseline_distances(
+    baseline: Baseline,
+    tasks: Sequence[Pairs],
+    store: ResultCache | None,
+    progress: ProgressCallback | None,
+    on_start: Callable[[str], None] | None,
+) -> PairDistances:
+    """Return the distances of a baseline by pair; those in the store are not computed again."""
+    pairs = list(dict.fromkeys(pair for task in tasks for pair in task.texts))
+    stored = store.for_baseline(baseline.settings()) if isinstance(store, Store) else None
+    distances = dict(stored.load()) if stored else {}
+    missing = [pair for pair in pairs if pair not in distances]
+    if on_start and missing:
+        on_start(f"baseline {baseline.name}: {len(missing):,} of {len(pairs):,} pairs")
+    for start in range(0, len(missing), BASELINE_BATCH):
+        batch = missing[start : start + BASELINE_BATCH]
+        batch_distances = baseline.distances(batch)
+        if stored:
+            stored.add(batch, batch_distances)
+        distances.update(zip(batch, batch_distances, strict=True))
+        if progress:
+            progress(start + len(batch), len(missing))
+    return distances
+
+
+def _run_trajectories(
+    process: Process,
+    tasks: Sequence[Pairs],
+    options: SamplingOptions,
+    progress: ProgressCallback | None,
+    on_start: Callable[[str], None] | None,
+) -> TrajectoryCache:
+    jobs = jobs_for_pairs((pair for task in tasks for pair in task.texts), range(options.samples), options.noise)
+    cache = TrajectoryCache(process, options.noise)
+
+    def announce(missing: Sequence[TrajectoryJob]) -> None:
+        if on_start is None:
+            return
+        num_pairs = sum(map(len, tasks))
+        num_rows = sum(job.num_rows for job in missing) * process.steps
+        duration = forecast(process, missing)
+        on_start(
+            f"{num_pairs:,} pairs, {len(missing):,} of {len(jobs):,} trajectories to run, up to {num_rows:,} denoiser rows"
+            + ("" if duration is None else f", {duration}")
+        )
+
+    cache.compute(jobs, final_latents=True, progress=progress, on_start=announce)
+    return cache
+
+
+def _evaluate_task(
+    cache: TrajectoryCache,
+    all_pairs: Pairs,
+    non_finite_texts: Sequence[str],
+    options: SamplingOptions,
+    baseline_distances: Mapping[str, PairDistances],
+) -> TaskResult:
+    """Return the result of one task, without the pairs of `non_finite_texts`.
+
+    Raises:
+        InputError: If no correlation is defined for the remaining pairs.
+    """
+    pairs = all_pairs.without(non_finite_texts) if non_finite_texts else all_pairs
+    try:
+        check_scores(pairs.scores)
+    except InputError as error:
+        raise InputError(f"{non_finite_message(non_finite_texts)}; without them, in {pairs.title}: {error}") from error
+    return compute_task_result(
+        pairs,
+        [cache.pair(*texts, options.samples) for texts in pairs.texts],
+        options.config,
+        antithetic=options.noise.antithetic,
+        baseline_distances={
+            name: np.stack([by_pair[texts] for texts in pairs.texts]) for name, by_pair in baseline_distances.items()
+        },
+        num_excluded=len(all_pairs) - len(pairs),
+    )

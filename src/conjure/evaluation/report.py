@@ -1,0 +1,213 @@
+"""The report of an evaluation, in Markdown or as one HTML page without external files, beside the figures of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from conjure.evaluation.datasets import PAPER_TABLE_1
+from conjure.evaluation.error_analysis import largest_residuals, residuals
+from conjure.evaluation.results import Evaluation, TaskResult
+from conjure.io.documents import Document, Table
+from conjure.io.formatting import pluralize
+from conjure.similarity.sampling import non_finite_message
+
+# Spearman x100 of Stable Diffusion v1.4, as printed in Tables 1 and 2 of Liu and Soatto (2026); not measured with this package
+PAPER = {
+    "stsb": 70.3, "sts12": 57.9, "sts13": 61.0, "sts14": 60.8, "sts15": 73.6, "sts16": 67.9, "sickr": 66.0, "rg65": 60.2,
+    "simlex999": 20.5,
+}  # fmt: skip
+PAPER_PARTS = {("simlex999", "adjective"): 34.0, ("simlex999", "noun"): 30.0, ("simlex999", "verb"): -14.3}
+PAPER_ENCODER = {"rg65": 77.5, "simlex999": 34.2}
+PAPER_MEANS = {"jeffreys": 65.4, "kl": 64.0, "initial": 53.0, "final": 56.9, "direct": 51.3}
+
+INTERVAL = "95% CI"
+NOTE = (
+    "Spearman x100 of negated distances with human ratings. Intervals are 95% bootstrap intervals over pairs, and over samples "
+    "where there are several. Reliability is that of the ranks over samples; the ceiling is the highest correlation that it "
+    "allows. The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026)."
+)
+BIAS_NOTE = (
+    " Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "
+    "overestimates similarity."
+)
+
+
+def markdown(evaluation: Evaluation, pairs: bool = True) -> str:
+    """Return the report in Markdown.
+
+    Args:
+        evaluation: The results.
+        pairs: Whether the report contains the kinds of pairs, and the pairs, for which model and human ratings differ.
+    """
+    return _document(evaluation, pairs).to_markdown()
+
+
+def html_page(evaluation: Evaluation) -> str:
+    """Return the report as one HTML page."""
+    return _document(evaluation, pairs=True).to_html()
+
+
+def settings_line(evaluation: Evaluation) -> str:
+    """Return what was run, in one line."""
+    config = evaluation.config
+    antithetic = ", antithetic" if evaluation.antithetic else ""
+    return (
+        f"{config.divergence}, {config.weighting}, {config.unit_label}; {describe_process(evaluation.process)}; "
+        f"k = {evaluation.samples}, seed {evaluation.seed}{antithetic}; "
+        f"conjure {evaluation.version}, fingerprint {evaluation.fingerprint[:12]}"
+    )
+
+
+def describe_process(settings: Mapping[str, Any]) -> str:
+    """Return the settings of a process in one line."""
+    revision = f"@{settings['revision']}" if settings["revision"] else ""
+    guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
+    return (
+        f"{settings['model']}{revision} ({settings['pipeline']}), {settings['scheduler']}, T = {settings['steps']}{guidance}, "
+        f"unit {settings['default_unit']}, {settings['dtype']}"
+    )
+
+
+def format_interval(interval: Sequence[float] | None) -> str:
+    """Return an interval with one decimal place; empty for None."""
+    return "" if interval is None else " to ".join(f"{end:.1f}" for end in interval)
+
+
+def mean_of_table_1(tasks: Mapping[str, Any], *keys: str) -> tuple[float, float] | None:
+    """Return the mean Spearman x100 over the datasets of the paper's Table 1, plain and weighted by numbers of pairs.
+
+    Args:
+        tasks: Summaries by name of the task, as in `Evaluation.summary()["tasks"]`.
+        keys: The keys from the summary of a task to the one whose correlation is averaged; none for the distance itself.
+
+    Returns:
+        Both means; None unless all datasets are complete and have the correlation.
+    """
+    if not all(name in tasks and tasks[name]["is_complete"] for name in PAPER_TABLE_1):
+        return None
+    values = []
+    for name in PAPER_TABLE_1:
+        summary = tasks[name]
+        for key in keys:
+            if key not in summary:
+                return None
+            summary = summary[key]
+        if summary["spearman"] is None:
+            return None
+        values.append(summary["spearman"])
+    counts = [tasks[name]["pairs"] for name in PAPER_TABLE_1]
+    weighted = sum(count * value for count, value in zip(counts, values, strict=True)) / sum(counts)
+    return sum(values) / len(PAPER_TABLE_1), weighted
+
+
+def kinds_table(title: str, summary: Mapping[str, Any]) -> Table:
+    """Return the table of biases by kind of pair, from the summary of a task."""
+    rows = [
+        [group["kind"], group["name"], str(group["pairs"]), f"{group['bias']:+.1f}", format_interval(group["bias_ci95"]),
+         "" if group["spearman"] is None else f"{group['spearman']:.1f}", format_interval(group["ci95"])]
+        for group in summary["groups"]
+    ]  # fmt: skip
+    return Table(title, ["kind", "group", "pairs", "bias", INTERVAL, "Spearman within group", INTERVAL], rows)
+
+
+def _document(evaluation: Evaluation, pairs: bool) -> Document:
+    tasks: dict[str, dict[str, Any]] = evaluation.summary()["tasks"]
+    is_paper_measure = evaluation.config.divergence == "jeffreys" and evaluation.config.weighting == "uniform"
+    comparable = {name for name, task in tasks.items() if task["is_complete"] and is_paper_measure}
+    tables = [_dataset_table(tasks, comparable), _divergence_table(tasks)]
+    tables += [table for table in (_baseline_table(tasks, comparable), _subset_table(tasks, comparable)) if table.rows]
+    for name, result in evaluation.tasks.items() if pairs else ():
+        tables += _error_tables(tasks[name], result)
+    settings = [settings_line(evaluation)]
+    if evaluation.non_finite_texts:
+        num_excluded = sum(result.num_excluded for result in evaluation.tasks.values())
+        message = non_finite_message(evaluation.non_finite_texts)
+        settings.append(f"{message}; excluded because of these: {pluralize(num_excluded, 'pair')}.")
+    return Document("Agreement with human ratings", settings, tables, NOTE + BIAS_NOTE if pairs else NOTE)
+
+
+# In the functions below, `comparable` are the tasks beside which the figures of the paper may be printed
+
+
+def _dataset_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:
+    rows = []
+    for name, task in tasks.items():
+        reliability = "" if task["reliability"] is None else f"{task['reliability']:.1f} ({task['ceiling']:.1f})"
+        paper = f"{PAPER[name]:.1f}" if name in PAPER and name in comparable else ""
+        rows.append(
+            [task["title"], str(task["pairs"]), f"{task['spearman']:.1f}", format_interval(task["ci95"]),
+             f"{task['pearson']:.1f}", reliability, paper]
+        )  # fmt: skip
+    if (means := mean_of_table_1(tasks)) is not None:
+        pairs = str(sum(tasks[name]["pairs"] for name in PAPER_TABLE_1))
+        paper = f"{PAPER_MEANS['jeffreys']:.1f}" if "stsb" in comparable else ""
+        rows.append(["mean of the seven", pairs, f"{means[0]:.1f}", "", "", "", paper])
+        rows.append(["mean weighted by pairs", pairs, f"{means[1]:.1f}", "", "", "", ""])
+    return Table("Datasets", ["dataset", "pairs", "Spearman", INTERVAL, "Pearson", "reliability (ceiling)", "paper"], rows)
+
+
+def _divergence_table(tasks: Mapping[str, Any]) -> Table:
+    names = list(next(iter(tasks.values()))["divergences"])
+    rows = [[task["title"], *(f"{task['divergences'][name]['spearman']:.1f}" for name in names)] for task in tasks.values()]
+    if mean_of_table_1(tasks) is not None:
+        means = [mean_of_table_1(tasks, "divergences", name) for name in names]
+        rows.append(["mean of the seven", *("" if mean is None else f"{mean[0]:.1f}" for mean in means)])
+        rows.append(["mean in the paper", *(f"{PAPER_MEANS[name]:.1f}" for name in names)])
+    return Table("Divergences", ["dataset", *names], rows)
+
+
+def _baseline_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:
+    rows = []
+    for name, task in tasks.items():
+        for baseline, summary in task["baselines"].items():
+            difference = summary["difference"]
+            if difference is None:
+                rows.append([task["title"], baseline, f"all {summary['all']:.3g}", *[""] * 6])
+                continue
+            paper = PAPER_ENCODER.get(name) if baseline == "encoder" and name in comparable else None
+            rows.append(
+                [task["title"], baseline, f"{summary['spearman']:.1f}", format_interval(summary["ci95"]),
+                 f"{difference['spearman']:+.1f}", format_interval(difference["ci95"]), f"{difference['p']:.2g}",
+                 f"{difference['rank_correlation']:.1f}", "" if paper is None else f"{paper:.1f}"]
+            )  # fmt: skip
+    for baseline in next(iter(tasks.values()))["baselines"]:
+        if (means := mean_of_table_1(tasks, "baselines", baseline)) is not None:
+            rows.append(["mean of the seven", baseline, f"{means[0]:.1f}", *[""] * 6])
+    columns = ["dataset", "baseline", "Spearman", INTERVAL, "process minus baseline", INTERVAL, "p", "rank correlation", "paper"]
+    return Table("Baselines", columns, rows)
+
+
+def _subset_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:
+    baselines = list(next(iter(tasks.values()))["baselines"])
+    rows = []
+    for name, task in tasks.items():
+        for subset, summary in task["parts"].items():
+            paper = PAPER_PARTS.get((name, subset)) if name in comparable else None
+            by_baseline = [task["baselines"][baseline]["parts"].get(subset) for baseline in baselines]
+            rows.append(
+                [task["title"], subset, str(summary["pairs"]), f"{summary['spearman']:.1f}", format_interval(summary["ci95"]),
+                 *("" if result is None else f"{result['spearman']:.1f}" for result in by_baseline),
+                 "" if paper is None else f"{paper:.1f}"]
+            )  # fmt: skip
+        if task["mean_of_parts"] is not None:
+            blank = [""] * (len(baselines) + 2)
+            for label, key in (("mean of subsets", "mean_of_parts"), ("mean weighted by pairs", "weighted_mean_of_parts")):
+                rows.append([task["title"], label, str(task["pairs"]), f"{task[key]:.1f}", *blank])
+    return Table("Subsets", ["dataset", "subset", "pairs", "Spearman", INTERVAL, *baselines, "paper"], rows)
+
+
+def _error_tables(summary: Mapping[str, Any], result: TaskResult) -> list[Table]:
+    """Return the tables of the kinds of pairs, and of the pairs, for which model and human ratings differ."""
+    kinds = kinds_table(f"{summary['title']}: kinds of pairs", summary)
+    tables = [kinds] if kinds.rows else []
+    values = residuals(result.distances, result.pairs.scores)
+    outliers = largest_residuals(result.distances, result.pairs.scores)
+    for verb, indices in zip(("overestimates", "underestimates"), outliers, strict=True):
+        rows = [
+            [str(place), f"{values[i]:+.0f}", f"{result.pairs.scores[i]:g}", result.pairs.first[i], result.pairs.second[i]]
+            for place, i in enumerate(indices, 1)
+        ]
+        columns = ["", "model rank minus human rank", "human rating", "text 1", "text 2"]
+        tables.append(Table(f"{summary['title']}: pairs whose similarity the model {verb} most", columns, rows))
+    return tables

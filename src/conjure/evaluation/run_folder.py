@@ -1,0 +1,220 @@
+"""The folder of a run: `run.json` names its process, `store.sqlite` holds stored results, the other files hold the evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from conjure.diffusion.loading import load
+from conjure.diffusion.process import Process
+from conjure.engine.store import Store
+from conjure.errors import InputError
+from conjure.evaluation.hub_export import hub_files
+from conjure.evaluation.legacy_keys import upgrade_process, upgrade_summary
+from conjure.evaluation.report import describe_process, html_page, markdown, settings_line
+from conjure.evaluation.results import Evaluation, TaskResult
+from conjure.io.files import import_pyarrow, write_output
+
+
+def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any]) -> None:
+    """Make the folder of a run, or check that an existing one contains a run of the same process.
+
+    The files of an earlier evaluation in the folder are overwritten by the next one.
+
+    Args:
+        folder: The folder.
+        fingerprint: Fingerprint of the process.
+        settings: Settings of the process, as `Process.settings` returns them.
+
+    Raises:
+        InputError: If the folder cannot be used, or contains a run of another process.
+    """
+    path = folder / "run.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = json.loads(path.read_text()) if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise InputError(f"the folder {str(folder)!r} cannot be used: {error}; name another by --out") from error
+    run = json.loads(json.dumps({"fingerprint": fingerprint, **settings}, default=str))
+    if found is None:
+        write_output(path, (json.dumps(run, indent=1) + "\n").encode())
+        return
+    found = upgrade_process(found) if isinstance(found, dict) else {}
+    if "fingerprint" not in found:
+        raise InputError(
+            f"the folder {str(folder)!r} cannot be used: its run.json has no fingerprint of a process; name another by --out"
+        )
+    if found["fingerprint"] != fingerprint:
+        changed = [
+            f"{key} {found.get(key)!r} instead of {value!r}"
+            for key, value in run.items()
+            if key != "fingerprint" and found.get(key) != value
+        ]
+        differences = "; ".join(changed or ["other weights"])[:300]
+        raise InputError(f"the folder {str(folder)!r} contains a run with {differences}; name another by --out")
+
+
+@contextlib.contextmanager
+def process_with_store(process: Process, folder: Path | None) -> Iterator[Process]:
+    """Context manager with `process`, whose results are stored in a run folder.
+
+    Args:
+        process: The process; one with a store is returned as it is.
+        folder: The run folder; None adds no store.
+
+    Raises:
+        InputError: If the store cannot be used.
+    """
+    if folder is None or process.store is not None:
+        yield process
+        return
+    store = Store(folder / "store.sqlite")
+    try:
+        yield replace(process, store=store)
+    finally:
+        store.close()
+
+
+def write_run_folder(folder: Path, evaluation: Evaluation) -> None:
+    """Write the files of an evaluation: one Parquet file per task, `summary.json`, the report, and the files for the Hub.
+
+    Raises:
+        InputError: If a file cannot be written.
+    """
+    for name, result in evaluation.tasks.items():
+        _write_parquet(folder / f"{name}.parquet", result)
+    files = {
+        "summary.json": json.dumps(evaluation.summary(), indent=1, default=str) + "\n",
+        "report.md": markdown(evaluation),
+        "report.html": html_page(evaluation),
+    }
+    files |= {f"hub/{path}": text for path, text in hub_files(evaluation, settings_line(evaluation)).items()}
+    for name, text in files.items():
+        write_output(folder / name, text.encode())
+    for path in (folder / "hub").rglob("*.yaml"):
+        if str(path.relative_to(folder)) not in files:  # written by an earlier evaluation
+            path.unlink()
+
+
+def _write_parquet(path: Path, result: TaskResult) -> None:
+    """Write one row per pair: texts, rating, subset, distance with its error, both directions, steps, samples, baselines."""
+    pyarrow, parquet = import_pyarrow()
+    samples = result.distances.shape[1]
+    per_step = [result.config.per_step(differences) for differences in result.differences]
+    errors = result.distances.std(1, ddof=1) / samples**0.5 if samples > 1 else np.full(len(per_step), np.nan)
+    table = pyarrow.table(
+        {
+            "text1": result.pairs.first,
+            "text2": result.pairs.second,
+            "score": result.pairs.scores,
+            "part": result.pairs.subset or [None] * len(per_step),
+            "distance": result.distances.mean(1),
+            "stderr": errors,
+            "forward": [divergence.forward.sum(1).mean() for divergence in per_step],
+            "backward": [divergence.backward.sum(1).mean() for divergence in per_step],
+            "per_step": [divergence.total.mean(0).tolist() for divergence in per_step],
+            "samples": result.distances.tolist(),
+            **{f"baseline_{name}": baseline.distances.mean(1) for name, baseline in result.baselines.items()},
+        },
+        metadata={
+            "task": result.pairs.name,
+            "data": result.pairs.sha256,
+            "divergence": result.config.divergence,
+            "weighting": result.config.weighting,
+            "unit": result.config.unit_label,
+        },
+    )
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    write_output(path, sink.getvalue().to_pybytes())
+
+
+class TaskTable(NamedTuple):
+    """The pairs of a task and their distances, from the Parquet file of a run.
+
+    Attributes:
+        columns: The columns text1, text2, score and samples.
+        data_hash: Hash of texts, ratings and subsets (`Pairs.sha256`).
+    """
+
+    columns: dict[str, list[Any]]
+    data_hash: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: Its folder.
+        summary: The content of its `summary.json`, with the keys of this version.
+        tables: The distances of each task.
+    """
+
+    folder: Path
+    summary: dict[str, Any]
+    tables: dict[str, TaskTable]
+
+
+def load_run(folder: str | Path) -> Run:
+    """Load a run that `conjure bench` or `conjure.evaluate` has written.
+
+    Raises:
+        InputError: If the folder contains no finished run.
+    """
+    pyarrow, parquet = import_pyarrow()
+    folder = Path(folder)
+    try:
+        summary = upgrade_summary(json.loads((folder / "summary.json").read_text()))
+        tables = {}
+        for name in summary["tasks"]:
+            table = parquet.read_table(folder / f"{name}.parquet")
+            columns = table.select(["text1", "text2", "score", "samples"]).to_pydict()
+            tables[name] = TaskTable(columns, (table.schema.metadata or {})[b"data"].decode())
+        describe_process(summary["process"])
+        for key in ("fingerprint", "measure", "samples", "seed"):
+            summary[key]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise InputError(
+            f"{str(folder)!r} contains no finished run ({reason}); give a folder that conjure bench wrote"
+        ) from error
+    return Run(folder, summary, tables)
+
+
+def process_from_settings(settings: Mapping[str, Any], fingerprint: str, device: str | None = None) -> Process:
+    """Load the process of a run again.
+
+    Args:
+        settings: What `Process.settings` returned for it.
+        fingerprint: Its fingerprint.
+        device: Device of the process; None for the best one.
+
+    Raises:
+        InputError: If the model cannot be loaded, or the process has another fingerprint now.
+    """
+    name, revision = settings["model"], settings["revision"]
+    if revision is not None and "@" not in name:
+        name = f"{name}@{revision}"
+    process = load(
+        name,
+        steps=settings["steps"],
+        guidance=settings["guidance"],
+        height=settings["height"],
+        width=settings["width"],
+        unit=settings["default_unit"],
+        device=device,
+        dtype=settings["dtype"],
+    )
+    # the settings do not contain whether the scheduler was the default one, was given by name, or is the model's own
+    for scheduler in (None, settings["scheduler"], "own"):
+        candidate = process if scheduler is None else process.set(scheduler=scheduler)
+        if candidate.fingerprint() == fingerprint:
+            return candidate
+    raise InputError(f"the model {name!r} is not the one of the run, because its fingerprint has changed; run it again")

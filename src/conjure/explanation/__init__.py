@@ -1,0 +1,1 @@
+"""Explanations of a distance: images, heat maps of differences, contributions of steps and of words."""

@@ -1,0 +1,185 @@
+"""Attribution of a distance to words: how the divergence changes when a word is removed or replaced.
+
+A text without one of its words is one more target on the trajectories of the other text. So each word costs one denoiser row per
+step and sample, and no trajectory.
+
+Reference:
+    Zeiler and Fergus (2014), "Visualizing and Understanding Convolutional Networks", for the method (occlusion).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from conjure.deprecation import deprecated_property, renamed_keywords
+from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob
+from conjure.diffusion.noise_levels import Unit
+from conjure.diffusion.process import Process
+from conjure.divergence.divergences import Divergence, Reduction
+from conjure.divergence.estimates import check_finite, t_interval
+from conjure.divergence.weightings import Weighting
+from conjure.io.formatting import format_with_error
+from conjure.similarity.options import SamplingOptions
+from conjure.similarity.sampling import MAX_TARGETS_PER_JOB, TrajectoryCache
+from conjure.similarity.validation import check_words
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The effect of one word on the divergence from the trajectories of the other text to its own text.
+
+    Attributes:
+        text: The text that contains the word.
+        position: The index of the word in its text, from 0.
+        word: The word.
+        replacement: The word that replaced it; empty if it was removed.
+        change: The change of the divergence. Positive: the word brings the texts closer. Negative: the word separates them.
+        stderr: The standard error of `change` over samples, NaN with one sample.
+        ci95: The 95% interval of `change`, NaN with one sample.
+    """
+
+    text: str
+    position: int
+    word: str
+    replacement: str
+    change: float
+    stderr: float
+    ci95: tuple[float, float]
+
+    place = deprecated_property("place", "position")
+    instead = deprecated_property("instead", "replacement")
+    done = deprecated_property("done", "label")
+
+    @property
+    def label(self) -> str:
+        """A description of the change of the text."""
+        return f"“{self.word}” → “{self.replacement}”" if self.replacement else f"without “{self.word}”"
+
+    def __str__(self) -> str:
+        return format_with_error(self.change, self.stderr, sign="+")
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The effects of all words of two texts.
+
+    Attributes:
+        texts: The two texts.
+        effects: One effect per word, in the order of the texts, each followed by that of its replacement if there is one.
+        baseline: For each text the divergence that its words change: from the trajectories of the other text to this text.
+        unit: The unit of the divergence.
+    """
+
+    texts: tuple[str, str]
+    effects: tuple[Effect, ...]
+    baseline: dict[str, float]
+    unit: str
+
+    whole = deprecated_property("whole", "baseline")
+    of = deprecated_property("of", "effects_of")
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the effects as plain data for JSON. Errors and intervals are None with one sample."""
+        return [
+            asdict(effect) | (dict.fromkeys(("stderr", "ci95")) if math.isnan(effect.stderr) else {}) for effect in self.effects
+        ]
+
+    def effects_of(self, text: str) -> tuple[Effect, ...]:
+        """Return the effects of the words of `text`."""
+        return tuple(effect for effect in self.effects if effect.text == text)
+
+
+@renamed_keywords(instead="replacements")
+def attribute(
+    process: Process,
+    a: str,
+    b: str,
+    *,
+    replacements: Mapping[str, str] | None = None,
+    samples: int = 3,
+    seed: int = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit | None = None,
+    reduction: Reduction = "sum",
+    antithetic: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Attribution:
+    """Estimate the effect of each word of `a` and of `b` on their divergence, on the trajectories of `conjure.distance`.
+
+    Words are separated by white space. If a text has a single word, the text without it is the empty text. Effects are not
+    additive: the effect of two words together may be larger or smaller than the sum of theirs.
+
+    Args:
+        process: The model with its sampling settings.
+        a: The first text.
+        b: The second text.
+        replacements: Words to replace as well, with the word to put in their place: `{"snow": "desert"}`.
+        samples: Monte-Carlo samples k. Errors need at least two.
+        seed: The seed of all noise.
+        divergence: As in `conjure.distance`. `jeffreys` and `kl` give the same result, since each word has one direction.
+        weighting: As in `conjure.distance`.
+        unit: As in `conjure.distance`.
+        reduction: As in `conjure.distance`.
+        antithetic: As in `conjure.distance`.
+        progress: Called with the number of denoising steps that are done and the number of all.
+
+    Returns:
+        The effects, with errors over samples.
+
+    Raises:
+        InputError: As `conjure.distance`; for a word of `replacements` that is in neither text; and for the divergence `direct`,
+            which evaluates no text on a trajectory.
+    """
+    options = SamplingOptions.create(
+        process.default_unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, unit=unit,
+        reduction=reduction, antithetic=antithetic,
+    )  # fmt: skip
+    replacements = dict(replacements or {})
+    options.validate((a, b))
+    check_words(a, b, replacements, divergence)
+    options.validate(replacements.values())
+    variants = {text: _variants(text, replacements) for text in (a, b)}
+    cache = TrajectoryCache(process, options.noise)
+    jobs = []
+    for text, partner in ((a, b), (b, a)):
+        targets = list(dict.fromkeys([text, *(variant for *_, variant in variants[text])]))
+        jobs += [
+            TrajectoryJob(
+                partner, options.noise.seed_for(sample, partner, text), tuple(targets[start : start + MAX_TARGETS_PER_JOB])
+            )
+            for sample in range(samples)
+            for start in range(0, len(targets), MAX_TARGETS_PER_JOB)
+        ]
+    cache.compute(jobs, final_latents=False, progress=progress)
+
+    def divergence_samples(text: str, partner: str, variant: str) -> Float64[np.ndarray, " samples"]:
+        """Return the divergence from the trajectories of `partner` to `variant`, which stands for `text`, per sample."""
+        differences = cache.one_way(partner, text, variant, samples)
+        return check_finite(options.config.per_step(differences).forward.sum(1))
+
+    effects, baseline = [], {}
+    for text, partner in ((a, b), (b, a)):
+        unchanged = divergence_samples(text, partner, text)
+        baseline[text] = float(unchanged.mean())
+        for position, word, replacement, variant in variants[text]:
+            change = t_interval(divergence_samples(text, partner, variant) - unchanged)
+            effects.append(Effect(text, position, word, replacement, *change))
+    return Attribution((a, b), tuple(effects), baseline, options.config.unit_label)
+
+
+def _variants(text: str, replacements: Mapping[str, str]) -> list[tuple[int, str, str, str]]:
+    """Return for each change of `text` the position of the word, the word, its replacement (may be empty) and the new text."""
+    words = text.split()
+    variants = []
+    for position, word in enumerate(words):
+        for replacement in ("", replacements[word]) if word in replacements else ("",):
+            new_words = [*words[:position], replacement, *words[position + 1 :]]
+            variants.append((position, word, replacement, " ".join(new_word for new_word in new_words if new_word)))
+    return variants

@@ -1,0 +1,149 @@
+"""The figure of an explanation: images of both trajectories, and contributions of steps, positions and words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from conjure.divergence.estimates import Estimate
+from conjure.explanation.attribution import Attribution, Effect
+from conjure.explanation.images import SampleImages, TrajectoryImages
+from conjure.io.text import quote_and_wrap
+from conjure.plotting.heatmaps import COLORMAP, colorize_heatmap, heatmap_limits
+from conjure.plotting.images import TILE_GAP, tile_images
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_COLUMNS = 20  # steps whose images are shown, evenly spaced from the first to the last
+BAR_COLOR, NEGATIVE_COLOR = "#7a8ca3", "#b5430f"
+ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
+
+
+def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> Figure:
+    """Return Figure 1 of Liu and Soatto (2026) for one pair, with three or four charts below it.
+
+    The upper part shows for the trajectory of each text the images of x_t between the x0 that are predicted for the two texts,
+    and heat maps of where the predictions differ. The charts show the contribution of each step, the heat maps summed over steps,
+    and the effects of words. Images, heat maps and the numbers below them belong to the first sample; bars are means over
+    samples. The heat maps of all steps share one color scale, and so do both sums.
+
+    Args:
+        estimate: The estimate of the distance.
+        sample_images: The images of the first samples, of which only the first is shown.
+        words: The effects of words, if they are to be shown.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    steps = len(estimate.timesteps)
+    columns = np.unique(np.linspace(0, steps - 1, min(steps, MAX_COLUMNS)).round().astype(int))
+    chart_height = max(2.3, 0.2 * (len(words.effects) + len(words.texts)) + 0.9) if words else 2.3
+    figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), 8.6 + chart_height), layout="constrained")
+    first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
+    title = f"{first}  and  {second}\n{estimate.divergence} {estimate} {estimate.unit}"
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[8.6, chart_height])
+    image_part, chart_part = parts
+
+    directions = (sample_images[0].forward, sample_images[0].backward)
+    vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in directions if images.heatmaps is not None)
+    panels = image_part.subplots(2, 1)
+    for axes, images in zip(panels, directions, strict=True):
+        _direction_panel(axes, estimate, images, columns, vmax_step)
+    if vmax_step:
+        scale = ScalarMappable(Normalize(0, vmax_step), COLORMAP)
+        colorbar = image_part.colorbar(scale, ax=panels, shrink=0.3, aspect=25, panchor=False)
+        colorbar.set_label(f"contribution of a position at one step,\n{estimate.unit}", fontsize=7)
+        colorbar.ax.tick_params(labelsize=7)
+
+    widths = {"steps": 2.2, "first": 1.0, "second": 1.0, **({"words": 2.2} if words else {})}
+    charts = chart_part.subplot_mosaic([list(widths)], width_ratios=list(widths.values()))
+    _step_chart(charts["steps"], estimate)
+    for name, images in zip(("first", "second"), directions, strict=True):
+        _final_image_panel(charts[name], images, vmax_total)
+    if words:
+        _word_chart(charts["words"], words)
+    return figure
+
+
+def _direction_panel(axes: Axes, estimate: Estimate, images: TrajectoryImages, columns: np.ndarray, vmax: float) -> None:
+    """Draw the images of one trajectory, with timesteps above the columns and contributions of the shown sample below."""
+    rows = [images.x0_first, images.x_t, images.x0_second]
+    first, second = (f"predicted x0 for\n{quote_and_wrap(text, 20, lines=3)}" for text in estimate.texts)
+    row_names = [first, "noisy x_t", second]
+    if images.heatmaps is not None:
+        rows.append(colorize_heatmap(images.heatmaps, images.x_t.shape[1:3], vmax))
+        row_names.append("where predictions\ndiffer")
+    axes.imshow(np.concatenate([tile_images(row[columns]) for row in rows]).clip(0, 1), interpolation="nearest")
+    tile_height, tile_width = (side + TILE_GAP for side in images.x_t.shape[1:3])
+    centers = tile_width * (np.arange(len(columns)) + 0.5)
+    sample = "" if len(estimate.samples) == 1 else f", sample 1 of {len(estimate.samples)}"
+    axes.set_title(f"trajectory of {quote_and_wrap(images.text, 80)}{sample}", fontsize=9, parse_math=False)
+    axes.set_yticks(tile_height * (np.arange(len(rows)) + 0.5), row_names, fontsize=8, parse_math=False)
+    axes.set_xticks(centers, [f"{images.per_step[step]:.3g}" for step in columns], fontsize=7)
+    axes.set_xlabel(f"contribution of each step of this trajectory, {estimate.unit}", fontsize=7)
+    top_axis = axes.secondary_xaxis("top")
+    top_axis.set_xticks(centers, [f"t = {estimate.timesteps[step]:.0f}" for step in columns], fontsize=7)
+    for axis in (axes, top_axis):
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+
+
+def _step_chart(axes: Axes, estimate: Estimate) -> None:
+    """Draw the contribution of each step to the distance: means over samples with 95% intervals."""
+    steps = np.arange(len(estimate.timesteps))
+    low, high = np.array(estimate.per_step_ci95).T
+    errors = None if np.isnan(low).any() else [np.array(estimate.per_step) - low, high - np.array(estimate.per_step)]
+    axes.bar(steps, estimate.per_step, color=BAR_COLOR, yerr=errors, **ERROR_BARS)
+    ticks = steps[:: max(1, len(steps) // 12)]
+    axes.set_xticks(ticks, [f"{estimate.timesteps[step]:.0f}" for step in ticks], fontsize=7)
+    axes.set_ylim(bottom=0)
+    axes.tick_params("y", labelsize=7)
+    mean = f",\nmean of {len(estimate.samples)} samples with 95% intervals" if errors else ""
+    axes.set_title(f"when: contribution of each step to the distance{mean}", fontsize=8)
+    axes.set_xlabel("timestep", fontsize=7)
+    axes.set_ylabel(estimate.unit, fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _final_image_panel(axes: Axes, images: TrajectoryImages, vmax: float) -> None:
+    """Draw the final image, and over it the sum of the heat maps of all steps."""
+    axes.imshow(images.final.clip(0, 1), interpolation="nearest")
+    if images.heatmaps is not None:
+        height, width = images.final.shape[:2]
+        total = images.heatmaps.sum(0)
+        axes.imshow(total, cmap=COLORMAP, vmax=vmax, vmin=0, alpha=0.55, interpolation="bilinear", extent=(0, width, height, 0))
+        axes.set_xlabel("heat map: sum over all steps;\none scale for both texts", fontsize=7)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(f"where: final image of\n{quote_and_wrap(images.text, 22, lines=2)}", fontsize=8, parse_math=False)
+
+
+def _word_chart(axes: Axes, words: Attribution) -> None:
+    """Draw the effect of each word, text by text; negative bars belong to words that separate the texts."""
+    effects, (first, second) = words.effects, words.texts
+    rows = [position + 1 + (effect.text != first) for position, effect in enumerate(effects)]  # below the heading of their text
+    heading: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7, "fontweight": "bold", "va": "center",
+                               "bbox": {"facecolor": "white", "linewidth": 0, "pad": 0.5}}  # fmt: skip
+    for row, text in ((0, first), (len(words.effects_of(first)) + 1, second)):
+        axes.text(0.01, row, f"in {quote_and_wrap(text, 44)}", parse_math=False, **heading)
+    changes = np.array([effect.change for effect in effects])
+    low, high = np.array([effect.ci95 for effect in effects]).T
+    errors = None if np.isnan(low).any() else [changes - low, high - changes]
+    axes.barh(rows, changes, xerr=errors, color=np.where(changes < 0, NEGATIVE_COLOR, BAR_COLOR), **ERROR_BARS)
+    axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.set_yticks(rows, [_word_label(effect) for effect in effects], fontsize=7, parse_math=False)
+    axes.set_ylim(rows[-1] + 0.6, -0.6)
+    axes.tick_params("x", labelsize=7)
+    axes.set_xlabel(words.unit, fontsize=7)
+    axes.set_title("words: change of the divergence without the word\n(negative: the word separates the texts)", fontsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _word_label(effect: Effect) -> str:
+    replacement = f" → {quote_and_wrap(effect.replacement, 18)}" if effect.replacement else ""
+    return quote_and_wrap(effect.word, 18) + replacement

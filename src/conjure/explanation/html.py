@@ -1,0 +1,140 @@
+"""The HTML page of an explanation: sliders over steps and samples, heat maps, and tables. It needs no network."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+
+import numpy as np
+
+from conjure.divergence.estimates import Estimate
+from conjure.explanation.attribution import Attribution
+from conjure.explanation.images import SampleImages, TrajectoryImages
+from conjure.io.documents import Table
+from conjure.io.formatting import format_interval, format_value, pluralize
+from conjure.io.text import printable
+from conjure.plotting.heatmaps import COLORMAP, heatmap_limits
+from conjure.plotting.images import encode_image, mosaic
+
+
+def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> str:
+    """Return the page as one HTML document without external files.
+
+    Texts are data: they are escaped, or inserted by the script of the page as text and not as markup.
+
+    Args:
+        estimate: The estimate of the distance.
+        sample_images: The images of the first samples; at least one.
+        words: The effects of words, if they are to be shown.
+    """
+    first, second = (html.escape(printable(text)) for text in estimate.texts)
+    forward, backward = (format_value(value, estimate.stderr) for value in (estimate.forward, estimate.backward))
+    trajectories = [images for sample in sample_images for images in (sample.forward, sample.backward)]
+    vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories if images.heatmaps is not None)
+    steps = _step_table(estimate)
+    process = estimate.process
+    settings = ", ".join(f"{key} {process[key]}" for key in ("model", "scheduler", "steps", "guidance"))
+    height, width = sample_images[0].forward.final.shape[:2]
+    data = {
+        "texts": [printable(text) for text in estimate.texts],
+        "timesteps": estimate.timesteps,
+        "per_step": estimate.per_step,
+        "per_step_labels": [contribution for _, _, contribution, _ in steps.rows],
+        "per_step_ci95": estimate.per_step_ci95 if len(estimate.samples) > 1 else None,
+        "unit": estimate.unit,
+        "num_samples": len(estimate.samples),
+        "aspect_ratio": f"{width} / {height}",
+        "sample_images": [
+            [_sprite_sheets(images, vmax_step, vmax_total) for images in (sample.forward, sample.backward)]
+            for sample in sample_images
+        ],
+    }
+    return render_template(
+        "explanation.html",
+        title=f"{first} and {second}",
+        heading=f"“{first}” and “{second}”",
+        distance=html.escape(str(estimate)),
+        summary=(
+            f"{html.escape(estimate.divergence)}, {estimate.unit}: {forward} on trajectories of the first text, "
+            f"{backward} on trajectories of the second; "
+            f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}"
+        ),
+        settings=html.escape(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
+        scale=_scale_note(vmax_step, vmax_total, estimate.unit),
+        words=_word_section(words),
+        steps=steps.to_html(),
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no text can close the script element around it
+    )
+
+
+def render_template(template: str, **parts: str) -> str:
+    """Return a template of this package with its `{{names}}` replaced in a single pass: parts may contain `{{names}}`.
+
+    Args:
+        template: The name of a file in the folder `templates`.
+        parts: The HTML for each name of the template.
+    """
+    text = files("conjure.explanation").joinpath("templates", template).read_text(encoding="utf-8")
+    return re.sub(r"{{(\w+)}}", lambda name: parts[name[1]], text)
+
+
+def _sprite_sheets(images: TrajectoryImages, vmax_step: float, vmax_total: float) -> dict[str, str | None]:
+    """Return the images of one trajectory as two data URIs, one column per step and a last column for the end.
+
+    The sheet has the rows x0 for the first text, x_t, and x0 for the second text; its last column holds the final image in the
+    first row. The heat maps have one row; the last column holds their sum over steps. `vmax_step` and `vmax_total` are the upper
+    limits of their color scales.
+    """
+    rows = np.stack([images.x0_first, images.x_t, images.x0_second])
+    last_column = np.ones_like(rows[:, :1])
+    last_column[0, 0] = images.final
+    heatmaps = None if images.heatmaps is None else encode_image(_heatmap_sheet(images.heatmaps, vmax_step, vmax_total))
+    return {"images": encode_image(mosaic(np.concatenate([rows, last_column], axis=1))), "heatmaps": heatmaps}
+
+
+def _heatmap_sheet(heatmaps: np.ndarray, vmax_step: float, vmax_total: float) -> np.ndarray:
+    """Return the heat maps (T, rows, columns) and their sum side by side as RGBA."""
+    from matplotlib import colormaps
+
+    fractions = np.stack([*(heatmaps / (vmax_step or 1)), heatmaps.sum(0) / (vmax_total or 1)])
+    colors = colormaps[COLORMAP](fractions)
+    colors[..., 3] = fractions**0.5  # the opacity: positions without a contribution hide nothing of the image below
+    return mosaic(colors[None])
+
+
+def _step_table(estimate: Estimate) -> Table:
+    steps = zip(estimate.timesteps, estimate.snr, estimate.per_step, estimate.per_step_ci95, strict=True)
+    rows = [
+        [f"{timestep:.0f}", f"{snr:.3g}", format_value(value, (ci95[1] - ci95[0]) / 2), format_interval(ci95)]
+        for timestep, snr, value, ci95 in steps
+    ]
+    return Table("steps", ["timestep", "signal to noise", "contribution", "95% CI"], rows)
+
+
+def _scale_note(vmax_step: float, vmax_total: float, unit: str) -> str:
+    """Return a note on the color scale of the heat maps, if there are any."""
+    if not vmax_step:
+        return ""
+    return (
+        "<p class=quiet>Heat maps of where predictions differ: transparent for no contribution, lightest for the largest; both "
+        f"trajectories and all samples share one scale. The largest contribution of a position is {vmax_step:.3g} at one step, "
+        f"and {vmax_total:.3g} summed over all steps, {unit}.</p>"
+    )
+
+
+def _word_section(words: Attribution | None) -> str:
+    if words is None:
+        return ""
+    rows = []
+    for effect in words.effects:
+        text = "first" if effect.text == words.texts[0] else "second"
+        change = format_value(effect.change, effect.stderr, "+")
+        rows.append([printable(effect.label), text, change, format_interval(effect.ci95, effect.stderr, "+")])
+    table = Table("words", ["change of the text", "text", "change of the divergence", "95% CI"], rows)
+    return (
+        "<h2>Effects of words</h2><p class=quiet>On trajectories of the other text. Negative: the word separates the texts. "
+        f"Positive: it brings them closer.</p><div class=wide>{table.to_html()}</div>"
+    )

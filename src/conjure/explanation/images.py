@@ -1,0 +1,146 @@
+"""The images of a trajectory: noisy images, predicted images, and heat maps of where the predictions differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conjure.deprecation import deprecated_property
+from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
+from conjure.diffusion.deduplication import TextEmbeddingCache
+from conjure.diffusion.jobs import TrajectoryResult
+from conjure.diffusion.process import Process
+
+DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
+
+
+@dataclass(frozen=True)
+class TrajectoryImages:
+    """The trajectory of one text of a pair in one sample, with the predictions for both texts. Images are RGB in 0..1.
+
+    Attributes:
+        text: The text whose trajectory is shown.
+        x_t: The noisy latents, scaled to unit variance and decoded.
+        x0_first: The predicted x0 for the first text of the pair at each x_t, decoded.
+        x0_second: The predicted x0 for the second text.
+        per_step: The contribution of each step to the directed divergence.
+        heatmaps: The contribution of each position of the latents to each step; the sums over positions are `per_step`. None if
+            the latents have no positions, and for the divergence `direct`, which compares final latents.
+        final: The image at the end of the trajectory.
+    """
+
+    text: str
+    x_t: Float[np.ndarray, "steps height width 3"]
+    x0_first: Float[np.ndarray, "steps height width 3"]
+    x0_second: Float[np.ndarray, "steps height width 3"]
+    per_step: Float[np.ndarray, " steps"]
+    heatmaps: Float[np.ndarray, "steps rows columns"] | None
+    final: Float[np.ndarray, "height width 3"]
+
+    noisy = deprecated_property("noisy", "x_t")
+    first = deprecated_property("first", "x0_first")
+    second = deprecated_property("second", "x0_second")
+    places = deprecated_property("places", "heatmaps")
+
+
+@dataclass(frozen=True)
+class SampleImages:
+    """The images of one sample. Both trajectories start from the same noise, or with antithetic noise from opposite noise.
+
+    Attributes:
+        forward: The trajectory of the first text.
+        backward: The trajectory of the second text.
+    """
+
+    forward: TrajectoryImages
+    backward: TrajectoryImages
+
+
+def decode_trajectory(
+    process: Process, result: TrajectoryResult, text_index: Literal[0, 1], per_step: Float[np.ndarray, " steps"]
+) -> TrajectoryImages:
+    """Decode all steps of a trajectory. See `iter_decoded` for the arguments."""
+    *_, images = iter_decoded(process, result, text_index, per_step, at_once=True)
+    return images
+
+
+def iter_decoded(
+    process: Process,
+    result: TrajectoryResult,
+    text_index: Literal[0, 1],
+    per_step: Float[np.ndarray, " steps"],
+    *,
+    at_once: bool = False,
+) -> Iterator[TrajectoryImages]:
+    """Decode the latents of a trajectory step by step.
+
+    Args:
+        process: The process that simulated the trajectory.
+        result: A result with the latents of its steps and one target, the other text of the pair.
+        text_index: Whether the text of the trajectory is the first (0) or the second (1) of the pair.
+        per_step: The contribution of each step to the directed divergence.
+        at_once: Decode all steps together.
+
+    Yields:
+        The images after each step, or once if `at_once`. Images of steps that are not decoded yet are white.
+    """
+    latents = result.step_latents
+    assert latents is not None
+    x0 = latents.x0 if text_index == 0 else latents.x0.flip(1)
+    sequence = torch.stack([latents.x_t, x0[:, 0], x0[:, 1]], 1)
+    steps = len(sequence)
+    text_cache = TextEmbeddingCache()
+
+    def decode(part: Tensor) -> np.ndarray:
+        part = part.to(process.pipeline.device, process.pipeline.dtype)
+        batch_size = AdaptiveBatchSize(process.pipeline.device, DECODE_BATCH)
+        batches = map_batches(part, batch_size, lambda batch, start: process.decode(batch, text_cache=text_cache))
+        return np.concatenate(list(batches))
+
+    final = decode(result.final_latent[None])[0]
+    images = np.ones((steps, 3, *final.shape), final.dtype)
+    heatmaps = difference_heatmaps(latents.x0[:, 0] - latents.x0[:, 1], per_step, final.shape[0] / final.shape[1])
+    for part in [slice(0, steps)] if at_once else [slice(step, step + 1) for step in range(steps)]:
+        images[part] = decode(sequence[part].flatten(0, 1)).reshape(-1, 3, *final.shape)
+        x_t, x0_first, x0_second = images.swapaxes(0, 1).copy()
+        yield TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final)
+
+
+def difference_heatmaps(
+    x0_difference: Float[Tensor, "steps *latent"], per_step: Float[np.ndarray, " steps"], aspect_ratio: float
+) -> Float[np.ndarray, "steps rows columns"] | None:
+    """Distribute the contribution of each step over the positions of the latents.
+
+    The share of a position is its share of the squared difference of the two predicted x0. At a given step every unit of the
+    divergence is proportional to that difference, so that the shares are the same in all units.
+
+    Args:
+        x0_difference: Differences of latents of shape (channels, rows, columns), (channels, frames, rows, columns), or packed,
+            (positions, channels).
+        per_step: The contributions.
+        aspect_ratio: The height of the images over their width, which decides the numbers of rows and columns of packed latents.
+
+    Returns:
+        The contributions of the positions, or None where the latents cannot be laid out in rows and columns.
+    """
+    squared = x0_difference.double().square().numpy()
+    match squared.ndim:
+        case 4:
+            energy = squared.sum(1)
+        case 5:
+            energy = squared.sum((1, 2))
+        case 3:
+            rows = round((squared.shape[1] * aspect_ratio) ** 0.5)
+            if rows == 0 or squared.shape[1] % rows:
+                return None
+            energy = squared.sum(2).reshape(len(squared), rows, -1)
+        case _:
+            return None
+    total = energy.sum((1, 2), keepdims=True)
+    return np.divide(energy, total, out=np.zeros_like(energy), where=total > 0) * per_step[:, None, None]

@@ -1,0 +1,64 @@
+"""Numbers as they are printed: up to the second digit of their error."""
+
+from __future__ import annotations
+
+import math
+
+
+def format_value(value: float, error: float = math.nan, sign: str = "") -> str:
+    """Format a value up to the second significant digit of its error.
+
+    Args:
+        value: The value.
+        error: Its standard error. With NaN (not known) or 0, four significant digits are printed.
+        sign: `+` to print the sign of positive values too.
+
+    Examples:
+        >>> format_value(26.2981, 1.0964), format_value(3.5281, 0.0751), format_value(12345.6, 987.6), format_value(-0.01, 1.2)
+        ('26.3', '3.528', '12350', '0.0')
+        >>> format_value(26.3001), format_value(0, 0), format_value(0.25, 0.042, sign="+")
+        ('26.30', '0', '+0.250')
+    """
+    deciding, digits = (error, 2) if error > 0 else (value, 4)
+    if not deciding:
+        return "0"
+    last_place = int(f"{deciding:.{digits - 1}e}".partition("e")[2]) - digits + 1  # a power of ten
+    return f"{round(value, -last_place):{sign}z.{max(0, -last_place)}f}"
+
+
+def format_with_error(value: float, error: float, sign: str = "") -> str:
+    """Format a value with its standard error, where the error is known.
+
+    Examples:
+        >>> format_with_error(26.3481, 1.0964), format_with_error(26.3481, math.nan)
+        ('26.3 ± 1.1', '26.35')
+    """
+    return format_value(value, error, sign) + ("" if math.isnan(error) else f" ± {format_value(error, error)}")
+
+
+def format_interval(interval: tuple[float, float], error: float | None = None, sign: str = "") -> str:
+    """Format an interval; the result is empty if the interval is not known (NaN).
+
+    Args:
+        interval: Lower and upper end.
+        error: The standard error whose second digit is the last one printed; half the width of the interval if None.
+        sign: `+` to print the sign of positive values too.
+
+    Examples:
+        >>> format_interval((21.5793, 31.0169), 1.0964), format_interval((2.149, 4.4218), sign="+")
+        ('21.6 to 31.0', '+2.1 to +4.4')
+        >>> format_interval((math.nan, math.nan))
+        ''
+    """
+    low, high = interval
+    return "" if math.isnan(low) else " to ".join(format_value(end, error or (high - low) / 2, sign) for end in interval)
+
+
+def pluralize(number: int, noun: str) -> str:
+    """Format a count with its noun.
+
+    Examples:
+        >>> pluralize(1, "sample"), pluralize(3, "sample")
+        ('1 sample', '3 samples')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,22 @@
+"""Texts of users, prepared for display."""
+
+from __future__ import annotations
+
+import textwrap
+
+
+def printable(text: str) -> str:
+    """Return `text` with each unprintable character, such as a null byte or a control of writing direction, as a space."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def quote_and_wrap(text: str, width: int, lines: int = 1) -> str:
+    """Return `text` in quotation marks, wrapped.
+
+    Args:
+        text: Any text; unprintable characters become spaces.
+        width: Largest number of characters per line.
+        lines: Largest number of lines; a longer text is truncated and ends with an ellipsis.
+    """
+    wrapped = textwrap.wrap(f"“{printable(text)}”", width)
+    return "\n".join(wrapped if len(wrapped) <= lines else [*wrapped[: lines - 1], wrapped[lines - 1] + " …”"])

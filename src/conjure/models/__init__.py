@@ -1,0 +1,1 @@
+"""The default model, which is part of the package, and its text encoder."""

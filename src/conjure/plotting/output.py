@@ -1,0 +1,55 @@
+"""Output files of figures: which paths are allowed, and figures as bytes."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conjure.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIGURE_SUFFIXES = (".png", ".svg", ".pdf", ".html")
+EMBEDDING_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> Path:
+    """Return `path` if a figure can be written to it. Call this before any long computation.
+
+    Args:
+        path: Name of the output file.
+        suffixes: Allowed endings of the name, in lower case.
+
+    Raises:
+        InputError: The suffix is not allowed, the folder does not exist, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"figure {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(suffixes)}")
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            problem = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
+            raise InputError(f"figure {str(path)!r} {problem}; name a file in an existing folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"figure {str(path)!r} cannot be written: {error.strerror}; name a writable file") from error
+    return path
+
+
+def figure_bytes(figure: Figure, file_format: str) -> bytes:
+    """Return the content of a file that holds `figure` in a file format of matplotlib, such as `png`, `svg` or `pdf`."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # texts may have characters that the font lacks
+        figure.savefig(buffer, format=file_format, dpi=150, bbox_inches="tight", pad_inches=0.08)
+    return buffer.getvalue()

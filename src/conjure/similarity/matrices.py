@@ -1,0 +1,249 @@
+"""Distance matrices: all texts against all, as in Figure 2 of Liu and Soatto (2026)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, permutations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from conjure.deprecation import deprecated_property
+from conjure.diffusion.jobs import ProgressCallback
+from conjure.diffusion.noise_levels import Unit
+from conjure.diffusion.process import Process
+from conjure.divergence.divergences import Divergence, Reduction
+from conjure.divergence.estimates import t_interval
+from conjure.divergence.weightings import Weighting
+from conjure.errors import InputError
+from conjure.io.documents import Document, Table
+from conjure.io.files import atomic_write
+from conjure.io.formatting import format_with_error, pluralize
+from conjure.plotting.charts import scatter_plot
+from conjure.plotting.heatmaps import clustered_heatmap
+from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
+from conjure.similarity.matrix_analysis import Embedding2D, Separation, average_linkage, classical_mds, group_separation
+from conjure.similarity.options import SamplingOptions
+from conjure.similarity.sampling import compute_pairs, run_metadata
+from conjure.similarity.validation import check_matrix_texts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+__all__ = ["Embedding2D", "Matrix", "Separation", "matrix"]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The distances between all texts.
+
+    Attributes:
+        texts: The texts.
+        distance: Means over samples. Symmetric, except for `kl`, where entry [i, j] belongs to the trajectories of text i.
+        stderr: The standard errors of `distance`, NaN with one sample.
+        sample_distances: The distances of each sample.
+        unit: The unit of all distances.
+        divergence: The divergence that was estimated.
+        weighting: The weighting of its steps.
+        antithetic: Whether the two texts of a pair start from opposite noise.
+        samples: The number of samples k.
+        seed: The seed of all noise.
+        process: The settings of the process.
+        fingerprint: The fingerprint of the process.
+        version: The version of this package.
+    """
+
+    texts: tuple[str, ...]
+    distance: Float[np.ndarray, "texts texts"]
+    stderr: Float[np.ndarray, "texts texts"]
+    sample_distances: Float[np.ndarray, "samples texts texts"]
+    unit: str
+    divergence: str
+    weighting: str
+    antithetic: bool
+    samples: int
+    seed: int
+    process: dict[str, Any]
+    fingerprint: str
+    version: str
+
+    each = deprecated_property("each", "sample_distances")
+    map = deprecated_property("map", "mds_embedding")
+    identity = deprecated_property("identity", "fingerprint")
+    cell = deprecated_property("cell", "format_entry")
+    save_map = deprecated_property("save_map", "save_mds")
+
+    @cached_property
+    def linkage(self) -> Float[np.ndarray, "merges 4"]:
+        """The hierarchical clustering of the texts in the format of scipy: average linkage, leaves in the optimal order."""
+        return average_linkage(self.distance)
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """The indices of the texts in the order of the leaves of `linkage`, where similar texts are neighbours."""
+        from scipy.cluster.hierarchy import leaves_list
+
+        return tuple(int(i) for i in leaves_list(self.linkage))
+
+    @cached_property
+    def mds_embedding(self) -> Embedding2D:
+        """The embedding of the texts in the plane by classical multidimensional scaling (Torgerson 1952).
+
+        Entries of `distance` are means of squared norms, and are used as squared distances. Each pair is measured on its own
+        trajectories, so the entries need not be squared distances of points in a Euclidean space.
+        """
+        return classical_mds(self.distance)
+
+    def separation(self, groups: Sequence[Iterable[str]]) -> Separation:
+        """Return how well groups of the texts are separated: silhouettes (Rousseeuw 1987), with an interval over samples.
+
+        Args:
+            groups: At least two groups of texts of this matrix. Texts may be left out.
+
+        Raises:
+            InputError: There are fewer than two groups, one is empty, a text is not in the matrix, or a text is in two groups.
+        """
+        return group_separation(self.sample_distances, self.texts, groups)
+
+    def format_entry(self, i: int, j: int) -> str:
+        """Return the entry [i, j] with its standard error as text."""
+        return "0" if i == j else format_with_error(self.distance[i, j], self.stderr[i, j])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the matrix as plain data for JSON. `stderr` is None with one sample."""
+        return {
+            "texts": list(self.texts),
+            "distance": self.distance.tolist(),
+            "stderr": self.stderr.tolist() if self.samples > 1 else None,
+            "order": list(self.order),
+            **{name: getattr(self, name) for name in
+               ("unit", "divergence", "weighting", "antithetic", "samples", "seed", "process", "fingerprint", "version")},
+        }  # fmt: skip
+
+    def to_csv(self) -> str:
+        """Return the distances as comma-separated values, with the texts as first row and first column."""
+        output = io.StringIO()
+        rows = ([text, *row] for text, row in zip(self.texts, self.distance.tolist(), strict=True))
+        csv.writer(output, lineterminator="\n").writerows([["", *self.texts], *rows])
+        return output.getvalue()
+
+    def to_frame(self) -> DataFrame:
+        """Return the distances as a pandas data frame.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise InputError("data frames need the package pandas: pip install pandas") from error
+        return DataFrame(self.distance, index=list(self.texts), columns=list(self.texts))
+
+    def heatmap(self) -> Figure:
+        """Return the heat map of the distances with the dendrogram of the texts."""
+        return clustered_heatmap(
+            self.distance, self.stderr, self.texts, self.linkage, self.order,
+            title=f"{self.process['model']}, {pluralize(self.samples, 'sample')}",
+            colorbar_label=f"{self.divergence}, {self.unit}",
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> None:
+        """Write the heat map with its dendrogram to `path`.
+
+        Args:
+            path: A .png, .svg or .pdf file, or an .html file, which has a table of the distances as well.
+
+        Raises:
+            InputError: The suffix is another one, or the file cannot be written.
+        """
+        path = check_path(path)
+        file_format = path.suffix.lower().removeprefix(".")
+        content = self._page().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
+        atomic_write(path, content)
+
+    def save_mds(self, path: str | Path, groups: Sequence[Iterable[str]] = ()) -> None:
+        """Write a chart of `mds_embedding` to `path`.
+
+        Args:
+            path: A .png, .svg or .pdf file.
+            groups: Groups of texts that get different colors.
+
+        Raises:
+            InputError: The suffix is another one, or the file cannot be written.
+        """
+        path = check_path(path, EMBEDDING_SUFFIXES)
+        group_numbers = {text: number for number, group in enumerate(groups) for text in group}
+        embedding = self.mds_embedding
+        title = f"{self.process['model']}, {self.divergence}; the plane explains {embedding.explained:.0%} of the variance"
+        figure = scatter_plot(embedding.points, self.texts, [group_numbers.get(text, 0) for text in self.texts], title)
+        atomic_write(path, figure_bytes(figure, path.suffix.lower().removeprefix(".")))
+
+    def _page(self) -> str:
+        """Return an HTML page with the heat map as an image and the distances with their errors as a table."""
+        rows = [[self.texts[i], *(self.format_entry(i, j) for j in self.order)] for i in self.order]
+        table = Table("Distances and standard errors", ["", *(self.texts[i] for i in self.order)], rows)
+        process = self.process
+        settings = f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, " \
+                   f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"  # fmt: skip
+        return Document("Distance matrix", [settings], [table], "", {"Heat map": self._repr_png_()}).to_html()
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self.heatmap(), "png")
+
+
+def matrix(
+    process: Process,
+    texts: Iterable[str],
+    *,
+    samples: int = 3,
+    seed: int = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit | None = None,
+    reduction: Reduction = "sum",
+    antithetic: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Matrix:
+    """Estimate the distances between all `texts`. N texts need N (N + 1) denoiser rows per sample and step.
+
+    Args:
+        process: The model with its sampling settings.
+        texts: At least two texts, each once.
+        samples: Monte-Carlo samples k. Errors need at least two.
+        seed: The seed of all noise.
+        divergence: As in `conjure.distance`.
+        weighting: As in `conjure.distance`.
+        unit: As in `conjure.distance`.
+        reduction: As in `conjure.distance`.
+        antithetic: As in `conjure.distance`.
+        progress: Called with the number of denoising steps that are done and the number of all.
+
+    Returns:
+        The matrix. Its entries are those of `conjure.distance`.
+
+    Raises:
+        InputError: As `conjure.distance`, for fewer than two texts, and for a text that occurs twice.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"the texts of a matrix are {texts!r}; give a list of texts")
+    texts = check_matrix_texts(texts)
+    options = SamplingOptions.create(process.default_unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
+                                     unit=unit, reduction=reduction, antithetic=antithetic)  # fmt: skip
+    cache = compute_pairs(process, list(combinations(texts, 2)), options, progress)
+    sample_distances = np.zeros((samples, len(texts), len(texts)))
+    stderr = np.zeros((len(texts), len(texts)))
+    for i, j in permutations(range(len(texts)), 2):
+        if i < j or divergence == "kl":
+            sample_distances[:, i, j] = options.config.per_sample(cache.pair(texts[i], texts[j], samples))
+            stderr[i, j] = t_interval(sample_distances[:, i, j])[1]
+        else:
+            sample_distances[:, i, j], stderr[i, j] = sample_distances[:, j, i], stderr[j, i]
+    metadata = run_metadata(process, options)
+    return Matrix(tuple(texts), sample_distances.mean(0), stderr, sample_distances, samples=samples, **metadata)

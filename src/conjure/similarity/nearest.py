@@ -1,0 +1,219 @@
+"""Nearest neighbours of a text: samples are drawn for the candidates that may still be among the nearest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from conjure.deprecation import deprecated_property, renamed_keywords
+from conjure.diffusion.jobs import ProgressCallback
+from conjure.diffusion.noise_levels import Unit
+from conjure.diffusion.process import Process
+from conjure.divergence.divergences import Divergence, Reduction
+from conjure.divergence.estimates import check_finite, t_interval
+from conjure.divergence.weightings import Weighting
+from conjure.errors import InputError
+from conjure.similarity.options import SamplingOptions
+from conjure.similarity.sampling import TrajectoryCache, jobs_for_pairs, run_metadata
+from conjure.similarity.validation import check_ranking
+
+FIRST_ROUND_SAMPLES = 4  # each further round doubles the number of samples
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A candidate and its distance.
+
+    Attributes:
+        text: The candidate.
+        distance: The mean over samples.
+        stderr: The standard error, NaN with one sample.
+        ci95: The 95% interval of this distance alone, NaN with one sample.
+        samples: The number of samples that were drawn.
+        eliminated: Whether the candidate was eliminated: at the requested confidence it is not among the nearest.
+    """
+
+    text: str
+    distance: float
+    stderr: float
+    ci95: tuple[float, float]
+    samples: int
+    eliminated: bool
+
+    out = deprecated_property("out", "eliminated")
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Candidates ranked by their distance to a text.
+
+    Attributes:
+        text: The text.
+        ranked: The candidates, nearest first; eliminated ones come last.
+        top: The number of nearest candidates that were searched for.
+        confidence: The requested confidence.
+        is_certain: Whether the first `top` candidates are the nearest at this confidence, and not only by their means.
+        trajectories_run: The number of trajectories that were used.
+        trajectories_max: The number of trajectories for all samples of all candidates.
+        unit: The unit of all distances.
+        divergence: The divergence that was estimated.
+        weighting: The weighting of its steps.
+        antithetic: Whether the two texts of a pair start from opposite noise.
+        seed: The seed of all noise.
+        process: The settings of the process.
+        fingerprint: The fingerprint of the process.
+        version: The version of this package.
+    """
+
+    text: str
+    ranked: tuple[Neighbour, ...]
+    top: int
+    confidence: float
+    is_certain: bool
+    trajectories_run: int
+    trajectories_max: int
+    unit: str
+    divergence: str
+    weighting: str
+    antithetic: bool
+    seed: int
+    process: dict[str, Any]
+    fingerprint: str
+    version: str
+
+    settled = deprecated_property("settled", "is_certain")
+    sources = deprecated_property("sources", "trajectories_run")
+    most_sources = deprecated_property("most_sources", "trajectories_max")
+    identity = deprecated_property("identity", "fingerprint")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the ranking as plain data for JSON. Errors and intervals are None with one sample."""
+        plain = asdict(self)
+        for neighbour in plain["ranked"]:
+            if math.isnan(neighbour["stderr"]):
+                neighbour |= {"stderr": None, "ci95": None}
+        return plain
+
+
+@renamed_keywords(among="candidates")
+def nearest(
+    process: Process,
+    text: str,
+    candidates: Iterable[str],
+    *,
+    top: int = 1,
+    samples: int = 32,
+    confidence: float = 0.95,
+    seed: int = 0,
+    divergence: Divergence = "jeffreys",
+    weighting: Weighting = "uniform",
+    unit: Unit | None = None,
+    reduction: Reduction = "sum",
+    antithetic: bool = False,
+    progress: ProgressCallback | None = None,
+) -> Neighbours:
+    """Rank `candidates` by their distance to `text`, with fewer samples for those that are not among the `top` nearest.
+
+    After each of the rounds of 4, 8, 16, ... samples, a candidate is eliminated if it is significantly farther than at least
+    `top` other remaining candidates. The tests are one-sided t-tests of differences sample by sample, since all candidates share
+    their noise. One of the truly nearest is eliminated only if one of its tests against a truly farther candidate errs. The level
+    is divided by the number of these tests, so that none of the nearest is eliminated with probability `confidence`. The search
+    stops as soon as `top` candidates remain.
+
+    Args:
+        process: The model with its sampling settings.
+        text: The text whose neighbours are searched for.
+        candidates: The texts to rank, each once.
+        top: The number of nearest candidates to find.
+        samples: The largest number of Monte-Carlo samples per candidate.
+        confidence: The probability, between 0 and 1, that none of the nearest is eliminated.
+        seed: The seed of all noise.
+        divergence: As in `conjure.distance`.
+        weighting: As in `conjure.distance`.
+        unit: As in `conjure.distance`.
+        reduction: As in `conjure.distance`.
+        antithetic: As in `conjure.distance`.
+        progress: Called with the number of denoising steps that are done and the number of all, per round.
+
+    Returns:
+        All candidates, nearest first.
+
+    Raises:
+        InputError: As `conjure.distance`, for an empty list of candidates, a candidate that occurs twice, `top` larger than the
+            number of candidates, and a confidence out of range.
+
+    Reference:
+        Even-Dar, Mannor and Mansour (2006), "Action elimination and stopping conditions for the multi-armed bandit and
+        reinforcement learning problems", for successive elimination.
+    """
+    if isinstance(candidates, str):
+        raise InputError(f"the texts to rank are {candidates!r}; give a list of texts")
+    candidates = list(candidates)
+    check_ranking(candidates, top, confidence)
+    options = SamplingOptions.create(
+        process.default_unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, unit=unit,
+        reduction=reduction, antithetic=antithetic,
+    )  # fmt: skip
+    options.validate((text, *candidates))
+
+    cache = TrajectoryCache(process, options.noise)
+    samples_drawn = dict.fromkeys(candidates, 0)
+    values: dict[str, np.ndarray] = {}
+    rounds = _rounds(samples)
+    level = (1 - confidence) / (top * max(1, len(candidates) - top) * len(rounds))
+    remaining, trajectories_run = list(candidates), 0
+    for start, end in pairwise([0, *rounds]):
+        jobs = jobs_for_pairs([(text, candidate) for candidate in remaining], range(start, end), options.noise)
+        trajectories_run += len(jobs)
+        cache.compute(jobs, final_latents=divergence == "direct", progress=progress)
+        for candidate in remaining:
+            samples_drawn[candidate] = end
+            values[candidate] = check_finite(options.config.per_sample(cache.pair(text, candidate, end)))
+        remaining_values = np.stack([values[candidate] for candidate in remaining])
+        remaining = [
+            candidate for candidate in remaining if _significantly_farther(values[candidate], remaining_values, level).sum() < top
+        ]
+        if len(remaining) <= top:
+            break
+    ranked = sorted(candidates, key=lambda candidate: (candidate not in remaining, values[candidate].mean()))
+    return Neighbours(
+        text=text,
+        ranked=tuple(
+            Neighbour(candidate, *t_interval(values[candidate]), samples_drawn[candidate], candidate not in remaining)
+            for candidate in ranked
+        ),
+        top=int(top),
+        confidence=float(confidence),
+        is_certain=len(remaining) <= top,
+        trajectories_run=trajectories_run,
+        trajectories_max=len(jobs_for_pairs([(text, candidate) for candidate in candidates], range(samples), options.noise)),
+        **run_metadata(process, options),
+    )
+
+
+def _rounds(samples: int) -> list[int]:
+    """Return the number of samples per candidate after each round."""
+    rounds = [min(FIRST_ROUND_SAMPLES, samples)]
+    while rounds[-1] < samples:
+        rounds.append(min(2 * rounds[-1], samples))
+    return rounds
+
+
+def _significantly_farther(
+    values: Float[np.ndarray, " samples"], other_values: Float[np.ndarray, "candidates samples"], level: float
+) -> Bool[np.ndarray, " candidates"]:
+    """Test for each row of `other_values` whether the mean of `values` is larger, by a one-sided paired t-test at `level`."""
+    from scipy.special import stdtrit
+
+    samples = len(values)
+    if samples < 2:
+        return np.zeros(len(other_values), dtype=bool)
+    difference = values - other_values
+    stderr = difference.std(1, ddof=1) / math.sqrt(samples)
+    return difference.mean(1) > -float(stdtrit(samples - 1, level)) * stderr

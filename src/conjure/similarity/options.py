@@ -1,0 +1,83 @@
+"""How a distance is sampled and computed: the options that all calls share. This module imports nothing that takes long."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+from conjure.diffusion.noise_levels import Unit
+from conjure.diffusion.seeding import NoiseSeeds
+from conjure.divergence.divergences import Divergence, DivergenceConfig, Reduction
+from conjure.divergence.weightings import Weighting
+from conjure.errors import InputError
+from conjure.similarity.validation import check_texts
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """The options of a Monte-Carlo estimate.
+
+    Attributes:
+        samples: The number of samples k.
+        noise: Their noise.
+        config: The divergence.
+        target_relative_error: Draw until the 95% interval reaches no further than this share of the distance to either side; None
+            for `samples` samples.
+    """
+
+    samples: int
+    noise: NoiseSeeds
+    config: DivergenceConfig
+    target_relative_error: float | None = None
+
+    @classmethod
+    def create(
+        cls,
+        default_unit: Unit,
+        *,
+        samples: int,
+        seed: int = 0,
+        divergence: Divergence = "jeffreys",
+        weighting: Weighting = "uniform",
+        unit: Unit | None = None,
+        reduction: Reduction = "sum",
+        antithetic: bool = False,
+        target_relative_error: float | None = None,
+    ) -> SamplingOptions:
+        """Return the options that the arguments of a public call stand for.
+
+        Args:
+            default_unit: The unit if `unit` is None.
+            samples: See the class.
+            seed: See `NoiseSeeds`.
+            divergence: See `DivergenceConfig`.
+            weighting: See `DivergenceConfig`.
+            unit: See `DivergenceConfig`.
+            reduction: See `DivergenceConfig`.
+            antithetic: See `NoiseSeeds`.
+            target_relative_error: See the class.
+
+        Raises:
+            InputError: If the divergence, weighting, unit or reduction is unknown, or they do not fit together.
+        """
+        config = DivergenceConfig(divergence, weighting, default_unit if unit is None else unit, reduction)
+        return cls(samples, NoiseSeeds(seed, antithetic), config, target_relative_error)
+
+    def validate(self, texts: Iterable[str]) -> None:
+        """Check the options and the texts to compare, before anything is computed.
+
+        Raises:
+            InputError: If a text is invalid, a number is out of range, or the options do not fit together.
+        """
+        check_texts(texts)
+        if not isinstance(self.samples, Integral) or not 1 <= self.samples <= 10**6:
+            raise InputError(f"samples is {self.samples!r}; must be an integer from 1 to 1,000,000")
+        if not isinstance(self.noise.seed, Integral) or self.noise.seed < 0:
+            raise InputError(f"seed is {self.noise.seed!r}; must be an integer >= 0")
+        if self.noise.antithetic and self.config.divergence == "direct":
+            raise InputError("divergence 'direct' compares two images from the same noise; use it without antithetic noise")
+        share = self.target_relative_error
+        if share is not None and not (isinstance(share, Real) and 0 < share < math.inf):
+            raise InputError(f"target_relative_error is {share!r}; must be a number > 0, such as 0.05 for an interval of ± 5%")

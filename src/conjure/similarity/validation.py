@@ -1,0 +1,103 @@
+"""Checks of input that need no model. This module imports nothing that takes long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from pathlib import Path
+
+from conjure.errors import InputError
+
+
+def check_texts(texts: Iterable[str]) -> None:
+    """Check that each text is a string with a visible character and valid Unicode.
+
+    Raises:
+        InputError: If a text is not.
+    """
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"a text is {text!r}; must be a string")
+        if not any(character.isprintable() and not character.isspace() for character in text):
+            raise InputError(f"the text {text!r} is blank; give a text with at least one visible character")
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+            raise InputError(f"the text {text!r} is not valid Unicode; give it in UTF-8")
+
+
+def check_words(a: str, b: str, replacements: Mapping[str, str], divergence: str) -> None:
+    """Check the arguments of `attribute`.
+
+    Raises:
+        InputError: If the texts are equal, a word to replace is in neither, a replacement is blank, or the divergence is
+            `direct`.
+    """
+    if divergence == "direct":
+        raise InputError("divergence 'direct' compares final images, which need no evaluated text; use another one for words")
+    if a == b:
+        raise InputError(f"both texts are {a!r}; give two texts that differ")
+    words = f"{a} {b}".split()
+    for word, replacement in replacements.items():
+        if word not in words:
+            raise InputError(f"the word {word!r} to replace is in neither text; their words are {', '.join(words)}")
+        if not isinstance(replacement, str) or not replacement.strip():
+            raise InputError(f"the replacement of {word!r} is {replacement!r}; must be a word")
+
+
+def check_matrix_texts(texts: Iterable[str]) -> list[str]:
+    """Return the texts of a matrix.
+
+    Raises:
+        InputError: If there are fewer than two, or one of them occurs twice.
+    """
+    texts = list(texts)
+    if len(texts) < 2:
+        raise InputError(f"a matrix of {len(texts)} texts; give at least two")
+    check_distinct(texts)
+    return texts
+
+
+def check_distinct(texts: Sequence[str]) -> None:
+    """Check that no text occurs twice.
+
+    Raises:
+        InputError: If one does.
+    """
+    seen = set[str]()
+    for text in texts:
+        if text in seen:
+            raise InputError(f"the text {text!r} occurs twice; give each text once")
+        seen.add(text)
+
+
+def check_ranking(candidates: Sequence[str], top: int, confidence: float) -> None:
+    """Check the arguments of `nearest`.
+
+    Raises:
+        InputError: If there are no candidates, one occurs twice, or a number is out of range.
+    """
+    if not candidates:
+        raise InputError("there are no candidates; give at least one")
+    check_distinct(candidates)
+    if not isinstance(top, Integral) or not 1 <= top <= len(candidates):
+        raise InputError(f"top is {top!r}; must be an integer from 1 to {len(candidates)}, the number of candidates")
+    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise InputError(f"confidence is {confidence!r}; must be a number between 0 and 1")
+
+
+def read_groups(path: str | Path) -> list[list[str]]:
+    """Return the texts of a UTF-8 file with one text per line; blank lines separate groups.
+
+    Raises:
+        InputError: If the file cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error}; give a UTF-8 file with one text per line") from error
+    groups: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip():
+            groups[-1].append(line.strip())
+        elif groups[-1]:
+            groups.append([])
+    return [group for group in groups if group]

@@ -1,0 +1,148 @@
+"""The service of the web app: limits, caching, cancellation and escaping, without a browser."""
+
+from __future__ import annotations
+
+import html
+import re
+import warnings
+
+import pytest
+
+from conjure import InputError
+from conjure.app.limits import Limits
+from conjure.app.service import Answer, CancelledError, Service, record_warning
+
+HOSTILE = '<img src=x onerror="window.stolen=1"> <script>window.stolen=2</script> ${window.stolen=3} {{7*7}} \' 🐅 \u202egnp'
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    for name in ("first", "second <b>"):
+        (runs / name).mkdir()
+        (runs / name / "report.html").write_text(f"<!doctype html><h1>Run {html.escape(name)}</h1>")
+    (runs / "unfinished").mkdir()
+    secret = tmp_path_factory.mktemp("elsewhere")
+    (secret / "report.html").write_text("secret")
+    (runs / "link").symlink_to(secret)
+    return Service(("default",), runs, Limits(max_chars=120, max_texts=4, samples=3, steps=6))
+
+
+def test_a_comparison_is_answered_step_by_step(service):
+    answers = list(service.compare("dog", "cat", "default", 2, 2, 0))
+    assert ["1 sample so far" in answer.head for answer in answers] == [True, True, False, False]
+    assert "2 samples so far" in answers[2].head
+    assert [answer.body.count("<img") for answer in answers] == [2, 2, 2, 0]
+    assert "along the trajectory of “dog”" in answers[0].body
+    assert "iframe" in answers[-1].body
+    assert list(service.compare("dog", "cat", "default", 2, 2, 0)) == answers[-1:]  # from the cache
+
+
+def test_the_cache_is_limited(monkeypatch):
+    monkeypatch.setattr("conjure.app.service.MAX_CACHED_CHARS", 1000)
+    answer = Answer("", "x" * 400)
+    service = Service()
+    for number in range(5):
+        service._cache((number,), answer)
+    assert service._cached((0,)) is None
+    assert service._cached((3,)) == answer
+    service._cache((5,), answer)
+    assert service._cached((3,)) == answer  # more recently used than (4,)
+
+
+def test_truncated_texts_are_reported(service, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", record_warning)
+        *_, last = service.compare("cat " + "very long " * 11, "<🐅>", "default", 1, 1, 0)
+        assert "&lt;🐅&gt;" in last.head
+        assert "<🐅>" not in last.head
+
+
+def test_a_cancelled_computation_ends(service):
+    """An exception of the progress callback ends the computation, and the next request is computed."""
+
+    def cancel(completed: int, total: int) -> None:
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        list(service.compare("one", "two", "default", 3, 6, 0, cancel))
+    with pytest.raises(CancelledError):
+        service.matrix("one\ntwo", "default", 3, 6, 0, cancel)
+    assert len(list(service.compare("one", "two", "default", 1, 1, 0))) == 2
+
+
+def test_a_busy_server_is_reported(service, monkeypatch):
+    monkeypatch.setattr("conjure.app.service.JOB_TIMEOUT", 0.01)
+    running = service.compare("three", "four", "default", 1, 6, 0)
+    next(running)
+    with pytest.raises(InputError, match="busy"):
+        list(service.compare("five", "six", "default", 1, 1, 0))
+    running.close()
+    list(service.compare("five", "six", "default", 1, 1, 0))
+
+
+def test_limits_below_the_default_settings():
+    service = Service(limits=Limits(max_chars=8, samples=1, steps=1, max_texts=2))
+    service.compute_examples()  # those beyond the limits are skipped
+    assert len(service._answers) == 1
+
+
+@pytest.mark.filterwarnings("ignore::conjure.errors.TextTruncationWarning")
+def test_texts_are_no_markup(service):
+    comparison = list(service.compare(HOSTILE, "cat", "default", 1, 1, 0))
+    matrix = service.matrix(f"{HOSTILE}\ncat", "default", 1, 1, 0)
+    for answer in (*comparison, matrix):
+        tags = set(re.findall(r"<(\w+)", answer.head + answer.body))
+        assert tags <= {"p", "figure", "figcaption", "img", "iframe"}
+        assert 'onerror="' not in answer.body
+        assert "\u202e" not in answer.head + answer.body
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("", "cat", "default", 1, 1, 0), "empty"),
+        (("x" * 121, "cat", "default", 1, 1, 0), "121 characters; at most 120 are allowed"),
+        (("dog", None, "default", 1, 1, 0), "empty"),
+        (("dog", "cat", "/etc", 1, 1, 0), "not available"),
+        (("dog", "cat", "default", 4, 1, 0), "samples is '4'"),
+        (("dog", "cat", "default", 1.5, 1, 0), "samples is '1.5'"),
+        (("dog", "cat", "default", 1, 7, 0), "steps is '7'"),
+        (("dog", "cat", "default", 1, 1, -1), "seed is '-1'"),
+        (("dog", "cat", "default", True, 1, 0), "samples is 'True'"),
+        (("dog", "cat", "default", 1, "2", 0), "steps is '2'"),
+        (("dog", "cat", "default", 1, [2], 0), "steps is '[2]'"),
+        (("dog", "cat", ["default"], 1, 2, 0), "not available"),
+        (("dog", "cat", "default", float("inf"), 2, 0), "samples is 'inf'"),
+        (("dog", "cat", "default", float("nan"), 2, 0), "samples is 'nan'"),
+    ],
+)
+def test_limits(service, arguments, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        next(service.compare(*arguments))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("a\nb\nc\nd\ne", "5 texts"),
+        ("a", "at least two"),
+        ("a\na", "twice"),
+        (None, "one text per line"),
+        ("a\n" * 10**5, "at most"),
+    ],
+)
+def test_limits_of_a_matrix(service, lines, message):
+    with pytest.raises(InputError, match=message):
+        service.matrix(lines, "default", 1, 1, 0)
+
+
+def test_only_runs_of_the_folder_can_be_viewed(service):
+    assert service.finished_runs() == ["first", "second <b>"]
+    assert "Run first" in service.report("first")
+    for name in ("link", "..", "../first", "/etc", "unfinished", "", "first/../second <b>"):
+        with pytest.raises(InputError, match="no run"):
+            service.report(name)
+    with pytest.raises(InputError, match="none yet"):
+        Service().report("first")

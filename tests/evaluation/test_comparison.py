@@ -1,0 +1,121 @@
+"""The comparison of two runs equals that of their tables, and images are those of the models of the runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+from rated_pairs import write_pairs
+from scipy import stats
+
+import conjure
+from conjure import InputError
+from conjure.diffusion.seeding import noise_seed
+from conjure.evaluation.comparison import generate_images
+from conjure.evaluation.datasets import read_file
+from conjure.evaluation.evaluate import evaluate
+
+TEXTS = ("puppy", "poodle", "shark", "red apple", "green apple", "train", "the sun", "a house")
+ROWS = [(a, b, float((3 * i + 5 * j) % 11)) for i, a in enumerate(TEXTS) for j, b in enumerate(TEXTS) if i < j]
+
+
+@pytest.fixture(scope="module")
+def runs(default_process, tmp_path_factory):
+    """The folder of two runs of the same pairs: the default model with two and with three steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    pairs = read_file(write_pairs(folder / "own.tsv", ROWS))
+    for steps in (2, 3):
+        evaluate(default_process.set(steps=steps), [pairs], samples=2, out=folder / str(steps))
+    return folder
+
+
+def test_comparison_equals_that_of_the_tables(runs):
+    task = conjure.diff(runs / "2", runs / "3").tasks["own"]
+    tables = [parquet.read_table(runs / name / "own.parquet").to_pydict() for name in ("2", "3")]
+    scores = np.array(tables[0]["score"])
+    spearman = [stats.spearmanr(-np.array(table["distance"]), scores).statistic for table in tables]
+    assert [agreement.spearman for agreement in task.agreements] == pytest.approx(spearman)
+    assert task.difference.spearman == pytest.approx(spearman[0] - spearman[1])
+    rank_correlation = stats.spearmanr(*(table["distance"] for table in tables)).statistic
+    assert task.difference.rank_correlation == pytest.approx(rank_correlation)
+    ranks = [stats.rankdata(-np.array(table["distance"])) for table in tables]
+    changes = abs(ranks[0] - ranks[1]) * 100 / (len(scores) - 1)
+    largest = task.rank_changes[0]
+    assert abs(largest.ranks[0] - largest.ranks[1]) == pytest.approx(changes.max())
+    assert len(task.rank_changes) == min(20, len(scores))
+    with pytest.warns(DeprecationWarning, match="TaskComparison.moved was renamed to TaskComparison.rank_changes"):
+        assert task.moved is task.rank_changes
+    with pytest.warns(DeprecationWarning, match="RankChange.people was renamed to RankChange.human_rank"):
+        assert largest.people == largest.human_rank
+
+
+def test_run_compared_with_itself(runs):
+    comparison = conjure.diff(runs / "2", runs / "2")
+    difference = comparison.tasks["own"].difference
+    assert (difference.spearman, difference.ci95, difference.rank_correlation) == (0, (0, 0), pytest.approx(1))
+    assert difference.p == 1
+    assert comparison.tasks["own"].rank_changes == []
+    assert "rank changes" not in comparison.document().to_markdown()
+    assert "Ranks are" not in comparison.document().to_markdown()
+    assert generate_images(comparison, 2) == {}
+
+
+def test_diff_command(conjure_command, runs, tmp_path):
+    code, out, _ = conjure_command("diff", runs / "2", runs / "3", "--json")
+    summary = json.loads(out)
+    assert set(summary) == {"runs", "fingerprints", "tasks"}
+    assert (code, set(summary["tasks"]["own"])) == (0, {"title", "pairs", "spearman", "ci95", "difference", "rank_changes"})
+    assert set(summary["tasks"]["own"]["rank_changes"][0]) == {"texts", "ranks", "human_rank"}
+    page = tmp_path / "diff.html"
+    code, out, err = conjure_command("diff", runs / "2", runs / "3", "--images", 2, "--out", page)
+    assert (code, "two runs" in out, err) == (0, True, f"wrote {page}\n")
+    assert "first minus second" in page.read_text()
+    assert page.read_text().count("data:image/png;base64") == 2
+    assert "http" not in page.read_text()
+
+
+def test_images_are_those_of_both_models(runs, default_process, monkeypatch):
+    sheets = []
+
+    def contact_sheet(images, rows, columns):
+        sheets.append((images, columns))
+        return b""
+
+    monkeypatch.setattr("conjure.evaluation.comparison.contact_sheet", contact_sheet)
+    generate_images(conjure.diff(runs / "2", runs / "3"), 1)
+    ((images, texts),) = sheets
+    seed = noise_seed(0, 0)
+    for row, steps in zip(images, (2, 3), strict=True):
+        expected = default_process.set(steps=steps).run(list(texts), [seed] * 2, "np")
+        np.testing.assert_allclose(row, expected, atol=1e-4)
+
+
+def test_runs_that_cannot_be_compared_are_refused(runs, default_process, conjure_command, tmp_path):
+    def error_of(first, second, *arguments):
+        code, out, err = conjure_command("diff", first, second, *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    assert "contains no finished run" in error_of(runs / "2", tmp_path)
+    pairs = read_file(runs / "own.tsv")
+    evaluate(default_process.set(steps=2), [pairs.head(5)], out=tmp_path / "fewer")
+    assert "different pairs for the task 'own' (28 and 5 pairs)" in error_of(runs / "2", tmp_path / "fewer")
+    shutil.copy(runs / "own.tsv", tmp_path / "another.tsv")
+    evaluate(default_process.set(steps=2), [read_file(tmp_path / "another.tsv")], out=tmp_path / "renamed")
+    assert "no common task; they have own and another" in error_of(runs / "2", tmp_path / "renamed")
+    assert "must end with .html or .md" in error_of(runs / "2", runs / "3", "--out", "x.txt")
+    assert "give --out FILE.html" in error_of(runs / "2", runs / "3", "--images", 2)
+    shutil.copytree(runs / "2", tmp_path / "corrupted")
+    (tmp_path / "corrupted" / "own.parquet").write_bytes(b"no table")
+    assert "contains no finished run" in error_of(runs / "3", tmp_path / "corrupted")
+
+
+def test_images_of_a_model_that_has_changed_are_refused(runs, tmp_path):
+    shutil.copytree(runs / "2", tmp_path / "changed")
+    path = tmp_path / "changed" / "summary.json"
+    path.write_text(path.read_text().replace(json.loads(path.read_text())["fingerprint"], "0" * 64))
+    with pytest.raises(InputError, match="images of the run '.*changed' cannot be generated: the model 'default' is not the one"):
+        generate_images(conjure.diff(tmp_path / "changed", runs / "3"), 1)

@@ -1,0 +1,131 @@
+"""Correlations and their intervals: compared with scipy, with simulations whose truth is known, and with plain resampling."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from conjure import InputError
+from conjure.evaluation.bootstrap import _resample_counts, _weighted_spearman
+from conjure.evaluation.correlation import agreement, difference, percentile_ranks, reliability
+
+
+def test_agreement_equals_scipy():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 6, 300).astype(float)  # with ties
+    distances = -scores + rng.normal(size=300)
+    result = agreement(distances[:, None], scores)
+    expected = stats.spearmanr(-distances, scores)
+    assert (result.spearman, result.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
+    assert result.pearson == pytest.approx(stats.pearsonr(-distances, scores).statistic)
+    assert result.ci95[0] < result.spearman < result.ci95[1]
+    half_width = 1.96 * (1 - result.spearman**2) / 300**0.5  # of a correlation in large samples
+    assert result.ci95[1] - result.ci95[0] == pytest.approx(2 * half_width, rel=0.35)
+
+
+def test_random_distances_have_no_agreement():
+    rng = np.random.default_rng(1)
+    result = agreement(rng.normal(size=(1000, 1)), rng.normal(size=1000))
+    assert abs(result.spearman) < 0.1
+    assert result.ci95[0] < 0 < result.ci95[1]
+
+
+def test_percentile_ranks():
+    assert percentile_ranks(np.array([3.0, 1.0, 2.0])).tolist() == [100, 0, 50]
+    assert percentile_ranks(np.array([1.0, 1.0, 2.0])).tolist() == [25, 25, 100]
+    assert percentile_ranks(np.array([7.0])).tolist() == [0]
+
+
+def test_samples_widen_the_interval():
+    """All pairs share the noise of a sample, so resampling samples is part of the error."""
+    rng = np.random.default_rng(2)
+    scores = rng.normal(size=200)
+    noisy = -scores[:, None] + rng.normal(size=(200, 2)) * 0.5 + 2 * rng.normal(size=(200, 2)) * (np.arange(200) % 2)[:, None]
+    two_samples, one_sample = agreement(noisy, scores), agreement(noisy.mean(1, keepdims=True), scores)
+    assert two_samples.spearman == one_sample.spearman
+    assert two_samples.ci95[1] - two_samples.ci95[0] > one_sample.ci95[1] - one_sample.ci95[0]
+
+
+@pytest.mark.parametrize(
+    ("distances", "scores", "message"),
+    [
+        ([1.0, np.nan, 2.0], [1.0, 2.0, 3.0], "1 of 3 distances are not finite"),
+        ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], "all distances are 1"),
+        ([1.0, 2.0, 3.0], [4.0, 4.0, 4.0], "all scores are 4"),
+        ([1.0, 2.0], [4.0, 5.0], "give at least 3"),
+    ],
+)
+def test_undefined_correlations_are_refused(distances, scores, message):
+    with pytest.raises(InputError, match=message):
+        agreement(np.array(distances)[:, None], np.array(scores))
+
+
+@pytest.mark.parametrize("repetitions", [12, pytest.param(60, marks=pytest.mark.slow)])
+def test_intervals_over_samples_cover_the_true_correlation(repetitions):
+    """The interval around the correlation of the means of four samples covers the correlation of the means of four new ones."""
+    rng = np.random.default_rng(6)
+    below = above = 0
+    for _ in range(repetitions):
+        scores = rng.normal(size=150)
+        noisy = -scores[:, None] + rng.normal(size=(150, 4))
+        result = agreement(noisy, scores)
+        pearson = 1 / (1 + 1 / 4) ** 0.5  # of means of four, from their variances
+        spearman = 6 / np.pi * np.arcsin(pearson / 2)
+        below += spearman < result.ci95[0]
+        above += spearman > result.ci95[1]
+    assert below + above <= repetitions // 5
+    assert abs(below - above) <= 6
+
+
+def test_reliability_of_halves_with_negative_correlation():
+    rank_reliability, ceiling = reliability(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]))
+    assert (rank_reliability, ceiling) == (-1, 0)
+
+
+def test_reliability_equals_that_of_the_simulation():
+    """Truth with variance 1 and noise with variance 1 per sample: k samples have the reliability k / (k + 1)."""
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(3000, 1))
+    for samples in (2, 3, 8):
+        rank_reliability, ceiling = reliability(truth + rng.normal(size=(3000, samples)))
+        assert rank_reliability == pytest.approx(samples / (samples + 1), abs=0.04)
+        assert ceiling == pytest.approx(rank_reliability**0.5)
+    assert np.isnan(reliability(truth)[0])
+
+
+def test_paired_difference():
+    rng = np.random.default_rng(4)
+    scores = rng.normal(size=400)
+    good, bad = (-scores[:, None] + rng.normal(size=(400, 1)) * noise for noise in (0.5, 2.0))
+    result = difference(good, bad, scores)
+    assert 0 < result.ci95[0] < result.spearman < result.ci95[1]
+    assert result.p < 0.01
+    assert result.rank_correlation == pytest.approx(stats.spearmanr(good[:, 0], bad[:, 0]).statistic)
+    equally_good = difference(good, -scores[:, None] + rng.normal(size=(400, 1)) * 0.5, scores)
+    assert equally_good.ci95[0] < 0 < equally_good.ci95[1]
+    assert equally_good.p > 0.05
+    assert abs(equally_good.spearman) < 0.1
+
+
+def test_bootstrap_equals_plain_resampling():
+    """Ranks are computed for all resamples at once: each correlation must be that of scipy for the pairs of the resample."""
+    rng = np.random.default_rng(5)
+    x, y = rng.integers(0, 9, 60).astype(float), rng.integers(0, 5, 60).astype(float)  # with many ties
+    counts = _resample_counts(60, 250, rng)
+    correlations = _weighted_spearman(x, y, counts)
+    for correlation, count in zip(correlations, counts, strict=True):
+        indices = np.repeat(np.arange(60), count)
+        assert correlation == pytest.approx(stats.spearmanr(x[indices], y[indices]).statistic, abs=1e-12)
+    assert counts.sum(1).tolist() == [60] * 250
+
+
+def test_resamples_without_variation_have_correlation_0():
+    assert _weighted_spearman(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([[2, 0], [1, 1]])).tolist() == [0.0, 1.0]
+
+
+def test_old_name_of_the_rank_correlation():
+    rng = np.random.default_rng(7)
+    result = difference(rng.normal(size=(20, 1)), rng.normal(size=(20, 1)), rng.normal(size=20))
+    with pytest.warns(DeprecationWarning, match="Difference.ranks was renamed to Difference.rank_correlation"):
+        assert result.ranks == result.rank_correlation

@@ -1,0 +1,221 @@
+"""Explanations: heat maps, images and intermediate results are consistent with the estimate, and the page shows texts as text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import conjure
+from conjure import InputError
+from conjure.diffusion.seeding import noise_seed
+from conjure.explanation.explain import Explanation, iter_explanations
+from conjure.explanation.figure import comparison_figure
+from conjure.explanation.html import explanation_page, render_template
+from conjure.explanation.images import TrajectoryImages, difference_heatmaps
+from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
+from conjure.plotting.images import TILE_GAP
+
+A, B = "a big red apple", "a blue whale"
+HOSTILE = "</script><script>alert('1')</script> \"quoted\" {{data}} ${1+1} \x00 \u202egnp 🐅 " + "long " * 40
+
+
+@pytest.fixture(scope="module")
+def short_process(default_process):
+    return default_process.set(steps=3)
+
+
+@pytest.fixture(scope="module")
+def explained(short_process) -> Explanation:
+    return conjure.explain(short_process, A, B, samples=3, samples_shown=2, words=True, replacements={"big": "small"})
+
+
+def all_trajectories(explanation: Explanation) -> list[TrajectoryImages]:
+    return [images for sample in explanation.sample_images for images in (sample.forward, sample.backward)]
+
+
+def page_of(explanation: Explanation) -> str:
+    return explanation_page(explanation.estimate, explanation.sample_images, explanation.words)
+
+
+def figure_of(explanation: Explanation) -> Any:
+    return comparison_figure(explanation.estimate, explanation.sample_images, explanation.words)
+
+
+def data_of(page: str) -> Any:
+    return json.loads(page.split('id="data">')[1].split("</script>")[0])
+
+
+def decoded(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
+
+
+def test_heatmaps_sum_to_the_contributions_of_steps(explained):
+    assert len(explained.sample_images) == 2
+    for images in all_trajectories(explained):
+        assert images.heatmaps.shape == (3, 8, 8)
+        np.testing.assert_allclose(images.heatmaps.sum((1, 2)), images.per_step)
+    first = explained.sample_images[0]
+    assert sum(first.forward.per_step) + sum(first.backward.per_step) == pytest.approx(explained.estimate.samples[0])
+
+
+def test_heatmaps_of_all_layouts_of_latents():
+    """A difference at one position appears there, for latents in rows and columns, with frames, and packed."""
+    latents = torch.zeros(2, 4, 3, 6)
+    latents[0, 1, 2, 5] = 2.0
+    latents[1, :, 0, 0] = 1.0
+    expected = np.zeros((2, 3, 6))
+    expected[0, 2, 5], expected[1, 0, 0] = 7.0, 3.0
+    per_step = np.array([7.0, 3.0])
+    for layout in (latents, latents[:, :, None], latents.flatten(2).transpose(1, 2)):
+        heatmaps = difference_heatmaps(layout, per_step, aspect_ratio=0.5)
+        assert heatmaps is not None
+        np.testing.assert_allclose(heatmaps, expected)
+    # seven positions do not fill an image that is twice as wide as high
+    assert difference_heatmaps(torch.ones(2, 7, 4), per_step, aspect_ratio=0.5) is None
+    assert difference_heatmaps(torch.ones(2, 7), per_step, aspect_ratio=1.0) is None
+    without_difference = difference_heatmaps(torch.zeros(2, 4, 3, 3), per_step * 0, aspect_ratio=1.0)
+    assert without_difference is not None
+    assert not without_difference.any()
+
+
+def test_final_images_are_those_of_the_pipeline(explained, short_process):
+    """The pipeline generates the same image for each text from the same noise."""
+    for sample, images in enumerate(explained.sample_images):
+        seed = noise_seed(0, sample)
+        expected = short_process.run([A, B], [seed, seed], output_type="np")
+        np.testing.assert_allclose(images.forward.final, expected[0], atol=2e-3)
+        np.testing.assert_allclose(images.backward.final, expected[1], atol=2e-3)
+
+
+def test_last_intermediate_result_is_the_explanation(explained, short_process):
+    results = list(iter_explanations(short_process, A, B, samples=3, samples_shown=2))
+    first, last = results[0], results[-1]
+    assert last.estimate.samples == pytest.approx(explained.estimate.samples, rel=1e-5)
+    assert len(last.sample_images) == len(explained.sample_images)
+    for images, expected in zip(all_trajectories(last)[1::2], all_trajectories(explained)[1::2], strict=True):
+        for name in ("x_t", "x0_first", "x0_second", "final", "heatmaps"):
+            np.testing.assert_allclose(getattr(images, name), getattr(expected, name), atol=2e-3)
+    assert (first.backward.x_t[1:] == 1).all()
+    assert (first.backward.x_t[0] != 1).any()
+    assert [len(result.estimate.samples) for result in results] == [1] * 3 + [2] + [3]
+
+
+def test_page_has_no_external_files_and_shows_texts_as_text(short_process):
+    with pytest.warns(conjure.TextTruncationWarning):
+        explanation = conjure.explain(short_process, HOSTILE, B, samples=2, words=True)
+    page = page_of(explanation)
+    assert not re.findall(r"(?:src|href)=|https?://(?!www\.w3\.org/2000/svg)", page)
+    assert page.count("<script") == page.count("</script") == 2
+    data = data_of(page)
+    assert data["texts"][0].startswith("</script><script>alert('1')</script> \"quoted\" {{data}} ${1+1}")
+    assert "\x00" not in page
+    assert "\u202e" not in page
+    for sheets in data["sample_images"][0]:
+        assert decoded(sheets["images"]).size == (4 * 64, 3 * 64)
+        assert decoded(sheets["heatmaps"]).size == (4 * 8, 8)
+    sheet = decoded(data["sample_images"][0][0]["images"]).convert("RGB")
+    x_t_of_second_step = np.asarray(sheet)[64:128, 64:128] / 255
+    np.testing.assert_allclose(x_t_of_second_step, explanation.forward.x_t[1].clip(0, 1), atol=0.01)
+
+
+def test_heatmaps_of_a_page_share_one_scale(explained):
+    """Equal contributions have equal opacity, for both directions and all samples."""
+    page = page_of(explained)
+    trajectories = all_trajectories(explained)
+    vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories)
+    assert vmax_step == max(images.heatmaps.max() for images in trajectories)
+    all_sheets = [sheets for sample in data_of(page)["sample_images"] for sheets in sample]
+    for images, sheets in zip(trajectories, all_sheets, strict=True):
+        opacity = np.asarray(decoded(sheets["heatmaps"]))[..., 3] / 255
+        expected = np.concatenate([*(images.heatmaps / vmax_step), images.heatmaps.sum(0) / vmax_total], axis=1)
+        np.testing.assert_allclose(opacity**2, expected, atol=0.01)
+    assert f"is {vmax_step:.3g} at one step, and {vmax_total:.3g} summed" in page
+
+
+def test_heatmaps_of_a_figure_share_one_scale(explained):
+    image_part, chart_part = figure_of(explained).subfigs
+    *panels, colorbar = image_part.axes
+    directions = (explained.forward, explained.backward)
+    vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in directions)
+    assert colorbar.get_ylim() == pytest.approx((0, vmax_step))
+    for panel, images in zip(panels, directions, strict=True):
+        tiles = np.asarray(panel.images[0].get_array())
+        first_heatmap = tiles[-64 - TILE_GAP // 2 : -TILE_GAP // 2, TILE_GAP // 2 : 64 + TILE_GAP // 2]
+        np.testing.assert_allclose(first_heatmap, colorize_heatmap(images.heatmaps, (64, 64), vmax_step)[0], atol=1e-6)
+    assert [axes.images[1].get_clim() for axes in chart_part.axes[1:3]] == [(0, vmax_total)] * 2
+
+
+def test_figure_names_samples_texts_and_units(explained):
+    image_part, chart_part = figure_of(explained).subfigs
+    titles = [axes.get_title() for axes in image_part.axes[:2]]
+    assert titles == [f"trajectory of “{text}”, sample 1 of 3" for text in (A, B)]
+    step_chart, _, _, word_chart = chart_part.axes
+    assert "mean of 3 samples" in step_chart.get_title()
+    assert step_chart.get_ylabel() == word_chart.get_xlabel() == explained.estimate.unit
+    headings = {round(text.get_position()[1]): text.get_text() for text in word_chart.texts}
+    assert headings == {0: f"in “{A}”", 6: f"in “{B}”"}
+    assert word_chart.get_yticks().tolist() == [1, 2, 3, 4, 5, 7, 8, 9]
+    assert len(figure_of(replace(explained, words=None)).subfigs[1].axes) == 3
+
+
+def test_figure_of_many_steps_has_twenty_columns(default_process):
+    """The first and the last step are among them."""
+    explanation = conjure.explain(default_process.set(steps=25), A, B, samples=1)
+    panel = figure_of(explanation).subfigs[0].axes[0]
+    timesteps = [label.get_text() for label in panel.child_axes[0].get_xticklabels()]
+    assert len(panel.get_xticks()) == len(timesteps) == 20
+    first, *_, last = explanation.estimate.timesteps
+    assert (timesteps[0], timesteps[-1]) == (f"t = {first:.0f}", f"t = {last:.0f}")
+
+
+def test_template_is_filled_in_one_pass():
+    parts = dict.fromkeys(("title", "distance", "summary", "settings", "scale", "words", "steps", "data"), "")
+    assert "{{data}} and {{title}}" in render_template("explanation.html", heading="{{data}} and {{title}}", **parts)
+
+
+def test_divergence_of_final_latents_has_no_heatmaps(short_process):
+    explanation = conjure.explain(short_process, A, B, samples=1, divergence="direct")
+    assert explanation.forward.heatmaps is None
+    assert data_of(page_of(explanation))["sample_images"][0][0]["heatmaps"] is None
+
+
+def test_files(explained, tmp_path):
+    for name, start in (("e.png", b"\x89PNG"), ("e.html", b"<!doctype html>")):
+        explained.save(tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+    with pytest.raises(InputError, match=r"\.gif"):
+        explained.save(tmp_path / "e.gif")
+
+
+def test_samples_shown_must_be_positive(short_process):
+    with pytest.raises(InputError, match="samples_shown is 0; it must be an integer >= 1"):
+        conjure.explain(short_process, A, B, samples_shown=0)
+
+
+def test_deprecated_names(explained, short_process):
+    images = explained.forward
+    for owner, old, new in (
+        (explained, "shown", "sample_images"),
+        (images, "noisy", "x_t"),
+        (images, "first", "x0_first"),
+        (images, "second", "x0_second"),
+        (images, "places", "heatmaps"),
+    ):
+        with pytest.warns(DeprecationWarning, match=f"{old} was renamed"):
+            assert getattr(owner, old) is getattr(owner, new)
+    with pytest.warns(DeprecationWarning, match="argument .* was renamed") as warned:
+        old = conjure.explain(short_process, A, B, samples=2, shown=1, precision=10.0, instead={"red": "green"})
+    assert sum("was renamed" in str(warning.message) for warning in warned) == 3
+    new = conjure.explain(
+        short_process, A, B, samples=2, samples_shown=1, target_relative_error=10.0, replacements={"red": "green"}
+    )
+    assert (old.estimate, old.words, len(old.sample_images)) == (new.estimate, new.words, 1)

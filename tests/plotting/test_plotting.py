@@ -1,0 +1,88 @@
+"""Plotting: images keep their pixels, sheets stay below the limits of WebP, paths are checked before any computation."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conjure import InputError
+from conjure.plotting.charts import line_chart
+from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
+from conjure.plotting.images import MAX_SHEET_WIDTH, TILE_GAP, contact_sheet, encode_image, mosaic, tile_images
+from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path
+
+
+def test_wide_sheets_are_reduced():
+    """WebP allows at most 16,383 pixels per side."""
+    sheet = mosaic(np.random.default_rng(0).random((3, 120, 60, 300, 3), dtype=np.float32))
+    assert sheet.shape[1] <= MAX_SHEET_WIDTH
+    assert encode_image(sheet).startswith("data:image/webp")
+    assert mosaic(np.ones((2, 5, 8, 8, 4))).shape == (16, 40, 4)
+
+
+def test_mosaic_keeps_pixels_in_their_place():
+    images = np.random.default_rng(0).random((2, 3, 4, 5, 3))
+    sheet = mosaic(images)
+    np.testing.assert_allclose(sheet[4:8, 5:10] / 255, images[1, 1], atol=0.5 / 255)
+    uri = encode_image(sheet)
+    assert uri.startswith("data:image/png")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))), sheet)
+
+
+def test_tiles_have_a_frame_and_a_gap():
+    images = np.random.default_rng(0).random((2, 4, 5, 3))
+    tiles = tile_images(images)
+    margin = TILE_GAP // 2
+    assert tiles.shape == (4 + TILE_GAP, 2 * (5 + TILE_GAP), 3)
+    np.testing.assert_array_equal(tiles[margin:-margin, 5 + TILE_GAP + margin : -margin], images[1])
+    assert tiles[margin - 1, margin, 0] == 0.8
+    assert (tiles[0] == 1).all()
+
+
+def test_color_limits_are_the_largest_contributions():
+    first, second = np.array([[[1.0, 2.0]], [[3.0, 0.0]]]), np.array([[[0.0, 2.5]], [[0.0, 2.5]]])
+    assert heatmap_limits([first, second]) == (3.0, 5.0)
+    assert heatmap_limits([]) == (0.0, 0.0)
+    full, half = (colorize_heatmap(first, (2, 4), vmax) for vmax in (3.0, 6.0))
+    assert full.shape == (2, 2, 4, 3)
+    assert full.sum() > half.sum()
+    assert colorize_heatmap(first * 0, (2, 4), 0.0).max() < 0.05
+
+
+def test_charts_are_png():
+    series = {"STS-B": [(1.0, 0.5, 1.5), (2.0, 1.5, 2.5)]}
+    images = [[np.zeros((4, 4, 3)), np.ones((6, 4, 3))]]
+    for content in (
+        line_chart(["1", "2"], series, "steps", "Spearman x100"),
+        line_chart(["lms", "dpmsolvermultistep"], series, "scheduler", "Spearman x100"),
+        contact_sheet(images, rows=["first run"], columns=["a", "b"]),
+    ):
+        assert content.startswith(b"\x89PNG")
+
+
+def test_paths_are_checked(tmp_path):
+    assert check_path(tmp_path / "figure.PNG") == tmp_path / "figure.PNG"
+    assert not (tmp_path / "figure.PNG").exists()
+    for path, message in (
+        (tmp_path / "figure.gif", r"ends with '.gif'; allowed are .png, .svg, .pdf, .html"),
+        (tmp_path / "missing" / "figure.png", "a folder that does not exist"),
+        (tmp_path, "ends with ''"),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_path(path)
+    with pytest.raises(InputError, match="allowed are .png, .svg, .pdf$"):
+        check_path("figure.html", EMBEDDING_SUFFIXES)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        check_path(tmp_path / "folder.png")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which not even root can create files")
+def test_paths_that_cannot_be_written():
+    with pytest.raises(InputError, match="cannot be written"):
+        check_path("/proc/figure.png")
