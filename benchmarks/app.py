@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from gradio_client import Client
+
 from timing import describe_machine
 
 HERE = Path(__file__).parent

@@ -19,14 +19,13 @@ import torch
 from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
-from conjure.benchmarks import SEVEN, read
-from conjure.estimate import Noise
-from conjure.run import cost
-from conjure.similarity import sources_of
-from conjure.workers import ON_GPU
+from conjure.diffusion.seeding import NoiseSeeds
+from conjure.engine.ray_workers import GPU_CHUNK_ROWS
+from conjure.evaluation.datasets import PAPER_TABLE_1, read
+from conjure.similarity.sampling import jobs_for_pairs
 
 HERE = Path(__file__).parent
-DATASETS = (*SEVEN, "rg65", "simlex999")
+DATASETS = (*PAPER_TABLE_1, "rg65", "simlex999")
 STEPS = 10
 GPU_COUNTS = (1, 8, 64)
 MEASURED_RATE = 260.0  # Tflop/s, Stable Diffusion's architecture on an H200 in bfloat16 (stable_diffusion-cuda.md: 34% of 763)
@@ -88,7 +87,7 @@ def count_work(build: Callable[[], tuple[Any, dict[str, Any]]]) -> tuple[float, 
 def count_rows(data: Path) -> int:
     """Return the denoiser rows of all datasets at one sample; the trajectory of a text in several pairs is simulated once."""
     pairs = (pair for name in DATASETS for pair in read(name, data).texts)
-    return STEPS * sum(map(cost, sources_of(pairs, [0], Noise())))
+    return STEPS * sum(job.num_rows for job in jobs_for_pairs(pairs, [0], NoiseSeeds()))
 
 
 def format_time(seconds: float) -> str:
@@ -117,7 +116,7 @@ def main() -> None:
         parameters, flops = count_work(build)
         speed = rate * 1e12 / flops
         # work is distributed in chunks; at the end, all GPUs wait for the last chunk
-        times = [format_time(total_rows / speed / gpus + STEPS * ON_GPU / speed) for gpus in GPU_COUNTS]
+        times = [format_time(total_rows / speed / gpus + STEPS * GPU_CHUNK_ROWS / speed) for gpus in GPU_COUNTS]
         lines.append(f"| {name} | {parameters / 1e9:.2f} G | {flops / 1e12:.2f} Tflop | {speed:,.0f} | {' | '.join(times)} |")
     lines += [
         "",

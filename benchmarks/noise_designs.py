@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from scipy.stats import norm, qmc
 
-from conjure.estimate import noise_seed
+from conjure.diffusion.seeding import noise_seed
 
 NUM_SEEDS = 32  # samples per pair
 NET_SIZE = 8  # points of a Sobol net

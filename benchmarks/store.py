@@ -19,28 +19,28 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from timing import describe_machine
 
 import conjure
-from conjure.memory import ON_CPU
-from conjure.run import Measured, Source
-from conjure.units import Level
+from conjure.diffusion.batch_size import CPU_BATCH
+from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
+from conjure.diffusion.noise_levels import NoiseLevel
+from timing import describe_machine
 
 HERE = Path(__file__).parent
 TARGETS = 8  # texts that are compared along a trajectory: more than the one of a pair, fewer than those of a matrix
-BATCH = ON_CPU // (2 + TARGETS)  # trajectories that are computed, and written, together
+BATCH = CPU_BATCH // (2 + TARGETS)  # trajectories that are computed, and written, together
 CHUNK = 10_000  # trajectories whose texts are in memory at the same time
 
 
-def make_job(number: int) -> Source:
+def make_job(number: int) -> TrajectoryJob:
     text = f"a sentence of about the length that benchmarks have, number {number}"
-    return Source(text, number % 4, tuple(f"{text}, candidate {i}" for i in range(TARGETS)))
+    return TrajectoryJob(text, number % 4, tuple(f"{text}, candidate {i}" for i in range(TARGETS)))
 
 
-def make_result(number: int, rng: np.random.Generator) -> Measured:
+def make_result(number: int, rng: np.random.Generator) -> TrajectoryResult:
     """Return random results for the job of the same number."""
-    levels = tuple(Level(alpha=0.9, sigma=0.4) for _ in range(10))
-    return Measured(make_job(number), rng.random((TARGETS, 10)), tuple(range(10)), levels, torch.rand(16, 8, 8), None)
+    levels = tuple(NoiseLevel(alpha=0.9, sigma=0.4) for _ in range(10))
+    return TrajectoryResult(make_job(number), rng.random((TARGETS, 10)), tuple(range(10)), levels, torch.rand(16, 8, 8), None)
 
 
 def main() -> None:
@@ -51,7 +51,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=HERE) as folder:
         path = Path(folder) / "store.sqlite"
         store = conjure.Store(path)
-        process_results = store.of(process)
+        fingerprint, settings = process.fingerprint(), process.settings()
+        process_results = store.for_process(fingerprint, settings)
         rates, last = [], time.perf_counter()
         for start, end in itertools.pairwise(np.linspace(0, num_trajectories, 11, dtype=int).tolist()):
             for first in range(start, end, BATCH):
@@ -68,7 +69,7 @@ def main() -> None:
             store, num_missing, begin = conjure.Store(path), 0, time.perf_counter()
             for start in range(0, num_requested, CHUNK):
                 jobs = [make_job(number) for number in range(start, min(start + CHUNK, num_requested))]
-                num_missing += len(store.of(process).missing(jobs, finals=finals))
+                num_missing += len(store.for_process(fingerprint, settings).missing(jobs, final_latents=finals))
             lookup_times[finals] = time.perf_counter() - begin
             store.close()
             assert num_missing == CHUNK

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from noise_designs import DESIGNS, NET_SIZE, NUM_SEEDS, negated_samples, rows_per_sample
 from scipy.stats import rankdata
 
 import conjure
-from conjure.lockstep import Visit, follow
-from conjure.process import Process
-from conjure.units import gain, output_of
+from conjure.diffusion.noise_levels import prediction_type, unit_scale
+from conjure.diffusion.process import Process
+from conjure.diffusion.shared_trajectory import DenoisingStep, run_on_shared_trajectories
+from noise_designs import DESIGNS, NET_SIZE, NUM_SEEDS, negated_samples, rows_per_sample
 
 HERE = Path(__file__).parent
 PAIRS_PER_BAND = 16  # in each of five bands of human scores
@@ -63,15 +63,15 @@ def measure(process: Process, a: str, b: str, noises: torch.Tensor) -> np.ndarra
     k = len(noises)
     squared_differences: list[np.ndarray] = []
 
-    def on_step(step: Visit) -> None:
-        prediction = step.output.float().reshape(k, 2, 2, -1)
-        scale = gain(output_of(process.scheduler), process.unit, step.level)
+    def on_step(step: DenoisingStep) -> None:
+        prediction = step.predictions.float().reshape(k, 2, 2, -1)
+        scale = unit_scale(prediction_type(process.scheduler), process.default_unit, step.noise_level)
         difference = prediction[:, :, 0] - prediction[:, :, 1]
         squared_differences.append(difference.square().sum(-1).T.double().numpy() * scale**2)
 
-    process_with_noise = replace(process, call={**process.call, "latents": noises.repeat_interleave(4, 0)})
+    process_with_noise = replace(process, pipeline_kwargs={**process.pipeline_kwargs, "latents": noises.repeat_interleave(4, 0)})
     source_rows = [4 * sample + row for sample in range(k) for row in (0, 0, 2, 2)]
-    follow(process_with_noise, [a, b, b, a] * k, source_rows, [0] * 4 * k, on_step)
+    run_on_shared_trajectories(process_with_noise, [a, b, b, a] * k, source_rows, [0] * 4 * k, on_step)
     return np.stack(squared_differences, -1)
 
 

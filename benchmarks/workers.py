@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import torch
-from many import PAIRS
-from timing import describe_machine, describe_rounds, format_ratios
 
 import conjure
+from many import PAIRS
+from timing import describe_machine, describe_rounds, format_ratios
 
 HERE = Path(__file__).parent
 

@@ -13,12 +13,12 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 import diffusers  # noqa: E402
-from tiny_pipelines import FAMILIES, save  # noqa: E402
 
 import conjure  # noqa: E402
 from conjure.diffusion.noise_levels import prediction_type  # noqa: E402
 from conjure.diffusion.schedulers import scheduler_alias  # noqa: E402
 from conjure.pipeline_checks import CHECKS, check_model  # noqa: E402
+from tiny_pipelines import FAMILIES, save  # noqa: E402
 
 HEAD = f"""# Supported pipelines
 

@@ -2,23 +2,34 @@
 
 A generated part stands between `<!-- name -->` and `<!-- /name -->`. Its content comes from a file that a script wrote.
 
-python docs/render_snippets.py          # after `make results` and the benchmarks; also runs the example of the README
+python docs/render_snippets.py          # after `make results` and the benchmarks; also runs the examples of the README
 python docs/render_snippets.py --check  # exits with 1 if a part that comes from a file is out of date
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "results"))
 
-from build_results import datasets_table, load_json, render_pages  # noqa: E402
+from result_pages import render_pages  # noqa: E402
 
-DEMO = ("compare", "snow leopard", "bengal tiger")
+DEMO = (
+    'conjure compare "snow leopard" "bengal tiger"',
+    'conjure compare "red fox" "grey wolf" --words | grep without',
+    "conjure matrix puppy poodle shark --samples 2 | head -4",
+    "printf '%s\\n' puppy wolf bicycle > candidates.txt",
+    'conjure nearest "a small dog" --candidates candidates.txt',
+    r"printf '%s\t%s\t%s\n' text1 text2 score gem jewel 3.94 car journey 1.55 boy lad 3.82 boy rooster 0.44 noon string 0.04 "
+    "> ratings.tsv",
+    "conjure bench --data ratings.tsv --out run > /dev/null; grep '^| ' run/report.md | head -2",
+)
 
 
 def benchmark(name: str) -> str:
@@ -29,13 +40,7 @@ def benchmark(name: str) -> str:
 
 def snippets() -> dict[str, dict[str, str]]:
     """Return the parts that come from files, by document and name."""
-    table = datasets_table(load_json("sets")["tasks"]).markdown()
-    source = (
-        "The column “paper” is Stable Diffusion v1.4 as printed in the paper. All other figures were measured with this package "
-        "([all results](docs/results.md))."
-    )
     return {
-        "README.md": {"results": f"Spearman x100 with human ratings:\n\n{table}\n\n{source}", "speed": benchmark("pair")},
         "docs/method.md": {"variance": benchmark("variance")},
         "docs/howto/cluster.md": {"cost": benchmark("cost"), "scale": f"{benchmark('workers')}\n\n{benchmark('store')}"},
         "docs/speed.md": {
@@ -46,11 +51,21 @@ def snippets() -> dict[str, dict[str, str]]:
     }
 
 
-def demo() -> str:
-    """Run the first command of the README, write its figure to docs, and return its output as an indented block."""
-    command = [sys.executable, "-m", "conjure", *DEMO, "--figure", "docs/demo.png"]
-    output = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    return "\n".join("    " + line for line in output.splitlines()).replace("docs/demo.png", "demo.png")
+def demo(figure: bool = True) -> str:
+    """Run the shell commands of the README and return them with their output, as a block of Markdown.
+
+    Args:
+        figure: Whether the first command also writes docs/demo.png.
+    """
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "110"}
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, command in enumerate(DEMO):
+            run = f"{command} --figure {ROOT / 'docs' / 'demo.png'}" if figure and number == 0 else command
+            done = subprocess.run(run, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+            output = [line.rstrip() for line in done.stdout.splitlines() if line.strip() and "  wrote " not in line]
+            lines += [f"$ {command}", *output]
+    return "\n".join(["```console", *lines, "```"])
 
 
 def insert(text: str, name: str, content: str) -> str:
@@ -65,7 +80,7 @@ def main() -> None:
     check = "--check" in sys.argv
     documents = snippets()
     if not check:
-        documents["README.md"]["demo"] = demo()
+        documents["README.md"] = {"demo": demo()}
     for document, contents in documents.items():
         path = ROOT / document
         text = updated = path.read_text(encoding="utf-8")

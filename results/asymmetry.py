@@ -14,9 +14,9 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 import conjure
-from conjure.document import Document, Table
-from conjure.process import Process
-from conjure.run import Progress
+from conjure.diffusion.jobs import ProgressCallback
+from conjure.diffusion.process import Process
+from conjure.io.documents import Document, Table
 
 CONDITIONS = {"related": "hyponym and its hypernym", "control": "hyponym and another hypernym"}
 NUM_EXTREMES = 6
@@ -50,7 +50,7 @@ def control_pairs(pairs: Sequence[tuple[str, str]], seed: int = 0) -> list[tuple
             return candidate
 
 
-def measure(process: Process, samples: int = 5, progress: Progress | None = None) -> dict[str, Any]:
+def measure(process: Process, samples: int = 5, progress: ProgressCallback | None = None) -> dict[str, Any]:
     """Return the asymmetries of the related pairs and of the control pairs, as plain data for JSON.
 
     Args:
@@ -58,7 +58,7 @@ def measure(process: Process, samples: int = 5, progress: Progress | None = None
         samples: The number of noise samples per pair.
         progress: Receives the number of finished units of work and their total.
     """
-    result: dict[str, Any] = {"samples": samples, "process": process.settings(), "fingerprint": process.identity()}
+    result: dict[str, Any] = {"samples": samples, "process": process.settings(), "fingerprint": process.fingerprint()}
     for condition, pairs in zip(CONDITIONS, (list(PAIRS), control_pairs(PAIRS)), strict=True):
         estimates = conjure.distances(process, pairs, samples=samples, progress=progress)
         values = np.array([estimate.asymmetry / estimate.distance for estimate in estimates])
@@ -98,7 +98,7 @@ def render_page(result: dict[str, Any]) -> str:
     for condition, label in CONDITIONS.items():
         group = result[condition]
         means.append(
-            [label, str(len(group["pairs"])), f"{group['mean']:+.3f}", _format_interval(group["ci95"]),
+            [label, str(len(group["pairs"])), f"{group['mean']:+.3f}", _format_signed_interval(group["ci95"]),
              f"{group['wilcoxon_p']:.2g}", str(group["num_positive"]), str(group["num_significant"])]
         )  # fmt: skip
     pairs = sorted(result["related"]["pairs"], key=lambda pair: pair["asymmetry"])
@@ -129,7 +129,7 @@ def render_page(result: dict[str, Any]) -> str:
             ),
         ],
         _conclusion(result["related"], result["difference_from_control"]),
-    ).markdown()
+    ).to_markdown()
 
 
 def _conclusion(related: dict[str, Any], difference: dict[str, Any]) -> str:
@@ -142,7 +142,7 @@ def _conclusion(related: dict[str, Any], difference: dict[str, Any]) -> str:
         )
     sentences.append(
         f"The mean difference between the two conditions, hyponym by hyponym, is {difference['mean']:+.3f} "
-        f"({_format_interval(difference['ci95'])})."
+        f"({_format_signed_interval(difference['ci95'])})."
     )
     if _contains_zero(difference):
         sentences.append(
@@ -158,7 +158,7 @@ def _conclusion(related: dict[str, Any], difference: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _format_interval(interval: Sequence[float]) -> str:
+def _format_signed_interval(interval: Sequence[float]) -> str:
     return f"{interval[0]:+.3f} to {interval[1]:+.3f}"
 
 

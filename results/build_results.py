@@ -20,15 +20,15 @@ from rich.progress import Progress as ProgressBar
 
 import asymmetry
 import conjure
-from conjure.ablation import Ablation, file_of
-from conjure.baselines import OF_PICTURES, baselines
-from conjure.benchmarks import read
-from conjure.evaluation import evaluate
-from conjure.run import Progress
+from conjure.baselines.registry import IMAGE_SET, make_baselines
+from conjure.diffusion.jobs import ProgressCallback
+from conjure.evaluation.ablation_results import Ablation, figure_name
+from conjure.evaluation.datasets import read
+from conjure.evaluation.evaluate import evaluate
 from result_pages import ALL_DATASETS, AXES_WITH_FIGURE, HERE, ROOT, is_current, render_pages
 
 
-def measure_all(data: Path, workers: int | None, progress: Progress, on_start: Callable[[str], None]) -> None:
+def measure_all(data: Path, workers: int | None, progress: ProgressCallback, on_start: Callable[[str], None]) -> None:
     """Run all evaluations and ablations, and write each JSON file as soon as its results are complete.
 
     Args:
@@ -40,28 +40,28 @@ def measure_all(data: Path, workers: int | None, progress: Progress, on_start: C
     process = conjure.load().set(workers=conjure.Workers(workers) if workers else None)
     run_folder = ROOT / "runs" / "default"
 
-    image_baselines = baselines([*OF_PICTURES, "jensen-shannon"], process, samples=5)
+    image_baselines = make_baselines([*IMAGE_SET, "jensen-shannon"], process, samples=5)
     rg65 = evaluate(process, ["rg65"], data=data, samples=5, baselines=image_baselines, out=run_folder,
-                    progress=progress, started=on_start)  # fmt: skip
+                    progress=progress, on_start=on_start)  # fmt: skip
     write_json("image_sets", rg65.summary())
 
-    text_baselines = baselines(["encoder", "mean:minilm", "cls:minilm", "random"], process)
+    text_baselines = make_baselines(["encoder", "mean:minilm", "cls:minilm", "random"], process)
     all_datasets = evaluate(process, ALL_DATASETS, data=data, baselines=text_baselines, out=run_folder,
-                            progress=progress, started=on_start)  # fmt: skip
+                            progress=progress, on_start=on_start)  # fmt: skip
     write_json("sets", all_datasets.summary())
 
     if not is_current("asymmetry"):
         write_json("asymmetry", asymmetry.measure(process, progress=progress))
 
     stsb_dev = read("stsb-dev", data)
-    every_third = [stsb_dev.at(range(0, len(stsb_dev), 3))]  # the first 500 pairs are all image captions
+    every_third = [stsb_dev.select(range(0, len(stsb_dev), 3))]  # the first 500 pairs are all image captions
     for name, tasks, axes, samples, folder in (
         ("stsb", ["stsb"], {"prior": None, "weighting": None}, 1, "default"),
         ("dev", every_third, {"steps": None, "guidance": (1, 2, 3, 5, 7.5), "scheduler": ("lms", "ddim", "euler")}, 1, "dev"),
         ("samples", every_third, {"samples": None}, 5, "dev"),
     ):
         ablation = conjure.ablate(process, tasks, axes, samples=samples, data=data, out=ROOT / "runs" / folder,
-                                  progress=progress, started=on_start)  # fmt: skip
+                                  progress=progress, on_start=on_start)  # fmt: skip
         write_json(f"ablation-{name}", ablation.summary())
         write_figures(ablation)
 
@@ -74,7 +74,7 @@ def write_figures(ablation: Ablation) -> None:
     """Write the line charts of an ablation into docs/figures."""
     for axis, figure in ablation.figures().items():
         if axis in AXES_WITH_FIGURE:
-            (ROOT / "docs" / "figures" / file_of(axis)).write_bytes(figure)
+            (ROOT / "docs" / "figures" / figure_name(axis)).write_bytes(figure)
 
 
 def main() -> None:

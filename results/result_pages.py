@@ -8,14 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import asymmetry
-from conjure.ablation import file_of
-from conjure.benchmarks import SEVEN
-from conjure.document import Document, Table
-from conjure.report import PAPER, PAPER_ENCODER, PAPER_MEANS, PAPER_PARTS, ends, kinds_table, mean_of_seven
+from conjure.evaluation.ablation_results import figure_name
+from conjure.evaluation.datasets import PAPER_TABLE_1
+from conjure.evaluation.report import (
+    PAPER,
+    PAPER_ENCODER,
+    PAPER_MEANS,
+    PAPER_PARTS,
+    format_interval,
+    kinds_table,
+    mean_of_table_1,
+)
+from conjure.io.documents import Document, Table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-ALL_DATASETS = (*SEVEN, "rg65", "simlex999")
+ALL_DATASETS = (*PAPER_TABLE_1, "rg65", "simlex999")
 ABLATION_DATASETS = {"stsb": "STS-B test", "dev": "STS-B dev, 500 pairs", "samples": "STS-B dev, 500 pairs"}
 AXES_WITH_FIGURE = ("steps", "prior", "single step", "guidance", "samples")
 # Rows of the paper's Table 1 for models that were not run here: mean over the seven datasets, as printed in the paper
@@ -79,8 +87,8 @@ def render_results_page() -> str:
         "the paper's other encoders and language models.",
     )
     axes = [cell["axis"] for name in ablations for cell in load_json(f"ablation-{name}")["cells"]]
-    figures = [f"![Spearman by {axis}](figures/{file_of(axis)})" for axis in AXES_WITH_FIGURE if axis in axes]
-    return document.markdown() + "\n" + "\n\n".join(figures) + "\n"
+    figures = [f"![Spearman by {axis}](figures/{figure_name(axis)})" for axis in AXES_WITH_FIGURE if axis in axes]
+    return document.to_markdown() + "\n" + "\n\n".join(figures) + "\n"
 
 
 def describe_settings(summary: Mapping[str, Any]) -> str:
@@ -97,14 +105,14 @@ def datasets_table(tasks: dict[str, Any]) -> Table:
     for name in ALL_DATASETS:
         task = tasks[name]
         others = [*(task["divergences"][divergence] for divergence in divergences), task["baselines"]["encoder"]]
-        values = [_format(task["spearman"]), ends(task["ci95"]), *(_format(other["spearman"]) for other in others)]
+        values = [_format(task["spearman"]), format_interval(task["ci95"]), *(_format(other["spearman"]) for other in others)]
         rows.append([task["title"], str(task["pairs"]), *values, _format(PAPER[name])])
-    mean = mean_of_seven(tasks)
+    mean = mean_of_table_1(tasks)
     assert mean is not None
-    pairs = str(sum(tasks[name]["pairs"] for name in SEVEN))
+    pairs = str(sum(tasks[name]["pairs"] for name in PAPER_TABLE_1))
     means = [
-        *(mean_of_seven(tasks, "divergences", divergence) for divergence in divergences),
-        mean_of_seven(tasks, "baselines", "encoder"),
+        *(mean_of_table_1(tasks, "divergences", divergence) for divergence in divergences),
+        mean_of_table_1(tasks, "baselines", "encoder"),
     ]
     paper_means = [_format(PAPER_MEANS[divergence]) for divergence in divergences]
     rows.append([MEAN, pairs, _format(mean[0]), "", *map(_format_mean, means), _format(PAPER_MEANS["jeffreys"])])
@@ -115,10 +123,10 @@ def datasets_table(tasks: dict[str, Any]) -> Table:
 
 
 def _baselines_table(tasks: dict[str, Any]) -> Table:
-    rows = [["Conjure", *(_format(tasks[name]["spearman"]) for name in ALL_DATASETS), _format_mean(mean_of_seven(tasks))]]
+    rows = [["Conjure", *(_format(tasks[name]["spearman"]) for name in ALL_DATASETS), _format_mean(mean_of_table_1(tasks))]]
     for baseline in tasks["stsb"]["baselines"]:
         values = [_format(tasks[name]["baselines"][baseline]["spearman"]) for name in ALL_DATASETS]
-        rows.append([baseline, *values, _format_mean(mean_of_seven(tasks, "baselines", baseline))])
+        rows.append([baseline, *values, _format_mean(mean_of_table_1(tasks, "baselines", baseline))])
     rows += [[f"{name} (paper)", *[""] * len(ALL_DATASETS), _format(value)] for name, value in PAPER_ROWS.items()]
     return Table("Baselines on the same pairs", ["method", *(tasks[name]["title"] for name in ALL_DATASETS), MEAN], rows)
 
@@ -135,20 +143,26 @@ def words_table(tasks: dict[str, Any]) -> Table:
             title += f", {part}s"
             paper, paper_encoder = PAPER_PARTS[name, part], PAPER_ENCODER_PARTS[part]
         conjure_result, encoder_result = results
-        rows.append([title, str(conjure_result["pairs"]), _format(conjure_result["spearman"]), ends(conjure_result["ci95"]),
-                     _format(encoder_result["spearman"]), _format(paper), _format(paper_encoder)])  # fmt: skip
+        values = [
+            _format(conjure_result["spearman"]),
+            format_interval(conjure_result["ci95"]),
+            _format(encoder_result["spearman"]),
+        ]
+        rows.append([title, str(conjure_result["pairs"]), *values, _format(paper), _format(paper_encoder)])
     head = ["dataset", "pairs", "Conjure", INTERVAL, "text encoder", "paper", "paper, text encoder"]
     return Table("Words by part of speech, compared with the text encoder (Table 2)", head, rows)
 
 
 def _image_sets_table(task: dict[str, Any]) -> Table:
-    rows = [["Conjure", _format(task["spearman"]), ends(task["ci95"]), ""]]
+    rows = [["Conjure", _format(task["spearman"]), format_interval(task["ci95"]), ""]]
     for name, baseline in task["baselines"].items():
         difference = baseline["difference"]
         if difference is None:
             rows.append([name, "all distances equal log 2", "", ""])
         else:
-            rows.append([name, _format(baseline["spearman"]), ends(baseline["ci95"]), ends(difference["ci95"])])
+            rows.append(
+                [name, _format(baseline["spearman"]), format_interval(baseline["ci95"]), format_interval(difference["ci95"])]
+            )
     title = (
         f"RG65 at k = 5 (reliability {task['reliability']:.1f}), compared with distances between sets of 16 generated images "
         "(features: mean colours)"
@@ -167,7 +181,7 @@ def _ablation_tables(names: Iterable[str]) -> Iterable[Table]:
         cells = load_json(f"ablation-{name}")["cells"]
         for axis in dict.fromkeys(cell["axis"] for cell in cells):
             rows = [
-                [cell["value"], _format(cell["spearman"]), ends([cell["low"], cell["high"]])]
+                [cell["value"], _format(cell["spearman"]), format_interval([cell["low"], cell["high"]])]
                 for cell in cells
                 if cell["axis"] == axis
             ]

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny_pipelines import FAMILIES
 
 import conjure
 from conjure.evaluation.pair_files import read_file
+from tiny_pipelines import FAMILIES
 
 GOLDEN = Path(__file__).with_name("golden.json")
 FAMILIES_USED = ("Stable Diffusion 1.x", "Flux dev", "CogView4")  # a noise model, a flow, one without batches of texts

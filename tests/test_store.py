@@ -12,11 +12,11 @@ import sys
 
 import numpy as np
 import pytest
+from conjure.upkeep import export, held, opened, prune, repair, verify
 from pyarrow import parquet
 
 import conjure
 from conjure import InputError, Store
-from conjure.upkeep import export, held, opened, prune, repair, verify
 
 WORDS = ("puppy", "poodle", "shark")
 

@@ -19,16 +19,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conjure.benchmarks import read_file
+from conjure.run import Source, run
+from conjure.upkeep import held, opened
+from conjure.workers import Recipe, Worker, Workers
 from diffusers import DiffusionPipeline
 from pyarrow import parquet
 
 import conjure
 from conjure import InputError, TextCutWarning, workers
-from conjure.benchmarks import read_file
 from conjure.explanation import unfold
-from conjure.run import Source, run
-from conjure.upkeep import held, opened
-from conjure.workers import Recipe, Worker, Workers
 
 ray = pytest.importorskip("ray")
 cluster_utils = pytest.importorskip("ray.cluster_utils")

@@ -10,7 +10,7 @@ import torch
 from rich.progress import track
 
 import trainer
-from conjure.default_model import text_encoder, tokenizer
+from conjure.models.default_model import text_encoder, tokenizer
 
 MAX_TOKENS = 64  # longer captions are truncated
 BATCH_SIZE = 128

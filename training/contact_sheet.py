@@ -11,7 +11,7 @@ from pathlib import Path
 
 import conjure
 from config import TRAINING_FOLDER
-from conjure.estimate import noise_seed
+from conjure.diffusion.seeding import noise_seed
 
 PROMPTS = {
     "things": (

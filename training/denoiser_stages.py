@@ -29,7 +29,7 @@ import trainer
 from augmentation import TrainingImages
 from batch_sampler import BatchSampler
 from captions import CaptionEmbeddings
-from conjure.sentence_encoder import hear_one_vector
+from conjure.models.sentence_encoder import use_constant_text_attention
 from contamination import CaptionFilter
 from denoiser_losses import DenoiserLosses
 from lexicon import WordNet
@@ -68,7 +68,7 @@ def train(
     torch.manual_seed(recipe.denoising.seed)
     model = start or denoiser.build(recipe)
     model.requires_grad_(True).caption_projection.requires_grad_(recipe.trainable_projection)
-    hear_one_vector(model)
+    use_constant_text_attention(model)
     losses = DenoiserLosses(model, latents.to(trainer.DEVICE), captions.vectors.to(trainer.DEVICE), caption_indices)
 
     def run_stage(

@@ -16,7 +16,7 @@ import zero_shot_classification
 from augmentation import TrainingImages
 from captions import MAX_TOKENS
 from config import CACHE_FOLDER, IMAGE_SIZE, RESULTS_FOLDER, RUNS_FOLDER, TRAINING_FOLDER
-from conjure.default_model import FOLDER
+from conjure.models.default_model import FOLDER
 from denoiser_losses import CONTRASTIVE_WEIGHT, NUM_NEGATIVES
 from nearest_concepts import NUM_NEAREST
 from recipe import HEAD_DIMENSIONS, NUM_RESTORED_LAYERS, RECOVERY, SHIPPED
@@ -160,9 +160,9 @@ distillation of distances. The curves are in `training/losses-*.csv`.
 Spearman x100. Process: {process["scheduler"]}, T = {process["steps"]}, guidance {process["guidance"]:g}, unit {process["default_unit"]}, uniform weighting, one sample per pair, seed 0.
 The columns “paper” are copied from Liu and Soatto (2026), where the model is Stable Diffusion v1.4.
 
-{result_pages.datasets_table(tasks).markdown()}
+{result_pages.datasets_table(tasks).to_markdown()}
 
-{result_pages.words_table(tasks).markdown()}
+{result_pages.words_table(tasks).to_markdown()}
 
 The agreement comes from the text encoder and is not learnt from images. The untrained caption projection preserves the distances
 between text embeddings, and flattening the singular values restores much of what training had reduced. Some agreement is still lost

@@ -20,7 +20,7 @@ import autoencoder
 import conjure
 import denoiser_stages
 from config import CACHE_FOLDER, IMAGE_SIZE, RESULTS_FOLDER, RUNS_FOLDER, TRAINING_FOLDER
-from conjure.benchmarks import read
+from conjure.evaluation.datasets import read
 from recipe import Recipe
 from train import PROCESS_SETTINGS, make_pipeline
 from trainer import Schedule
@@ -56,7 +56,7 @@ def measure(vae: torch.nn.Module, model: torch.nn.Module, data: Path) -> dict[st
     """
     settings = {name: PROCESS_SETTINGS[name] for name in ("guidance", "unit")}
     process = conjure.load(make_pipeline(vae, model.float()), steps=5, **settings)
-    process = process.set(call=PROCESS_SETTINGS["call"])
+    process = process.set(pipeline_kwargs=PROCESS_SETTINGS["call"])
     correlations: dict[str, Any] = {}
     for task in DEV_TASKS:
         summary = conjure.evaluate(process, [read(task, data)]).summary()["tasks"][task]

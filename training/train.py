@@ -24,7 +24,7 @@ import denoiser
 import denoiser_stages
 from captions import MAX_TOKENS
 from config import CACHE_FOLDER, IMAGE_SIZE, RUNS_FOLDER
-from conjure.default_model import FOLDER, text_encoder, tokenizer
+from conjure.models.default_model import FOLDER, text_encoder, tokenizer
 
 # Settings that the meaning of the weights depends on; they are written to conjure.json
 PROCESS_SETTINGS: dict[str, Any] = {"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": MAX_TOKENS}}

@@ -23,8 +23,8 @@ import augmentation
 import conjure
 from augmentation import TrainingImages
 from config import CACHE_FOLDER, IMAGE_SIZE, RESULTS_FOLDER
-from conjure.document import Table
-from conjure.process import Process
+from conjure.diffusion.process import Process
+from conjure.io.documents import Table
 
 NUM_CAPTIONS = 20
 TIMESTEPS = tuple(range(40, 1000, 40))  # each with its own noise
@@ -59,7 +59,7 @@ def denoising_losses(process: Process, image: np.ndarray, captions: list[str], s
     t = torch.tensor(TIMESTEPS)
     scheduler = pipeline.scheduler
     x_t, velocity = scheduler.add_noise(x0.expand_as(eps), eps, t), scheduler.get_velocity(x0.expand_as(eps), eps, t)
-    max_tokens = process.call.get("max_sequence_length", 120)
+    max_tokens = process.pipeline_kwargs.get("max_sequence_length", 120)
     states, masks, *_ = pipeline.encode_prompt(
         captions, do_classifier_free_guidance=False, max_sequence_length=max_tokens, clean_caption=False
     )
@@ -157,7 +157,7 @@ def results_table(results: dict[str, Any]) -> str:
         label = LABELS[key].format(n=NUM_CAPTIONS, guidance=entry.get("guidance", 0))
         low, high = entry["ci95"]
         rows.append([label, f"{entry['num_images']}", f"{entry['accuracy']:.1f}%", f"{low} to {high}"])
-    return Table("Zero-shot classification", ["", "images", "accuracy", "95% CI"], rows).markdown()
+    return Table("Zero-shot classification", ["", "images", "accuracy", "95% CI"], rows).to_markdown()
 
 
 def main() -> None:
@@ -174,7 +174,7 @@ def main() -> None:
         TRAINED_NAMES: classify_images(process, images, held_out_with_trained_names(images), num_images, "trained names"),
         UNSEEN_NAMES: classify_images(process, images, images.drawings.unseen_indices, num_images, "unseen names"),
         GENERATED: [classify_generated(process, images, guidance, num_images) for guidance in GUIDANCE_SCALES],
-        "fingerprint": process.identity(),
+        "fingerprint": process.fingerprint(),
     }
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import socket
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,6 +23,15 @@ from conjure.app.ui import CancellationRegistry, build, serve, user_errors
 SMALL = Limits(max_chars=8, samples=1, steps=1, max_texts=2)
 
 
+def run_in_event_loop(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function within an event loop. Without one, Gradio creates some and does not close them."""
+
+    async def call() -> Any:
+        return function(*args, **kwargs)
+
+    return asyncio.run(call())
+
+
 def test_cancel_ends_all_computations_of_one_visitor():
     registry = CancellationRegistry()
     cancelled = [registry.register("a"), registry.register("a")]
@@ -33,8 +44,8 @@ def test_cancel_ends_all_computations_of_one_visitor():
     registry.register("a")()  # the visitor can start again
 
 
-def test_the_interface_can_be_built_with_small_limits():
-    build(Service(limits=SMALL))
+def test_the_interface_can_be_built_with_small_limits(service):
+    run_in_event_loop(build, service)
 
 
 def test_errors_are_shown_as_one_line_without_markup():
@@ -46,37 +57,46 @@ def test_errors_are_shown_as_one_line_without_markup():
     assert (cancelled.value.title, cancelled.value.print_exception) == ("Stopped", False)
 
 
-@pytest.fixture
-def address(capsys):
-    """The address of an app with a password, which runs in a thread."""
+@pytest.fixture(scope="module")
+def service():
+    """A service whose cache contains the examples, which the app computes in a thread."""
     service = Service(limits=SMALL)
-    service.compute_examples()  # so that the thread of the app finds them in the cache
+    service.compute_examples()
+    return service
+
+
+@pytest.fixture
+def address(service, capsys):
+    """The address of an app with a password."""
     try:
-        yield serve(service, user=("me", "secret"), wait=False)
+        yield run_in_event_loop(serve, service, user=("me", "secret"), wait=False)
     finally:
         gradio.close_all()
     assert "Conjure is running at http://127.0.0.1:" in capsys.readouterr().out
 
 
+def read(address: str, cookie: str = "") -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(address, headers={"Cookie": cookie})) as response:
+        return response.read()
+
+
 def test_the_app_is_served_with_a_password(address):
-    with urllib.request.urlopen(address) as response:
-        assert b"Conjure" in response.read()
     with pytest.raises(urllib.error.HTTPError, match="401") as refused:
-        urllib.request.urlopen(f"{address}gradio_api/info")
+        read(f"{address}gradio_api/info")
     refused.value.close()
     login = urllib.request.Request(f"{address}login", data=b"username=me&password=secret")
     with urllib.request.urlopen(login) as response:
         cookie = "; ".join(value.partition(";")[0] for name, value in response.headers.items() if name.lower() == "set-cookie")
-    with urllib.request.urlopen(urllib.request.Request(f"{address}gradio_api/info", headers={"Cookie": cookie})) as response:
-        assert {"/compare", "/matrix", "/run"} <= set(json.load(response)["named_endpoints"])
+    assert b"Conjure" not in read(address)
+    assert b"Conjure" in read(address, cookie)
+    endpoints = json.loads(read(f"{address}gradio_api/info", cookie))["named_endpoints"]
+    assert {"/compare", "/matrix", "/run"} <= set(endpoints)
 
 
-def test_an_occupied_port_is_reported():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        service = Service(limits=SMALL)
-        service.compute_examples()
-        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1, port {port}"):
-            serve(service, port=port, wait=False)
+def test_an_occupied_port_is_reported(service, monkeypatch):
+    def launch(*_: Any, **__: Any) -> None:
+        raise OSError("Cannot find empty port in range: 80-80.")
+
+    monkeypatch.setattr(gradio.Blocks, "launch", launch)
+    with pytest.raises(InputError, match="cannot listen on 127.0.0.1, port 80: Cannot find empty port"):
+        run_in_event_loop(serve, service, port=80, wait=False)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import transformers as t
-from tiny_language_models import save_gpt2
 
 from conjure import InputError
 from conjure.baselines.continuations import ContinuationDistance
+from tiny_language_models import save_gpt2
 
 PAIRS = [("a red apple", "a green apple"), ("a red apple", "the moon"), ("the moon", "the moon")]
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 import transformers as t
-from analytic_pipelines import gaussian, process_of
 from scipy import stats
-from tiny_language_models import save_bert
-from tiny_pipelines import save
 
 import conjure
+from analytic_pipelines import gaussian, process_of
 from conjure import InputError
 from conjure.baselines.embeddings import process_text_encoder, sentence_transformer, transformers_encoder
+from tiny_language_models import save_bert
+from tiny_pipelines import save
 
 PAIRS = [("a red apple", "a green apple"), ("a red apple", "the moon"), ("the moon", "the moon")]
 

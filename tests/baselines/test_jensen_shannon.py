@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from analytic_pipelines import gaussian, process_of
 
 import conjure
+from analytic_pipelines import gaussian, process_of
 from conjure import InputError
 from conjure.baselines.jensen_shannon import JensenShannon, ancestral_transition
 from conjure.diffusion.noise_levels import prediction_type

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
-from tiny_language_models import save_bert, save_gpt2
 
 import conjure.baselines
 from conjure import InputError
 from conjure.baselines.base import RandomDistances
 from conjure.baselines.registry import ALLOWED, make_baselines
+from tiny_language_models import save_bert, save_gpt2
 
 
 def test_random_distances_are_independent_of_the_texts():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import generate_families_table
 import pytest
-from tiny_pipelines import FAMILIES
 
 import conjure
+import generate_families_table
 from conjure.pipeline_checks import CHECKS, check_model
+from tiny_pipelines import FAMILIES
 
 TABLE = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
 STEPS = 3  # a multistep solver takes steps of first and of higher order

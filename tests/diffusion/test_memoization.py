@@ -1,36 +1,39 @@
-"""What depends on texts alone is computed at the first step, and nothing else is taken for it."""
+"""Outputs that depend on texts only are computed at the first step, and all others at every step."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from conjure.once import rows_once
-from conjure.steady import Steady
+from conjure.diffusion.deduplication import deduplicate_rows
+from conjure.diffusion.memoization import StaticInputCache
 
 
-class Part(torch.nn.Linear):
-    """A projection that counts how often it is asked."""
+class CountingLinear(torch.nn.Linear):
+    """A projection that counts its calls."""
 
     def __init__(self) -> None:
         super().__init__(4, 4)
-        self.asked = 0
+        self.num_calls = 0
 
     def forward(self, x):
-        self.asked += 1
+        self.num_calls += 1
         return super().forward(x)
 
 
 class Network(torch.nn.Module):
-    """Of the shape of a denoiser with cross-attention: the text is embedded, then projected, the picture goes along."""
+    """A denoiser with the structure of cross-attention: it embeds the text, projects it, and adds a projection of the image."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.picture, self.caption, self.key = Part(), Part(), Part()
+        self.image, self.caption, self.key = CountingLinear(), CountingLinear(), CountingLinear()
 
     def forward(self, x, t, text, pooled):
         states = self.caption(text).view(len(x), -1, 4)
-        return (self.picture(x) + t[:, None] + self.key(states).mean(1) + pooled,)
+        return (self.image(x) + t[:, None] + self.key(states).mean(1) + pooled,)
+
+    def reset_counts(self) -> None:
+        self.image.num_calls = self.caption.num_calls = self.key.num_calls = 0
 
 
 @pytest.fixture
@@ -39,104 +42,86 @@ def network():
     return Network().eval().requires_grad_(False)
 
 
-def steps(network, text, pooled, times=5):
-    rows, answers = len(text), []
-    for step in range(times):
+def run_steps(network, text, pooled, steps=5):
+    """Return the outputs of several denoising steps, shape (steps, rows, 4)."""
+    rows, outputs = len(text), []
+    for step in range(steps):
         x = torch.full((rows, 4), float(step))
-        answers.append(network(x, torch.full((rows,), float(step)), text, pooled)[0])
-    return torch.stack(answers)
+        outputs.append(network(x, torch.full((rows,), float(step)), text, pooled)[0])
+    return torch.stack(outputs)
 
 
-@pytest.mark.parametrize(("order", "at_most"), [([0, 1, 2], None), ([0, 1, 0, 2, 1], None), ([0, 1, 0, 2, 1], 2)])
-def test_texts_are_projected_once(network, order, at_most):
+@pytest.mark.parametrize(("order", "max_rows"), [([0, 1, 2], None), ([0, 1, 0, 2, 1], None), ([0, 1, 0, 2, 1], 2)])
+def test_texts_are_projected_once(network, order, max_rows):
     text, pooled = torch.randn(3, 7, 4)[order], torch.randn(3, 4)[order]
-    plain = steps(network, text, pooled)
-    network.picture.asked = network.caption.asked = network.key.asked = 0
-    with rows_once(network, at_most):
-        once = steps(network, text, pooled)
-    pieces = 2 if at_most else 1
-    assert (network.picture.asked, network.caption.asked, network.key.asked) == (5 * pieces, pieces, pieces)
-    torch.testing.assert_close(once, plain, rtol=0, atol=1e-6)
-    assert all("forward" not in vars(part) for part in network.modules())
+    expected = run_steps(network, text, pooled)
+    network.reset_counts()
+    with deduplicate_rows(network, max_rows):
+        memoized = run_steps(network, text, pooled)
+    chunks = 2 if max_rows else 1
+    assert (network.image.num_calls, network.caption.num_calls, network.key.num_calls) == (5 * chunks, chunks, chunks)
+    torch.testing.assert_close(memoized, expected, rtol=0, atol=1e-6)
+    assert all("forward" not in vars(module) for module in network.modules())
 
 
-def test_texts_that_change_are_projected_again(network):
-    """Also where they change in place, as some pipelines do, and where new ones lie where old ones lay."""
+def test_changed_texts_are_projected_again(network):
+    """Some pipelines change texts in place, and a new tensor may have the address of a deleted one."""
     text, pooled = torch.randn(3, 7, 4), torch.randn(3, 4)
-    with rows_once(network):
-        first = steps(network, text, pooled, 2)
+    with deduplicate_rows(network):
+        before = run_steps(network, text, pooled, 2)
         text += 1
-        second = steps(network, text, pooled, 2)
-    torch.testing.assert_close(first, steps(network, text - 1, pooled, 2))
-    torch.testing.assert_close(second, steps(network, text, pooled, 2))
-    with rows_once(network):
+        after = run_steps(network, text, pooled, 2)
+    torch.testing.assert_close(before, run_steps(network, text - 1, pooled, 2))
+    torch.testing.assert_close(after, run_steps(network, text, pooled, 2))
+    with deduplicate_rows(network):
         for shift in range(5):
-            moved = text + shift
-            told = steps(network, moved, pooled, 3)
-            del moved
-            torch.testing.assert_close(told, steps(network, text + shift, pooled, 3))
+            shifted = text + shift
+            outputs = run_steps(network, shifted, pooled, 3)
+            del shifted
+            torch.testing.assert_close(outputs, run_steps(network, text + shift, pooled, 3))
 
 
-def test_an_answer_that_was_edited_is_made_again(network):
-    steady, text = Steady(), torch.randn(3, 4)
-    plain = network.key(text)
-    steady.mark(text)
-    with steady.remembered(network):
+def test_an_edited_output_is_computed_again(network):
+    cache, text = StaticInputCache(), torch.randn(3, 4)
+    expected = network.key(text)
+    cache.register(text)
+    with cache.memoized(network):
         network.key(text).mul_(2)
-        torch.testing.assert_close(network.key(text), plain)
+        torch.testing.assert_close(network.key(text), expected)
 
 
-def test_inference_tensors_are_never_steady(network):
-    """Torch does not count their edits."""
-    with torch.inference_mode(), rows_once(network):
+def test_inference_tensors_are_never_static(network):
+    """Torch does not count their in-place changes."""
+    with torch.inference_mode(), deduplicate_rows(network):
         text, pooled = torch.randn(3, 7, 4), torch.randn(3, 4)
-        first = steps(network, text, pooled, 2)
+        before = run_steps(network, text, pooled, 2)
         text += 1
-        assert not torch.allclose(steps(network, text, pooled, 2), first)
-    assert network.caption.asked == 4
+        assert not torch.allclose(run_steps(network, text, pooled, 2), before)
+    assert network.caption.num_calls == 4
 
 
-def test_memory_is_bounded(network):
+def test_the_cache_is_bounded(network):
     text = torch.randn(3, 4)
-    steady = Steady(limit=text.nbytes)
-    steady.mark(text)
-    network.caption.asked = network.key.asked = 0
-    with steady.remembered(network):
+    cache = StaticInputCache(max_bytes=text.nbytes)
+    cache.register(text)
+    network.reset_counts()
+    with cache.memoized(network):
         for _ in range(3):
             network.caption(text)
             network.key(text)
-    assert (network.caption.asked, network.key.asked) == (1, 3)
+    assert (network.caption.num_calls, network.key.num_calls) == (1, 3)
 
 
-def test_compiled_parts_are_left_alone(network):
-    """Another `forward` would have them compiled again in every batch."""
+def test_compiled_modules_are_not_patched(network):
+    """A new `forward` would make torch compile them again in every batch."""
     network.key._compiled_call_impl = network.key.forward
-    with Steady().remembered(network):
+    with StaticInputCache().memoized(network):
         assert "forward" in vars(network.caption)
         assert "forward" not in vars(network.key)
-    network._compiled_call_impl = network.forward  # as compile() of the whole leaves it
-    with Steady().remembered(network):
+    network._compiled_call_impl = network.forward  # the state after compile() of the network
+    with StaticInputCache().memoized(network):
         assert "forward" not in vars(network.caption)
     network._compiled_call_impl = None
-    network.forward = torch.compile(network.forward)
-    with Steady().remembered(network):
+    network.forward = torch.compile(network.forward, backend="eager")
+    with StaticInputCache().memoized(network):
         assert "forward" not in vars(network.caption)
-
-
-def test_a_text_of_one_vector_is_not_asked(default):
-    """What the default model's cross-attention gives without asking is what diffusers' own gives."""
-    from diffusers.models.attention_processor import AttnProcessor2_0
-
-    denoiser = default.pipeline.transformer
-    states, mask, *_ = default.pipeline.encode_prompt(["a dog", "rain on a long road"], do_classifier_free_guidance=False)
-    given = {"encoder_hidden_states": states, "encoder_attention_mask": mask, "timestep": torch.tensor([500, 20])}
-    noisy = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
-    said = denoiser(noisy, **given).sample
-    asked = [block.attn2 for block in denoiser.transformer_blocks]
-    own = [attention.processor for attention in asked]
-    for attention in asked:
-        attention.set_processor(AttnProcessor2_0())
-    torch.testing.assert_close(said, denoiser(noisy, **given).sample, rtol=1e-4, atol=1e-5)
-    for attention, processor in zip(asked, own, strict=True):
-        assert not isinstance(processor, AttnProcessor2_0)
-        attention.set_processor(processor)

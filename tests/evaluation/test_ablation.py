@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from rated_pairs import write_pairs
 from scipy import stats
 
 import conjure
@@ -21,6 +20,7 @@ from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.results import Evaluation
 from conjure.evaluation.task_statistics import compute_distances, compute_task_result
+from rated_pairs import write_pairs
 
 TEXTS = ("puppy", "poodle", "shark", "red apple", "green apple", "train")
 ROWS = [(a, b, float((3 * i + 5 * j) % 7)) for i, a in enumerate(TEXTS) for j, b in enumerate(TEXTS) if i < j]

@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 from pyarrow import parquet
-from rated_pairs import write_pairs
 from scipy import stats
 
 import conjure
@@ -17,6 +16,7 @@ from conjure.diffusion.seeding import noise_seed
 from conjure.evaluation.comparison import generate_images
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
+from rated_pairs import write_pairs
 
 TEXTS = ("puppy", "poodle", "shark", "red apple", "green apple", "train", "the sun", "a house")
 ROWS = [(a, b, float((3 * i + 5 * j) % 11)) for i, a in enumerate(TEXTS) for j, b in enumerate(TEXTS) if i < j]

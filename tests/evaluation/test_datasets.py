@@ -5,18 +5,17 @@ from __future__ import annotations
 import string
 import sys
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from rated_pairs import RATED_PAIRS, write_pairs
 
+from conftest import RATINGS
 from conjure import InputError
 from conjure.evaluation.datasets import PAPER_TABLE_1, TASKS, from_dataframe, load_tasks, of_frame, read, read_file
 from conjure.similarity.validation import read_groups
+from rated_pairs import RATED_PAIRS, write_pairs
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "similarity"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the human ratings are not available in {DATA}")
+needs_data = pytest.mark.skipif(not RATINGS.is_dir(), reason=f"the human ratings are not available in {RATINGS}")
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def pairs_file(tmp_path):
 @needs_data
 @pytest.mark.parametrize("name", TASKS)
 def test_datasets_have_the_declared_content(name):
-    pairs = read(name, DATA)
+    pairs = read(name, RATINGS)
     assert len(pairs) == TASKS[name].pairs
     low, high = TASKS[name].score_range
     assert low <= pairs.scores.min() < pairs.scores.max() <= high
@@ -37,16 +36,16 @@ def test_datasets_have_the_declared_content(name):
 
 @needs_data
 def test_protocols():
-    assert sum(TASKS[name].pairs for name in PAPER_TABLE_1) == 18850 == sum(len(read(name, DATA)) for name in PAPER_TABLE_1)
-    assert Counter(read("simlex999", DATA).subset) == {"adjective": 111, "noun": 666, "verb": 222}
-    raw, with_full_stops = read("sickr", DATA), read("sickr-stop", DATA)
+    assert sum(TASKS[name].pairs for name in PAPER_TABLE_1) == 18850 == sum(len(read(name, RATINGS)) for name in PAPER_TABLE_1)
+    assert Counter(read("simlex999", RATINGS).subset) == {"adjective": 111, "noun": 666, "verb": 222}
+    raw, with_full_stops = read("sickr", RATINGS), read("sickr-stop", RATINGS)
     assert all(text[-1] in string.punctuation for text in with_full_stops.first)
     assert sum(text.endswith(".") for text in with_full_stops.first) > 4900
     assert [text.rstrip(".") for text in with_full_stops.first] == [text.rstrip(".") for text in raw.first]
-    assert len(read("sickr-all", DATA)) == 9927
+    assert len(read("sickr-all", RATINGS)) == 9927
     assert raw.sha256 != with_full_stops.sha256
-    assert [task.name for task in load_tasks("paper-table-1,rg65,stsb", DATA, 3)] == [*PAPER_TABLE_1, "rg65"]
-    assert [len(task) for task in load_tasks(None, DATA, 5)] == [5] * 9
+    assert [task.name for task in load_tasks("paper-table-1,rg65,stsb", RATINGS, 3)] == [*PAPER_TABLE_1, "rg65"]
+    assert [len(task) for task in load_tasks(None, RATINGS, 5)] == [5] * 9
 
 
 def test_own_file(pairs_file):
@@ -171,7 +170,7 @@ def test_old_name_of_from_dataframe(pairs_file):
 @needs_data
 def test_old_name_of_the_datasets_of_table_1():
     with pytest.warns(DeprecationWarning, match="--tasks seven was renamed to --tasks paper-table-1"):
-        tasks = load_tasks("seven", DATA, 3)
+        tasks = load_tasks("seven", RATINGS, 3)
     assert [task.name for task in tasks] == list(PAPER_TABLE_1)
 
 

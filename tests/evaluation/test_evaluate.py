@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
-from rated_pairs import NUM_TEXTS, RATED_PAIRS, write_pairs
 from scipy import stats
 
 import conjure
@@ -22,6 +21,7 @@ from conjure.engine.runner import iter_results
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.report import markdown
+from rated_pairs import NUM_TEXTS, RATED_PAIRS, write_pairs
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from rated_pairs import RATED_PAIRS, write_pairs
 
 import conjure
 from conjure import InputError
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
+from rated_pairs import RATED_PAIRS, write_pairs
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from huggingface_hub import parse_eval_result_entries
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from rated_pairs import write_pairs
 
 from conjure.evaluation.datasets import TASKS, read_file
 from conjure.evaluation.evaluate import evaluate
+from rated_pairs import write_pairs
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from pyarrow import parquet
-from rated_pairs import write_pairs
 
+from conftest import RATINGS
 from conjure.evaluation.datasets import read, read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.report import format_interval, html_page, markdown, mean_of_table_1
-
-DATA = Path(__file__).parents[3] / "shared" / "data" / "similarity"
+from rated_pairs import write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +40,9 @@ def test_tables_of_pairs_are_optional(fast_process, pairs_file):
     assert ("Bias is" in markdown(evaluation), "Bias is" in markdown(evaluation, pairs=False)) == (True, False)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"the human ratings are not available in {DATA}")
+@pytest.mark.skipif(not RATINGS.is_dir(), reason=f"the human ratings are not available in {RATINGS}")
 def test_figures_of_the_paper_are_printed_beside_complete_datasets_only(default_process):
-    rg65, process = read("rg65", DATA), default_process.set(steps=1)
+    rg65, process = read("rg65", RATINGS), default_process.set(steps=1)
     assert "60.2" in markdown(evaluate(process, [rg65]))
     assert "60.2" not in markdown(evaluate(process, [rg65.head(4)]))
 

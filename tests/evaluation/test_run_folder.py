@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pyarrow import parquet
-from rated_pairs import NUM_TEXTS, numbered_pairs, write_pairs
 
 import conjure
 from conjure import InputError
@@ -27,6 +26,7 @@ from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.legacy_keys import upgrade_summary
 from conjure.evaluation.run_folder import load_run
+from rated_pairs import NUM_TEXTS, numbered_pairs, write_pairs
 
 KILL_HELPER = Path(__file__).parents[1] / "kill_helper.py"
 

@@ -44,6 +44,7 @@ def simulate(monkeypatch, default_process):
             return (mean + deviation * (0.7 * common + 0.7 * individual)) / 2  # one half per direction
 
         monkeypatch.setattr("conjure.similarity.sampling.iter_result_batches", iter_result_batches)
+        monkeypatch.setattr("conjure.diffusion.process.Process.fingerprint", lambda process: "simulated")  # the slowest part
         return counter
 
     return start
@@ -122,7 +123,7 @@ def test_rounds_and_t_test():
 @pytest.mark.parametrize(
     ("candidates", "options", "message"),
     [
-        ([], {}, "no texts"),
+        ([], {}, "no candidates"),
         (["a", "b", "a"], {}, "'a'"),
         ("abc", {}, "give a list of texts"),
         (["a", "b"], {"top": 3}, "top is 3"),

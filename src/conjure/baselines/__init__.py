@@ -3,11 +3,12 @@
 from importlib import import_module
 from typing import Any
 
+from conjure.deprecation import warn_renamed
+
 
 def __getattr__(name: str) -> Any:
     """Return `make_baselines` for its former name `conjure.baselines.baselines`, with a `DeprecationWarning`."""
     if name != "baselines":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # imported on first use, since `registry` imports torch
-    import_module("conjure.deprecation").warn_renamed("conjure.baselines.baselines", "conjure.baselines.registry.make_baselines")
-    return import_module("conjure.baselines.registry").make_baselines
+    warn_renamed("conjure.baselines.baselines", "conjure.baselines.registry.make_baselines")
+    return import_module("conjure.baselines.registry").make_baselines  # imported on first use, since it imports torch

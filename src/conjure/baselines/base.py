@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +14,7 @@ ENCODER_BATCH = 32  # texts per call of an encoder
 MAX_CACHED_TEXTS = 50_000  # texts whose vectors a baseline keeps: most texts of a data set are part of several pairs
 
 
+@runtime_checkable
 class Baseline(Protocol):
     """A measure of the distance of two texts.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,7 @@ from conjure.diffusion.noise_levels import NoiseLevel
 ProcessT = TypeVar("ProcessT", contravariant=True)
 
 
+@runtime_checkable
 class Executor(Protocol[ProcessT]):
     """Runs jobs somewhere else than in this process, such as `conjure.Workers`. No number depends on it."""
 
@@ -56,6 +57,7 @@ class StoredResults:
     dimensions: int
 
 
+@runtime_checkable
 class ProcessResultCache(Protocol):
     """Results of one process."""
 
@@ -77,6 +79,7 @@ class ProcessResultCache(Protocol):
         ...
 
 
+@runtime_checkable
 class ResultCache(Protocol):
     """Keeps results by the fingerprint of their process, such as `conjure.Store`."""
 

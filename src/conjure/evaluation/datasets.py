@@ -92,14 +92,14 @@ SICKR_HUB = HubDataset("mteb/sickr-sts", "20a6d6f312dd54037fe07a32d58e5e16886790
 def _sts(year: int, revision: str, **sizes: int) -> DatasetSpec:
     subset_sizes = {name.replace("_", "-"): size for name, size in sizes.items()}
     return DatasetSpec(
-        f"STS{year}", f"sts{year}.tsv", sum(sizes.values()), (0, 5), STS_LICENCE, subset_column="subset",
+        f"STS{year}", f"sts{year}.tsv", sum(sizes.values()), (0.0, 5.0), STS_LICENCE, subset_column="subset",
         subset_sizes=subset_sizes, hub=HubDataset(f"mteb/sts{year}-sts", revision, "test"),
     )  # fmt: skip
 
 
-_STSB = DatasetSpec("STS-B", "stsb.tsv", 1379, (0, 5), STS_LICENCE, row_filter=("split", "test"), subset_column="genre",
+_STSB = DatasetSpec("STS-B", "stsb.tsv", 1379, (0.0, 5.0), STS_LICENCE, row_filter=("split", "test"), subset_column="genre",
                     hub=STSB_TEST)  # fmt: skip
-_SICKR = DatasetSpec("SICK-R", "sickr.tsv", 4927, (1, 5), SICK_LICENCE, row_filter=("split", "test"))
+_SICKR = DatasetSpec("SICK-R", "sickr.tsv", 4927, (1.0, 5.0), SICK_LICENCE, row_filter=("split", "test"))
 
 # The protocol "all" of SimCSE (Gao et al. 2021): concatenated subsets of a year, raw texts, test splits of STS-B and SICK-R
 TASKS: dict[str, DatasetSpec] = {
@@ -113,8 +113,8 @@ TASKS: dict[str, DatasetSpec] = {
                   postediting=244, question_question=209),
     "stsb": _STSB,
     "sickr": _SICKR,
-    "rg65": DatasetSpec("RG65", "rg65.tsv", 65, (0, 4), "Rubenstein and Goodenough 1965", WORD_COLUMNS),
-    "simlex999": DatasetSpec("SimLex-999", "simlex999.tsv", 999, (0, 10), "Hill, Reichart and Korhonen 2015", WORD_COLUMNS,
+    "rg65": DatasetSpec("RG65", "rg65.tsv", 65, (0.0, 4.0), "Rubenstein and Goodenough 1965", WORD_COLUMNS),
+    "simlex999": DatasetSpec("SimLex-999", "simlex999.tsv", 999, (0.0, 10.0), "Hill, Reichart and Korhonen 2015", WORD_COLUMNS,
                              subset_column="pos", subset_sizes={"adjective": 111, "noun": 666, "verb": 222}),
     # for decisions during development, not for results
     "stsb-dev": replace(_STSB, title="STS-B dev", pairs=1500, row_filter=("split", "dev"),

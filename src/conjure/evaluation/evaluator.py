@@ -47,7 +47,7 @@ class SimilarityEvaluator:
         self,
         sentences1: Sequence[str],
         sentences2: Sequence[str],
-        scores: Sequence[float] | np.ndarray,
+        scores: Sequence[int | float] | np.ndarray,
         *,
         name: str = "",
         **options: Any,

@@ -1,0 +1,108 @@
+"""Schedulers of diffusers: the default choice, the states and noise levels that each visits, and the noise of its steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import diffusers
+import pytest
+
+import conjure
+from conjure import InputError
+from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
+from denoisers import record_batch_sizes
+
+A, B = "snow leopard", "bengal tiger"
+
+COMPATIBLE = sorted({scheduler_alias(cls.__name__) for cls in diffusers.PNDMScheduler().compatibles} - {"edmeuler"})
+CALLS_OF_TEN_STEPS = {"heun": 19, "kdpm2": 19, "kdpm2ancestral": 19, "dpmsolversde": 19, "pndm": 11}  # 10 for all others
+QUICK = ("lms", "heun", "pndm", "ddpm", "dpmsolversde")
+
+
+def test_there_are_many_schedulers():
+    assert len(COMPATIBLE) >= 14
+    assert set(QUICK) <= set(COMPATIBLE)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in COMPATIBLE])
+def test_every_scheduler(tiny_sd, monkeypatch, name):
+    """T states are visited however often the model is called, with decreasing noise. Each row has its own noise at each step."""
+    process = conjure.load(tiny_sd, guidance=2.0, scheduler=name)
+    batch_sizes = record_batch_sizes(process, monkeypatch)
+    estimate = conjure.distance(process, A, B, samples=2)
+    assert len(batch_sizes) == CALLS_OF_TEN_STEPS.get(name, 10)
+    assert len(estimate.per_step) == len(set(estimate.timesteps)) == 10
+    assert estimate.distance > 0
+    assert list(estimate.snr) == sorted(estimate.snr)
+    small_batches = conjure.distance(process.set(batch_size=2), A, B, samples=2)
+    assert small_batches.samples == pytest.approx(estimate.samples, rel=1e-3)
+    antithetic = conjure.distance(process, A, B, samples=2, antithetic=True)
+    assert antithetic.backward == pytest.approx(estimate.backward, rel=1e-3)  # "bengal tiger" sorts first and keeps its noise
+    assert antithetic.forward != pytest.approx(estimate.forward, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["heun", "pndm", "ddpm", "dpmsolvermultistep"])
+def test_schedulers_agree_on_the_default_model(default_process, name):
+    """Solvers of one equation give similar distances for a trained model."""
+    estimate = conjure.distance(default_process.set(scheduler=name), A, B, samples=2)
+    assert estimate.distance == pytest.approx(conjure.distance(default_process, A, B, samples=2).distance, rel=0.7)
+    assert len(estimate.per_step) == 10
+
+
+def test_runge_kutta_stages_of_pndm_are_not_states(tiny_sd):
+    process = conjure.load(tiny_sd, scheduler="pndm")
+    scheduler = process.scheduler.from_config(process.scheduler.config, skip_prk_steps=False)
+    estimate = conjure.distance(replace(process, scheduler=scheduler), A, B, samples=1)
+    assert len(set(estimate.timesteps)) == 10
+    assert list(estimate.snr) == sorted(estimate.snr)
+
+
+QUICK_SPACINGS = [("dpmsolvermultistep", "use_karras_sigmas"), ("kdpm2", "use_exponential_sigmas")]
+
+
+@pytest.mark.parametrize(
+    ("name", "spacing"),
+    [
+        pytest.param(name, spacing, marks=() if (name, spacing) in QUICK_SPACINGS else pytest.mark.slow)
+        for spacing in ("use_karras_sigmas", "use_exponential_sigmas")
+        for name in ("dpmsolvermultistep", "dpmsolversinglestep", "deismultistep", "unipcmultistep", "kdpm2", "lms")
+    ],
+)
+def test_noise_levels_where_timesteps_repeat(tiny_sd, name, spacing):
+    """Of many steps several are rounded to one timestep; each keeps its noise level."""
+    process = conjure.load(tiny_sd, scheduler=name, steps=50)
+    if spacing not in process.scheduler.config:
+        pytest.skip("the scheduler does not have this spacing")
+    scheduler = process.scheduler.from_config(process.scheduler.config, **{spacing: True})
+    estimate = conjure.distance(replace(process, scheduler=scheduler), A, B, samples=1)
+    assert len(set(estimate.snr)) == 50
+    assert list(estimate.snr) == sorted(estimate.snr)
+    scheduler.set_timesteps(50)
+    noise_to_signal = [snr**-0.5 for snr in estimate.snr]
+    visited = sorted({round(float(sigma), 6) for sigma in scheduler.sigmas if sigma > 0}, reverse=True)
+    assert noise_to_signal == pytest.approx(visited[:50], rel=1e-3)
+
+
+def test_noise_schedules_are_kept():
+    """LMS does not support zero terminal SNR: it is refused, and the model's own scheduler is the default."""
+    zero_terminal_snr = diffusers.EulerDiscreteScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, beta_schedule="scaled_linear"
+    )
+    assert type(make_scheduler(zero_terminal_snr, None)) is diffusers.EulerDiscreteScheduler
+    assert make_scheduler(zero_terminal_snr, "ddim").config.rescale_betas_zero_snr
+    with pytest.raises(InputError, match="'lms' does not support the noise schedule"):
+        make_scheduler(zero_terminal_snr, "lms")
+    assert type(make_scheduler(diffusers.CogVideoXDDIMScheduler(), None)) is diffusers.CogVideoXDDIMScheduler
+
+
+def test_schedulers_without_noise_levels_are_refused(default_process):
+    with pytest.raises(InputError, match="EDMEulerScheduler"):
+        conjure.distance(default_process.set(scheduler="edmeuler"), A, B, samples=1)
+
+
+def test_a_named_scheduler_is_spaced_as_in_the_paper(tiny_sd):
+    process = conjure.load(tiny_sd)
+    process.pipeline.scheduler = process.scheduler.from_config(process.scheduler.config, timestep_spacing="leading")
+    assert process.set(scheduler="lms").scheduler.config.timestep_spacing == "linspace"
+    assert process.set(scheduler="ddim").scheduler.config.timestep_spacing == "linspace"
+    assert process.set(scheduler="own").scheduler.config.timestep_spacing == "leading"
