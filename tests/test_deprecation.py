@@ -56,7 +56,7 @@ def test_warnings_point_to_the_caller():
     """Otherwise Python would hide them, since it shows DeprecationWarnings of the user's own code only."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        example(1, old=2)
+        example(1, old=2)  # type: ignore[call-arg]
         _ = Example().old
         _ = conjure.TextCutWarning
         _ = conjure.errors.TextCutWarning
@@ -74,16 +74,16 @@ def test_new_keywords_emit_no_warning():
 
 def test_old_keywords_are_passed_on_under_their_new_names():
     with pytest.warns(DeprecationWarning, match=r"the argument 'old' of example\(\) was renamed to 'new'") as caught:
-        assert example(1, old=2, current=3) == (1, 2, 3)
+        assert example(1, old=2, current=3) == (1, 2, 3)  # type: ignore[call-arg]
     assert len(caught) == 1
     with pytest.warns(DeprecationWarning, match="the argument 'old'|the argument 'former'") as caught:
-        assert example(1, old=2, former=3) == (1, 2, 3)
+        assert example(1, old=2, former=3) == (1, 2, 3)  # type: ignore[call-arg]
     assert len(caught) == 2
 
 
 def test_an_argument_under_both_names_is_an_error():
     with pytest.raises(TypeError, match=r"example\(\) got both 'old' and 'new'; give 'new' alone"):
-        example(1, old=2, new=2)
+        example(1, old=2, new=2)  # type: ignore[call-arg]
 
 
 def test_the_decorated_function_keeps_its_documentation():
@@ -144,7 +144,7 @@ def test_identity_is_the_fingerprint(process, estimate):
 
 def test_precision_is_the_target_relative_error(process):
     with pytest.warns(DeprecationWarning, match=r"the argument 'precision' of distance\(\)"):
-        old = conjure.distance(process, "p", "q", precision=0.5)
+        old = conjure.distance(process, "p", "q", precision=0.5)  # type: ignore[call-arg]
     assert old.samples == conjure.distance(process, "p", "q", target_relative_error=0.5).samples
 
 

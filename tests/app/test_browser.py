@@ -126,17 +126,12 @@ def test_all_tabs(browser, tmp_path):
         page.click("#examples tbody tr >> nth=1")
         page.wait_for_function("document.querySelector('#grid iframe')?.srcdoc.includes('“dog” and “animal”')")
         assert page.input_value("#second textarea, #second input") == "animal"
-        if folder := os.environ.get("CONJURE_SCREENSHOTS"):
-            page.wait_for_timeout(1500)
-            page.screenshot(path=f"{folder}/compare.png", full_page=True)
 
         page.get_by_role("tab", name="Matrix").click()
         page.fill("#words textarea", "dog\npuppy\nwhale")
         page.click("#draw")
         page.wait_for_selector("#heat img")
         assert "dog,0.0," in page.input_value("#csv textarea")
-        if folder:
-            page.screenshot(path=f"{folder}/matrix.png", full_page=True)
 
         page.get_by_role("tab", name="Runs").click()
         page.click("#run input")

@@ -86,3 +86,11 @@ def test_store_look_is_store_info(conjure_command, tiny_sd, tmp_path):
     assert (code, out) == (0, conjure_command("store", "info", store, "--json")[1])
     assert err == renamed("conjure store look", "conjure store info")
     assert "look" not in conjure_command("store", "--help")[1]
+
+
+@pytest.mark.parametrize("command", ["bench", "ablate"])
+def test_the_tasks_seven_are_paper_table_1(conjure_command, tmp_path, command):
+    _, _, expected = conjure_command(command, "--tasks", "paper-table-1", "--data", tmp_path)
+    code, out, err = conjure_command(command, "--tasks", "seven", "--data", tmp_path)
+    assert (code, out, err) == (2, "", renamed("--tasks seven", "--tasks paper-table-1") + expected)
+    assert expected.startswith("error: ")

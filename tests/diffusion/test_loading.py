@@ -146,9 +146,9 @@ def test_a_loaded_pipeline_is_accepted(default_process, tiny_sd):
 def test_optimizations_change_no_number(tiny_sd, option):
     if option == "compile" and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on the CPU")
-    plain, optimized = (
-        conjure.distance(conjure.load(tiny_sd, steps=2, **options), "sun", "moon", samples=2) for options in ({}, {option: True})
-    )
+    optimizations: list[dict[str, Any]] = [{}, {option: True}]
+    processes = [conjure.load(tiny_sd, steps=2, **options) for options in optimizations]
+    plain, optimized = (conjure.distance(process, "sun", "moon", samples=2) for process in processes)
     assert optimized.samples == pytest.approx(plain.samples, rel=1e-4)
     assert optimized.fingerprint == plain.fingerprint
 

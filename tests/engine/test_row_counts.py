@@ -12,7 +12,7 @@ A, B = "snow leopard", "bengal tiger"
 
 @pytest.fixture(scope="module", params=["default", "stable diffusion"])
 def process(request, default_process, tiny_sd) -> conjure.Process:
-    return default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)
+    return (default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)).set(steps=4)
 
 
 def test_a_pair_needs_six_rows_per_step(process, monkeypatch):
@@ -32,7 +32,6 @@ def test_without_guidance_a_pair_needs_four_rows_per_step(process, monkeypatch):
 def test_a_matrix_of_n_texts_needs_n_times_n_plus_one_rows_per_step(process, monkeypatch):
     """72 for eight texts, where the reference algorithm evaluates 336. The distances are those of single pairs."""
     texts = ["puppy", "poodle", "whale", "shark", "a red car", "pizza", "the sun", "a house"]
-    process = process.set(steps=3)
     with monkeypatch.context() as patch:
         batch_sizes = record_batch_sizes(process, patch)
         matrix = conjure.matrix(process.set(batch_size=1000), texts, samples=2)
@@ -50,7 +49,6 @@ def test_antithetic_matrices_share_trajectories(process, monkeypatch):
     That is N (N - 1) + 4 N rows, without those of the two texts that sort first and last, which need only one sign.
     """
     texts = [f"thing {letter}" for letter in "abcde"]
-    process = process.set(steps=2)
     with monkeypatch.context() as patch:
         batch_sizes = record_batch_sizes(process, patch)
         matrix = conjure.matrix(process.set(batch_size=1000), texts, samples=1, antithetic=True)

@@ -19,7 +19,7 @@ A, B = "snow leopard", "bengal tiger"
 
 @pytest.fixture(scope="module", params=["default", "stable diffusion"])
 def process(request, default_process, tiny_sd) -> conjure.Process:
-    return default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)
+    return (default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)).set(steps=3)
 
 
 def test_source_rows_follow_the_trajectory_of_the_pipeline(process):
@@ -33,15 +33,14 @@ def test_source_rows_follow_the_trajectory_of_the_pipeline(process):
 
 @pytest.fixture(scope="module")
 def one_batch(process) -> tuple[conjure.Process, conjure.Estimate]:
-    """A process of three steps, and its estimate from twelve samples, whose 72 rows are evaluated in one batch."""
-    short_process = process.set(steps=3)
-    return short_process, conjure.distance(short_process.set(batch_size=96), A, B, samples=12)
+    """A process, and its estimate from twelve samples, whose 72 rows are evaluated in one batch."""
+    return process, conjure.distance(process.set(batch_size=96), A, B, samples=12)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_batch_size_changes_no_number(one_batch, batch_size):
-    short_process, expected = one_batch
-    estimate = conjure.distance(short_process.set(batch_size=batch_size), A, B, samples=12)
+    process, expected = one_batch
+    estimate = conjure.distance(process.set(batch_size=batch_size), A, B, samples=12)
     assert estimate.samples == pytest.approx(expected.samples, rel=1e-5)
 
 
@@ -109,7 +108,7 @@ def test_a_result_does_not_hold_the_latents_of_its_batch(tiny_sd):
 @pytest.mark.parametrize("scheduler", ["lms", "ddpm", "eulerancestral", "heun"])
 def test_unbatched_prompts_give_the_same_numbers(tiny_sd, scheduler):
     """Trajectories are simulated first and targets evaluated afterwards, for a pipeline whose batches change no number."""
-    process = conjure.load(tiny_sd, scheduler=scheduler, steps=5, guidance=2.0)
+    process = conjure.load(tiny_sd, scheduler=scheduler, steps=3, guidance=2.0)
     for options in ({}, {"antithetic": True}, {"divergence": "direct"}):
         batched, unbatched = (
             conjure.distance(variant, A, B, samples=3, **options) for variant in (process, process.set(batch_prompts=False))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_ablate_command(conjure_command, tmp_path):
     assert (code, "steps 3" in err) == (0, True)
     assert [cell["value"] for cell in cells if cell["axis"] == "steps"] == ["2", "3"]
     assert set(cells[0]) == {"axis", "value", "task", "spearman", "low", "high", "pairs", "fingerprint"}
-    rows = list(csv.DictReader((tmp_path / "out" / "ablation.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "ablation.csv").read_text().splitlines()))
     assert [float(row["spearman"]) for row in rows] == [cell["spearman"] for cell in cells]
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {
         "ablation.json", "ablation.md", "ablation.html", "steps.png", "prior.png", "single-step.png"
@@ -153,9 +154,12 @@ def test_units_that_do_not_exist_are_left_out(pairs):
     rng = np.random.default_rng(0)
     levels = (NoiseLevel(0.0, 1.0), NoiseLevel(0.6, 0.8), NoiseLevel(0.8, 0.6))
     differences = [
-        PairDifferences(*rng.uniform(size=(2, 1, 3)), rng.uniform(size=1), "epsilon", (999.0, 500.0, 1.0), levels, 4)
+        PairDifferences(
+            forward=rng.uniform(size=(1, 3)), backward=rng.uniform(size=(1, 3)), direct=rng.uniform(size=1),
+            prediction_type="epsilon", timesteps=(999.0, 500.0, 1.0), noise_levels=levels, dimensions=4,
+        )
         for _ in range(len(pairs))
-    ]
+    ]  # fmt: skip
     with pytest.raises(InputError):
         compute_distances(differences, DivergenceConfig(unit="x0"))
     result = compute_task_result(pairs, differences, DivergenceConfig())
@@ -166,8 +170,9 @@ def test_units_that_do_not_exist_are_left_out(pairs):
 
 
 def test_old_names(fast_process, pairs):
+    old_arguments: dict[str, Any] = {"over": {"samples": None}}
     with pytest.warns(DeprecationWarning, match="'over' of ablate\\(\\) was renamed to 'vary'"):
-        ablation = conjure.ablate(fast_process, [pairs], over={"samples": None})
+        ablation = conjure.ablate(fast_process, [pairs], **old_arguments)
     for data, old, new in (
         (ablation, "cells", "points"),
         (ablation, "broken", "non_finite_texts"),

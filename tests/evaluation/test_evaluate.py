@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,8 +243,9 @@ def test_unit_of_a_call_is_the_default_unit_of_another_process(fast_process, pai
 
 def test_old_names(fast_process, pairs_file):
     plans: list[str] = []
+    old_arguments: dict[str, Any] = {"started": plans.append}
     with pytest.warns(DeprecationWarning, match="'started' of evaluate\\(\\) was renamed to 'on_start'"):
-        evaluation = evaluate(fast_process, [read_file(pairs_file)], baselines=[RandomDistances()], started=plans.append)
+        evaluation = evaluate(fast_process, [read_file(pairs_file)], baselines=[RandomDistances()], **old_arguments)
     assert plans
     result = evaluation.tasks["own"]
     for data, old, new in (

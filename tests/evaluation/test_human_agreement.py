@@ -35,7 +35,7 @@ def check_order_of_divergences(process, human_ratings, every):
     rows = [row for row in human_ratings("stsb.tsv") if row["split"] == "dev"][::every]
     pairs = [(row["sentence1"], row["sentence2"]) for row in rows]
     cache = TrajectoryCache(process, NoiseSeeds())
-    cache.compute(process, jobs_for_pairs(pairs, range(1), NoiseSeeds()), final_latents=True)
+    cache.compute(jobs_for_pairs(pairs, range(1), NoiseSeeds()), final_latents=True)
     differences = [cache.pair(*texts, samples=1) for texts in pairs]
     scores = np.array([float(row["score"]) for row in rows])
     spearman = {}

@@ -73,5 +73,5 @@ def test_mean_of_table_1():
 
 
 def test_format_interval():
-    assert format_interval([-1.25, 2]) == "-1.2 to 2.0"
+    assert format_interval([-1.25, 2.0]) == "-1.2 to 2.0"
     assert format_interval(None) == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,17 +88,18 @@ def test_command_prints_effects_of_words(conjure_command):
 
 def test_deprecated_names(attribution, short_process):
     effect = attribution.effects[2]
-    for owner, old, new in (
+    for owner, old_name, new_name in (
         (attribution, "whole", "baseline"),
         (effect, "place", "position"),
         (effect, "instead", "replacement"),
         (effect, "done", "label"),
     ):
-        with pytest.warns(DeprecationWarning, match=f"{old} was renamed"):
-            assert getattr(owner, old) == getattr(owner, new)
+        with pytest.warns(DeprecationWarning, match=f"{old_name} was renamed"):
+            assert getattr(owner, old_name) == getattr(owner, new_name)
     with pytest.warns(DeprecationWarning, match="of was renamed"):
         assert attribution.of(B) == attribution.effects_of(B)
+    old_keywords: dict[str, Any] = {"instead": {"red": "green"}}
     with pytest.warns(DeprecationWarning, match="instead"):
-        old = conjure.attribute(short_process, "red apple", "whale", samples=1, instead={"red": "green"})
+        old = conjure.attribute(short_process, "red apple", "whale", samples=1, **old_keywords)
     new = conjure.attribute(short_process, "red apple", "whale", samples=1, replacements={"red": "green"})
     assert old.to_list() == new.to_list()

@@ -20,7 +20,7 @@ from conjure.diffusion.seeding import noise_seed
 from conjure.explanation.explain import Explanation, iter_explanations
 from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page, render_template
-from conjure.explanation.images import TrajectoryImages, difference_heatmaps
+from conjure.explanation.images import SampleImages, TrajectoryImages, difference_heatmaps
 from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
 from conjure.plotting.images import TILE_GAP
 
@@ -42,6 +42,10 @@ def all_trajectories(explanation: Explanation) -> list[TrajectoryImages]:
     return [images for sample in explanation.sample_images for images in (sample.forward, sample.backward)]
 
 
+def all_heatmaps(explanation: Explanation) -> list[np.ndarray]:
+    return [images.heatmaps for images in all_trajectories(explanation) if images.heatmaps is not None]
+
+
 def page_of(explanation: Explanation) -> str:
     return explanation_page(explanation.estimate, explanation.sample_images, explanation.words)
 
@@ -60,9 +64,9 @@ def decoded(uri: str) -> Image.Image:
 
 def test_heatmaps_sum_to_the_contributions_of_steps(explained):
     assert len(explained.sample_images) == 2
-    for images in all_trajectories(explained):
-        assert images.heatmaps.shape == (3, 8, 8)
-        np.testing.assert_allclose(images.heatmaps.sum((1, 2)), images.per_step)
+    for images, heatmaps in zip(all_trajectories(explained), all_heatmaps(explained), strict=True):
+        assert heatmaps.shape == (3, 8, 8)
+        np.testing.assert_allclose(heatmaps.sum((1, 2)), images.per_step)
     first = explained.sample_images[0]
     assert sum(first.forward.per_step) + sum(first.backward.per_step) == pytest.approx(explained.estimate.samples[0])
 
@@ -130,13 +134,12 @@ def test_page_has_no_external_files_and_shows_texts_as_text(short_process):
 def test_heatmaps_of_a_page_share_one_scale(explained):
     """Equal contributions have equal opacity, for both directions and all samples."""
     page = page_of(explained)
-    trajectories = all_trajectories(explained)
-    vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories)
-    assert vmax_step == max(images.heatmaps.max() for images in trajectories)
+    vmax_step, vmax_total = heatmap_limits(all_heatmaps(explained))
+    assert vmax_step == max(heatmaps.max() for heatmaps in all_heatmaps(explained))
     all_sheets = [sheets for sample in data_of(page)["sample_images"] for sheets in sample]
-    for images, sheets in zip(trajectories, all_sheets, strict=True):
+    for heatmaps, sheets in zip(all_heatmaps(explained), all_sheets, strict=True):
         opacity = np.asarray(decoded(sheets["heatmaps"]))[..., 3] / 255
-        expected = np.concatenate([*(images.heatmaps / vmax_step), images.heatmaps.sum(0) / vmax_total], axis=1)
+        expected = np.concatenate([*(heatmaps / vmax_step), heatmaps.sum(0) / vmax_total], axis=1)
         np.testing.assert_allclose(opacity**2, expected, atol=0.01)
     assert f"is {vmax_step:.3g} at one step, and {vmax_total:.3g} summed" in page
 
@@ -167,14 +170,19 @@ def test_figure_names_samples_texts_and_units(explained):
     assert len(figure_of(replace(explained, words=None)).subfigs[1].axes) == 3
 
 
-def test_figure_of_many_steps_has_twenty_columns(default_process):
+def test_figure_of_many_steps_has_twenty_columns(explained):
     """The first and the last step are among them."""
-    explanation = conjure.explain(default_process.set(steps=25), A, B, samples=1)
-    panel = figure_of(explanation).subfigs[0].axes[0]
-    timesteps = [label.get_text() for label in panel.child_axes[0].get_xticklabels()]
-    assert len(panel.get_xticks()) == len(timesteps) == 20
-    first, *_, last = explanation.estimate.timesteps
-    assert (timesteps[0], timesteps[-1]) == (f"t = {first:.0f}", f"t = {last:.0f}")
+    steps = 25
+    images = explained.forward
+    arrays = {name: np.resize(getattr(images, name), (steps, *getattr(images, name).shape[1:]))
+              for name in ("x_t", "x0_first", "x0_second", "per_step", "heatmaps")}  # fmt: skip
+    longer = replace(images, **arrays)
+    timesteps = tuple(map(float, range(steps, 0, -1)))
+    estimate = replace(explained.estimate, timesteps=timesteps, per_step=(1.0,) * steps, per_step_ci95=((0.5, 1.5),) * steps)
+    panel: Any = comparison_figure(estimate, [SampleImages(longer, longer)], None).subfigs[0].axes[0]
+    labels = [label.get_text() for label in panel.child_axes[0].get_xticklabels()]
+    assert len(panel.get_xticks()) == len(labels) == 20
+    assert (labels[0], labels[-1]) == ("t = 25", "t = 1")
 
 
 def test_template_is_filled_in_one_pass():
@@ -203,17 +211,18 @@ def test_samples_shown_must_be_positive(short_process):
 
 def test_deprecated_names(explained, short_process):
     images = explained.forward
-    for owner, old, new in (
+    for owner, old_name, new_name in (
         (explained, "shown", "sample_images"),
         (images, "noisy", "x_t"),
         (images, "first", "x0_first"),
         (images, "second", "x0_second"),
         (images, "places", "heatmaps"),
     ):
-        with pytest.warns(DeprecationWarning, match=f"{old} was renamed"):
-            assert getattr(owner, old) is getattr(owner, new)
+        with pytest.warns(DeprecationWarning, match=f"{old_name} was renamed"):
+            assert getattr(owner, old_name) is getattr(owner, new_name)
+    old_keywords: dict[str, Any] = {"shown": 1, "precision": 10.0, "instead": {"red": "green"}}
     with pytest.warns(DeprecationWarning, match="argument .* was renamed") as warned:
-        old = conjure.explain(short_process, A, B, samples=2, shown=1, precision=10.0, instead={"red": "green"})
+        old = conjure.explain(short_process, A, B, samples=2, **old_keywords)
     assert sum("was renamed" in str(warning.message) for warning in warned) == 3
     new = conjure.explain(
         short_process, A, B, samples=2, samples_shown=1, target_relative_error=10.0, replacements={"red": "green"}

@@ -201,15 +201,15 @@ def test_embedding_is_drawn(matrix, conjure_command, tmp_path):
 
 def test_deprecated_names(matrix, tmp_path):
     separation = matrix.separation([TEXTS[:2], TEXTS[2:]])
-    for owner, old, new in (
+    for owner, old_name, new_name in (
         (matrix, "each", "sample_distances"),
         (matrix, "map", "mds_embedding"),
         (matrix, "identity", "fingerprint"),
         (matrix.mds_embedding, "share", "explained"),
         (separation, "of", "per_text"),
     ):
-        with pytest.warns(DeprecationWarning, match=f"{old} was renamed"):
-            assert getattr(owner, old) is getattr(owner, new)
+        with pytest.warns(DeprecationWarning, match=f"{old_name} was renamed"):
+            assert getattr(owner, old_name) is getattr(owner, new_name)
     with pytest.warns(DeprecationWarning, match="cell was renamed"):
         assert matrix.cell(0, 1) == matrix.format_entry(0, 1)
     with pytest.warns(DeprecationWarning, match="save_map was renamed"):

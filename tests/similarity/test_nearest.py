@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +15,15 @@ import conjure
 from conjure import InputError
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel
+from conjure.diffusion.seeding import noise_seed
 from conjure.similarity.nearest import _rounds, _significantly_farther, nearest
 
 CANDIDATES = ["poodle", "aeroplane", "kitten", "spoon"]
+
+
+@functools.cache
+def standard_normal(*entropy: int) -> float:
+    return np.random.default_rng(entropy).normal()
 
 
 @pytest.fixture
@@ -39,12 +47,12 @@ def simulate(monkeypatch, default_process):
             candidate = target if job.text == "origin" else job.text
             mean, deviation = distributions[candidate]
             key = (seed, job.seed % 2**32)
-            keys = (key, (*key, list(distributions).index(candidate)))
-            common, individual = (np.random.default_rng(entropy).normal() for entropy in keys)
-            return (mean + deviation * (0.7 * common + 0.7 * individual)) / 2  # one half per direction
+            noise = 0.7 * standard_normal(*key) + 0.7 * standard_normal(*key, list(distributions).index(candidate))
+            return (mean + deviation * noise) / 2  # one half per direction
 
         monkeypatch.setattr("conjure.similarity.sampling.iter_result_batches", iter_result_batches)
-        monkeypatch.setattr("conjure.diffusion.process.Process.fingerprint", lambda process: "simulated")  # the slowest part
+        monkeypatch.setattr("conjure.diffusion.process.Process.fingerprint", lambda process: "simulated")
+        monkeypatch.setattr("conjure.diffusion.seeding.noise_seed", functools.cache(noise_seed))
         return counter
 
     return start
@@ -149,15 +157,16 @@ def test_command(conjure_command, tmp_path):
 
 def test_deprecated_names(simulate, default_process):
     simulate({"a": (1, 0.1), "b": (50, 0.1)}, 0)
+    old_keywords: dict[str, Any] = {"among": ["b", "a"]}
     with pytest.warns(DeprecationWarning, match="among"):
-        neighbours = nearest(default_process, "origin", among=["b", "a"], samples=4)
+        neighbours = nearest(default_process, "origin", samples=4, **old_keywords)
     assert neighbours == nearest(default_process, "origin", candidates=["b", "a"], samples=4)
-    for owner, old, new in (
+    for owner, old_name, new_name in (
         (neighbours, "settled", "is_certain"),
         (neighbours, "sources", "trajectories_run"),
         (neighbours, "most_sources", "trajectories_max"),
         (neighbours, "identity", "fingerprint"),
         (neighbours.ranked[0], "out", "eliminated"),
     ):
-        with pytest.warns(DeprecationWarning, match=f"{old} was renamed"):
-            assert getattr(owner, old) == getattr(owner, new)
+        with pytest.warns(DeprecationWarning, match=f"{old_name} was renamed"):
+            assert getattr(owner, old_name) == getattr(owner, new_name)

@@ -12,16 +12,15 @@ import pytest
 import conjure
 from conjure import InputError
 from conjure.diffusion.seeding import NoiseSeeds
-from conjure.similarity.sampling import jobs_for_pairs
+from conjure.similarity import sampling
 from denoisers import initial_noise
-from type_checks import unchecked_types
 
 A, B = "snow leopard", "bengal tiger"
 
 
 @pytest.fixture(scope="module", params=["default", "stable diffusion"])
 def process(request, default_process, tiny_sd) -> conjure.Process:
-    return default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)
+    return (default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)).set(steps=5)
 
 
 def test_a_text_has_no_distance_to_itself(process):
@@ -94,26 +93,28 @@ def test_matrices_of_kl_have_a_direction(process):
 
 def test_antithetic_noise(default_process):
     """The text that sorts second starts from the opposite noise. The error falls, the value stays, and pairs stay symmetric."""
-    common, antithetic = (conjure.distance(default_process, A, B, samples=24, antithetic=value) for value in (False, True))
-    reverse = conjure.distance(default_process, B, A, samples=24, antithetic=True)
+    process = default_process.set(steps=3)
+    common, antithetic = (conjure.distance(process, A, B, samples=24, antithetic=value) for value in (False, True))
+    reverse = conjure.distance(process, B, A, samples=24, antithetic=True)
     assert antithetic.backward == pytest.approx(common.backward, rel=1e-5)  # "bengal tiger" sorts first and keeps its noise
     assert antithetic.samples == pytest.approx(reverse.samples, rel=1e-5)
     assert abs(antithetic.distance - common.distance) < 3 * np.hypot(antithetic.stderr, common.stderr)
     assert antithetic.to_dict()["antithetic"]
     with pytest.raises(InputError, match="without antithetic noise"):
-        conjure.distance(default_process, A, B, antithetic=True, divergence="direct")
+        conjure.distance(process, A, B, antithetic=True, divergence="direct")
 
 
 def test_target_relative_error(default_process):
     """Samples are drawn until the interval is narrow enough. The first ones are those of every call."""
-    three_samples = conjure.distance(default_process, A, B)
-    precise = conjure.distance(default_process, A, B, target_relative_error=0.05)
+    process = default_process.set(steps=3)
+    three_samples = conjure.distance(process, A, B)
+    precise = conjure.distance(process, A, B, target_relative_error=0.05)
     assert (precise.ci95[1] - precise.ci95[0]) / 2 <= 0.05 * precise.distance
     assert len(precise.samples) > len(three_samples.samples)
     assert precise.samples[:3] == pytest.approx(three_samples.samples, rel=1e-5)
-    assert len(conjure.distance(default_process, A, B, target_relative_error=10.0).samples) == 3
-    assert len(conjure.distance(default_process, A, A, samples=1, target_relative_error=0.1).samples) == 2
-    explanation = conjure.explain(default_process.set(steps=2), A, B, target_relative_error=0.2)
+    assert len(conjure.distance(process, A, B, target_relative_error=10.0).samples) == 3
+    assert len(conjure.distance(process, A, A, samples=1, target_relative_error=0.1).samples) == 2
+    explanation = conjure.explain(process.set(steps=2), A, B, target_relative_error=0.2)
     assert len(explanation.estimate.samples) >= 3
 
 
@@ -124,25 +125,29 @@ def test_a_target_that_is_never_reached(default_process, monkeypatch):
 
 
 def test_precision_is_the_old_name_of_the_target(default_process):
-    short_process = default_process.set(steps=2)
+    process = default_process.set(steps=2)
     with pytest.warns(DeprecationWarning, match=r"'precision' of distance\(\) was renamed to 'target_relative_error'"):
-        estimate = conjure.distance(short_process, A, B, precision=0.3)
-    assert estimate.samples == conjure.distance(short_process, A, B, target_relative_error=0.3).samples
+        estimate = conjure.distance(process, A, B, precision=0.3)
+    assert estimate.samples == conjure.distance(process, A, B, target_relative_error=0.3).samples
     with pytest.raises(TypeError, match=r"distance\(\) got both 'precision' and 'target_relative_error'"):
-        conjure.distance(short_process, A, B, precision=0.3, target_relative_error=0.3)
+        conjure.distance(process, A, B, precision=0.3, target_relative_error=0.3)
 
 
-def test_more_targets_than_one_job_holds(default_process):
+@pytest.mark.parametrize("max_targets", [pytest.param(128, marks=pytest.mark.slow), 8])
+def test_more_targets_than_one_job_holds(default_process, monkeypatch, max_targets):
     """The targets of a source text are split into several jobs, which changes no distance."""
-    texts = [f"{word} {number}" for word in ("apple", "boat") for number in range(80)]
-    jobs = jobs_for_pairs([("pizza", text) for text in texts], range(1), NoiseSeeds())
-    assert [len(job.targets) for job in jobs if job.text == "pizza"] == [128, 32]
-    short_process = default_process.set(steps=2)
-    first, *_, last = conjure.distances(short_process, [("pizza", text) for text in texts], samples=1)
-    assert first.distance == pytest.approx(conjure.distance(short_process, "pizza", texts[0], samples=1).distance, rel=1e-5)
-    assert last.distance == pytest.approx(conjure.distance(short_process, "pizza", texts[-1], samples=1).distance, rel=1e-5)
+    assert sampling.MAX_TARGETS_PER_JOB == 128
+    monkeypatch.setattr(sampling, "MAX_TARGETS_PER_JOB", max_targets)
+    pairs = [("pizza", f"{word} {number}") for word in ("apple", "boat") for number in range(max_targets * 5 // 8)]
+    jobs = sampling.jobs_for_pairs(pairs, range(1), NoiseSeeds())
+    assert [len(job.targets) for job in jobs if job.text == "pizza"] == [max_targets, max_targets // 4]
+    process = default_process.set(steps=2)
+    first, *_, last = conjure.distances(process, pairs, samples=1)
+    assert first.distance == pytest.approx(conjure.distance(process, *pairs[0], samples=1).distance, rel=1e-5)
+    assert last.distance == pytest.approx(conjure.distance(process, *pairs[-1], samples=1).distance, rel=1e-5)
 
 
+@pytest.mark.slow  # the golden numbers are computed in a new process too
 def test_another_process_gives_the_same_numbers(default_process):
     """The seed of the run fixes all noise, in every process of the operating system."""
     code = "import conjure, json; print(json.dumps(conjure.distance(conjure.load(), 'snow leopard', 'bengal tiger').to_dict()))"
@@ -153,20 +158,20 @@ def test_another_process_gives_the_same_numbers(default_process):
 
 
 def test_pairs_and_texts_from_iterators(default_process):
-    short_process = default_process.set(steps=2)
-    (estimate,) = conjure.distances(short_process, zip(["sun"], ["moon"], strict=True), samples=1)
+    process = default_process.set(steps=2)
+    (estimate,) = conjure.distances(process, zip(["sun"], ["moon"], strict=True), samples=1)
     assert estimate.texts == ("sun", "moon")
-    assert conjure.matrix(short_process, (text for text in ("sun", "moon")), samples=1).texts == ("sun", "moon")
+    assert conjure.matrix(process, (text for text in ("sun", "moon")), samples=1).texts == ("sun", "moon")
     for texts in ("abc", ["sun"], ["sun", "sun"]):
         with pytest.raises(InputError):
-            conjure.matrix(short_process, texts)
+            conjure.matrix(process, texts)
 
 
 @pytest.mark.parametrize(
     "pairs", [["ab"], [("a", "b", "c")], ["sun", "moon"], [3], [("sun", None)]], ids=["word", "three", "words", "number", "none"]
 )
 def test_values_that_are_not_pairs_are_refused(default_process, pairs):
-    with unchecked_types(), pytest.raises(InputError):
+    with pytest.raises(InputError):
         conjure.distances(default_process, pairs)
 
 
@@ -190,5 +195,5 @@ def test_values_that_are_not_pairs_are_refused(default_process, pairs):
     ],
 )
 def test_invalid_input_is_refused(default_process, texts, options, message):
-    with unchecked_types(), pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message):
         conjure.distance(default_process, *texts, **options)

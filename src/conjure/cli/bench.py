@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import conjure
-from conjure.cli.console import ProgressBar, TruncationWarnings, escape, print_result, silence, stderr
+from conjure.cli.console import ProgressBar, TruncationWarnings, deprecations_printed, escape, print_result, silence, stderr
 from conjure.cli.options import (
     Antithetic,
     AsJson,
@@ -74,7 +74,8 @@ def bench(
     sampling = validated_sampling(
         (), unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
     )
-    data_sets = load_tasks(tasks, data, max_pairs)
+    with deprecations_printed():
+        data_sets = load_tasks(tasks, data, max_pairs)
     process = ProcessOptions(
         model,
         steps,
@@ -167,7 +168,8 @@ def ablate(
         axes.setdefault(axis, []).extend(value.strip() for value in values.split(",") if value.strip())
     check_axes(axes)
     sampling = validated_sampling((), unit, samples=samples, seed=seed)
-    data_sets = load_tasks(tasks, data, max_pairs)
+    with deprecations_printed():
+        data_sets = load_tasks(tasks, data, max_pairs)
     process = ProcessOptions(
         model,
         steps,

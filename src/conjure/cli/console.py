@@ -75,6 +75,15 @@ def fail(message: str) -> NoReturn:
     sys.exit(EXIT_INVALID_INPUT)
 
 
+@contextlib.contextmanager
+def deprecations_printed() -> Iterator[None]:
+    """Context manager that prints the warnings about old names, which Python hides by default."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", ".* was renamed to ", DeprecationWarning)
+        warnings.showwarning = print_warning
+        yield
+
+
 def silence() -> None:
     """Switch off the log messages and warnings of libraries for the rest of the process."""
     from conjure.io.logging import silence_libraries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import conjure
@@ -43,19 +43,16 @@ class ProcessOptions:
             gc.freeze()
             gc.enable()
             silence()
-            device, compiled, workers = self.device, self.compile, None
-            if self.workers is not None or self.ray is not None:
-                worker_settings = {"device": self.device, "compile": self.compile}
+            settings = asdict(self)
+            store, num_workers, ray = (settings.pop(name) for name in ("store", "workers", "ray"))
+            workers = None
+            if num_workers is not None or ray is not None:
                 workers = conjure.Workers(
-                    self.workers, self.ray, {name: value for name, value in worker_settings.items() if value}
+                    num_workers, ray, {name: settings[name] for name in ("device", "compile") if settings[name]}
                 )
-                device, compiled = "cpu", False  # the local process only provides settings and fingerprint
-            store = open_store(self.store)
-            process = load(
-                self.model, steps=self.steps, guidance=self.guidance, scheduler=self.scheduler, unit=self.unit,
-                height=self.height, width=self.width, device=device, dtype=self.dtype, compile=compiled,
-            )  # fmt: skip
-            return process.set(store=store, workers=workers)
+                settings |= {"device": "cpu", "compile": False}  # the local process only provides settings and fingerprint
+            opened_store = open_store(store)
+            return load(**settings).set(store=opened_store, workers=workers)
 
 
 def open_store(path: str | None) -> conjure.Store | None:

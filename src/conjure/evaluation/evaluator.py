@@ -6,7 +6,7 @@ The interface is that of the evaluators of sentence-transformers.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ class SimilarityEvaluator:
             self._append_row(Path(output_path), {"epoch": epoch, "steps": steps, **metrics})
         return {f"{self.name}_{metric}" if self.name else metric: value for metric, value in metrics.items()}
 
-    def _append_row(self, folder: Path, row: dict[str, float]) -> None:
+    def _append_row(self, folder: Path, row: Mapping[str, int | float]) -> None:
         path = folder / f"similarity_evaluation_{self.name + '_' if self.name else ''}results.csv"
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -142,7 +142,7 @@ def _dataset_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:
     if (means := mean_of_table_1(tasks)) is not None:
         pairs = str(sum(tasks[name]["pairs"] for name in PAPER_TABLE_1))
         paper = f"{PAPER_MEANS['jeffreys']:.1f}" if "stsb" in comparable else ""
-        rows.append(["mean of the seven", pairs, f"{means[0]:.1f}", "", "", "", paper])
+        rows.append(["mean of 7 sentence datasets", pairs, f"{means[0]:.1f}", "", "", "", paper])
         rows.append(["mean weighted by pairs", pairs, f"{means[1]:.1f}", "", "", "", ""])
     return Table("Datasets", ["dataset", "pairs", "Spearman", INTERVAL, "Pearson", "reliability (ceiling)", "paper"], rows)
 
@@ -152,7 +152,7 @@ def _divergence_table(tasks: Mapping[str, Any]) -> Table:
     rows = [[task["title"], *(f"{task['divergences'][name]['spearman']:.1f}" for name in names)] for task in tasks.values()]
     if mean_of_table_1(tasks) is not None:
         means = [mean_of_table_1(tasks, "divergences", name) for name in names]
-        rows.append(["mean of the seven", *("" if mean is None else f"{mean[0]:.1f}" for mean in means)])
+        rows.append(["mean of 7 sentence datasets", *("" if mean is None else f"{mean[0]:.1f}" for mean in means)])
         rows.append(["mean in the paper", *(f"{PAPER_MEANS[name]:.1f}" for name in names)])
     return Table("Divergences", ["dataset", *names], rows)
 
@@ -173,7 +173,7 @@ def _baseline_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:
             )  # fmt: skip
     for baseline in next(iter(tasks.values()))["baselines"]:
         if (means := mean_of_table_1(tasks, "baselines", baseline)) is not None:
-            rows.append(["mean of the seven", baseline, f"{means[0]:.1f}", *[""] * 6])
+            rows.append(["mean of 7 sentence datasets", baseline, f"{means[0]:.1f}", *[""] * 6])
     columns = ["dataset", "baseline", "Spearman", INTERVAL, "process minus baseline", INTERVAL, "p", "rank correlation", "paper"]
     return Table("Baselines", columns, rows)
 
