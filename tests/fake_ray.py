@@ -90,10 +90,10 @@ class FakeActor:
         self.is_alive = True
 
     def __getattr__(self, name: str) -> SimpleNamespace:
-        def remote(*args: Any) -> Call:
-            return Call(self, name, args)
+        def with_options(max_task_retries: int = 0) -> SimpleNamespace:
+            return SimpleNamespace(remote=lambda *args: Call(self, name, args, max_task_retries != 0))
 
-        return SimpleNamespace(remote=remote, options=lambda **_: SimpleNamespace(remote=remote))
+        return SimpleNamespace(remote=with_options().remote, options=with_options)
 
     def method(self, name: str) -> Callable[..., Any]:
         """Return a method of the worker, which is started if it is not running."""
@@ -107,10 +107,10 @@ class FakeActor:
 
 
 class Call:
-    """A call of a method of a worker."""
+    """A call of a method of a worker; one with `is_retried` runs again when the worker has died over it."""
 
-    def __init__(self, worker: FakeActor, name: str, args: tuple[Any, ...]) -> None:
-        self.worker, self.name, self.args = worker, name, args
+    def __init__(self, worker: FakeActor, name: str, args: tuple[Any, ...], is_retried: bool) -> None:
+        self.worker, self.name, self.args, self.is_retried = worker, name, args, is_retried
         self.result: Any = None
         self.error: RayError | None = None
 
@@ -121,6 +121,9 @@ class Call:
             self.error = error
         except WorkerDeathError as error:
             self.worker.instance = None
+            if self.is_retried:
+                self.run()
+                return
             self.error = RayError(f"The actor died unexpectedly before finishing this task.\n{error}")
         except Exception as error:
             self.error = RayTaskError(f"{type(error).__name__}: {error}")

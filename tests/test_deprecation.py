@@ -13,7 +13,7 @@ import conjure
 import conjure.errors
 from analytic_pipelines import gaussian, process_of
 from conjure.deprecation import deprecated_property, renamed_keywords, warn_renamed
-from conjure.divergence.divergences import PerStepDivergence
+from conjure.divergence.differences import PerStepDivergence
 from conjure.divergence.estimates import Estimate
 
 

@@ -21,6 +21,6 @@ class NoWorkersWarning(UserWarning):
 
 def __getattr__(name: str) -> Any:
     if name == "TextCutWarning":
-        warn_renamed("conjure.errors.TextCutWarning", "conjure.errors.TextTruncationWarning", stacklevel=3)
+        warn_renamed("conjure.errors.TextCutWarning", "conjure.errors.TextTruncationWarning", stacklevel=2)
         return TextTruncationWarning
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

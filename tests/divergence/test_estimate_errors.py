@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conjure.divergence.divergences import PerStepDivergence
+from conjure.divergence.differences import PerStepDivergence
 from conjure.divergence.estimates import Estimate, t_interval
 
 

@@ -17,7 +17,8 @@ from pyarrow import parquet
 import conjure
 from conjure import InputError, Store
 from conjure.engine.store_database import StoreDatabase
-from conjure.engine.store_maintenance import repair, summarize, verify
+from conjure.engine.store_maintenance import summarize, verify
+from conjure.engine.store_repair import repair
 from stores import NUM_EVALUATIONS, WORDS, StepCounter, execute
 
 

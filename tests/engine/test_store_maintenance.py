@@ -9,7 +9,8 @@ import pytest
 from pyarrow import parquet
 
 from conjure import Store
-from conjure.engine.store_maintenance import export, prune, repair, summarize
+from conjure.engine.store_maintenance import export, prune, summarize
+from conjure.engine.store_repair import repair
 from stores import NUM_EVALUATIONS, NUM_TRAJECTORIES, WORDS, execute
 
 NUM_ROWS = NUM_EVALUATIONS + NUM_TRAJECTORIES

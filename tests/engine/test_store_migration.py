@@ -16,7 +16,8 @@ import conjure
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.seeding import noise_seed
 from conjure.engine.runner import iter_results
-from conjure.engine.store_maintenance import export, repair, summarize, verify
+from conjure.engine.store_maintenance import export, summarize, verify
+from conjure.engine.store_repair import repair
 from stores import StepCounter, execute
 
 SCHEMA_2 = """

@@ -11,9 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from denoisers import denoiser
 from diffusers import DiffusionPipeline
-from fake_ray import FakeRay, RayTaskError, WorkerDeathError
 
 import conjure
 from conjure import InputError, TextTruncationWarning, Workers
@@ -24,6 +22,8 @@ from conjure.engine.worker import ProcessSpec, Worker
 from conjure.errors import NoWorkersWarning
 from conjure.evaluation.pair_files import read_file
 from conjure.explanation.explain import iter_explanations
+from denoisers import denoiser
+from fake_ray import FakeRay, RayTaskError, WorkerDeathError
 
 JOBS = [TrajectoryJob(f"a thing {i}", seed, (f"thing {i + 1}", "a cat")) for i in range(4) for seed in (1, -1)]
 

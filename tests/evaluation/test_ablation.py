@@ -13,7 +13,8 @@ from scipy import stats
 import conjure
 from conjure import InputError
 from conjure.diffusion.noise_levels import NoiseLevel
-from conjure.divergence.divergences import DivergenceConfig, PairDifferences
+from conjure.divergence.differences import PairDifferences
+from conjure.divergence.divergences import DivergenceConfig
 from conjure.engine.runner import iter_result_batches
 from conjure.evaluation.ablation import POST_HOC_AXES, figure_name
 from conjure.evaluation.axes import check_axes

@@ -216,8 +216,8 @@ def test_forecast(fast_process):
     assert 1 / 10 < prediction.seconds / (time.perf_counter() - start) < 10
     assert prediction.size == 24 * 16 * 8 * 8 * 4
     assert forecast(process, jobs[:3]) is None  # too few jobs for a forecast
-    assert str(Forecast(30, 0)) == "about a minute"
-    assert str(Forecast(9000, 36_000_000_000)) == "about 2.5 hours, 36.0 GB of latents"
+    assert str(Forecast(30.0, 0)) == "about a minute"
+    assert str(Forecast(9000.0, 36_000_000_000)) == "about 2.5 hours, 36.0 GB of latents"
 
 
 def test_antithetic_noise_and_nats(fast_process, pairs_file):

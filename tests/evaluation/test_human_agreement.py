@@ -9,7 +9,8 @@ from scipy.stats import spearmanr
 import conjure
 from conjure.diffusion.seeding import NoiseSeeds
 from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
-from conjure.similarity.sampling import TrajectoryCache, jobs_for_pairs
+from conjure.similarity.sampling import jobs_for_pairs
+from conjure.similarity.trajectory_cache import TrajectoryCache
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_folders_that_cannot_be_used_are_refused(fast_process, pairs_file, tmp_p
         evaluate(fast_process, [pairs], out=corrupted)
 
 
-@pytest.mark.parametrize("content", ["", "no JSON", "[]", "3", "{}", '{"steps": 2}'])
+@pytest.mark.parametrize("content", ["", "no JSON", "null", "[]", "3", "{}", '{"steps": 2}'])
 def test_unreadable_settings_of_a_run_are_refused(fast_process, pairs_file, tmp_path, content):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(InputError, match=r"^the folder '[^\n]*' cannot be used: [^\n]*; name another by --out$"):

@@ -58,7 +58,7 @@ def print_result(summary: Mapping[str, Any], markdown: str, as_json: bool, non_f
 
         Console(emoji=False).print(Markdown(plain(markdown)))
     if non_finite_texts:
-        from conjure.similarity.sampling import non_finite_message
+        from conjure.similarity.trajectory_cache import non_finite_message
 
         print_warning(f"{non_finite_message(non_finite_texts)}; the result excludes them")
         raise typer.Exit(EXIT_FAILURE)

@@ -63,7 +63,7 @@ def verify(store: StoreFile) -> None:
 @store_app.command()
 def repair(store: StoreFile) -> None:
     """Replace a corrupted store by a new file with its valid rows. The other rows are computed again when a run needs them."""
-    from conjure.engine.store_maintenance import repair
+    from conjure.engine.store_repair import repair
 
     num_rows, old_file = repair(store)
     print(f"{num_rows:,} valid rows were copied; the old file is {old_file}")

@@ -19,7 +19,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from conjure.diffusion.noise_levels import UNITS, NoiseLevel, PredictionType, Unit
+from conjure.diffusion.noise_levels import UNITS, Unit
+from conjure.divergence.differences import PairDifferences, PerStepDivergence
 from conjure.divergence.weightings import WEIGHTINGS, Weighting, step_weights
 from conjure.errors import InputError
 
@@ -27,46 +28,6 @@ Divergence = Literal["jeffreys", "kl", "initial", "final", "direct"]
 DIVERGENCES: tuple[Divergence, ...] = get_args(Divergence)
 Reduction = Literal["sum", "mean"]
 REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
-
-
-@dataclass(frozen=True)
-class PairDifferences:
-    r"""The differences between two texts in k samples, of which every divergence is computed.
-
-    Attributes:
-        forward: $\lVert m(x_t, t | y_1) - m(x_t, t | y_2) \rVert^2$, summed over dimensions, along trajectories of the first
-            text, where $m$ is the guided prediction.
-        backward: The same along trajectories of the second text.
-        direct: $\lVert x_0(y_1) - x_0(y_2) \rVert^2$ between the final latents of the two texts from the same noise; NaN where
-            they were not kept.
-        prediction_type: What the model predicts.
-        timesteps: The T visited timesteps.
-        noise_levels: Their noise levels.
-        dimensions: The number of dimensions of a latent.
-    """
-
-    forward: Float[np.ndarray, "samples steps"]
-    backward: Float[np.ndarray, "samples steps"]
-    direct: Float[np.ndarray, " samples"]
-    prediction_type: PredictionType
-    timesteps: tuple[float, ...]
-    noise_levels: tuple[NoiseLevel, ...]
-    dimensions: int
-
-
-@dataclass(frozen=True)
-class PerStepDivergence:
-    """A divergence, split over samples and steps.
-
-    Attributes:
-        forward: The contributions to the directed divergence along trajectories of the first text.
-        backward: The same along trajectories of the second text.
-        total: The contributions to the divergence.
-    """
-
-    forward: Float[np.ndarray, "samples steps"]
-    backward: Float[np.ndarray, "samples steps"]
-    total: Float[np.ndarray, "samples steps"]
 
 
 @dataclass(frozen=True)

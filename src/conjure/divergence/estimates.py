@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
-from conjure.divergence.divergences import PerStepDivergence
+from conjure.divergence.differences import PerStepDivergence
 from conjure.errors import InputError
 from conjure.io.formatting import format_interval, format_value, format_with_error, pluralize
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
-import sqlite3
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +69,15 @@ def open_store(path: str | Path) -> Store:
     Raises:
         InputError: If there is none.
     """
-    return Store(_store_file(path))
+    return Store(store_file(path))
 
 
-def _store_file(path: str | Path) -> Path:
+def store_file(path: str | Path) -> Path:
+    """Return the file of the store `path`, which may be the folder of a run.
+
+    Raises:
+        InputError: If there is none.
+    """
     path = Path(path)
     path = path / "store.sqlite" if os.path.isdir(path) else path
     if not os.path.isfile(path):
@@ -147,81 +149,6 @@ def _iter_rows(database: StoreDatabase, table: str) -> Iterator[tuple[tuple[Any,
             yield (process, *key), content, is_valid
     except DATABASE_ERRORS as error:
         raise InputError(f"{str(database.path)!r} cannot be read: {error}; fix it with conjure store repair") from error
-
-
-def repair(path: str | Path) -> tuple[int, Path]:
-    """Write the valid rows of a store into a new file in its place.
-
-    What is lost is computed again by the next run that needs it.
-
-    Args:
-        path: The file of the store, or the folder of a run.
-
-    Returns:
-        The number of valid rows, and where the old file is now.
-
-    Raises:
-        InputError: If there is no such file.
-    """
-    path = _store_file(path)
-    names = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
-    old_file = next(name for name in names if not name.exists())  # files of earlier repairs are kept
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conjure-") as folder:
-        new, saved = StoreDatabase(Path(folder) / "new"), 0
-        with contextlib.closing(sqlite3.connect(path)) as broken:
-            broken.text_factory = bytes  # corrupted text may not be valid UTF-8
-            copied = _copy_processes(broken, new)
-            for table, (keys, content) in CONTENT.items():
-                saved += _copy_rows(broken, new, table, (*keys, content), copied)
-        new.read("PRAGMA wal_checkpoint(TRUNCATE)")
-        new.close()
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{path}{suffix}", f"{old_file}{suffix}")
-        os.replace(new.path, path)
-    return saved, old_file
-
-
-def _copy_processes(broken: sqlite3.Connection, new: StoreDatabase) -> dict[int, tuple[int, str]]:
-    """Copy the valid records of processes. Return their new numbers and keys by their old numbers."""
-    copied = {}
-    for number, *content, crc32 in _iter_readable_rows(broken, "process", ("id", "key", "settings", "metadata", "crc32"), "id"):
-        with contextlib.suppress(UnicodeError):
-            row = tuple(_decode(part) for part in content)
-            if checksum(*row) == crc32:
-                new.write("INSERT OR IGNORE INTO process (key, settings, metadata, crc32) VALUES (?, ?, ?, ?)", [(*row, crc32)])
-                (copied[number],) = new.read("SELECT id, key FROM process WHERE key = ?", row[:1])
-    return copied
-
-
-def _copy_rows(
-    broken: sqlite3.Connection, new: StoreDatabase, table: str, columns: Sequence[str], copied: dict[int, tuple[int, str]]
-) -> int:
-    """Copy the valid rows of a table. Return their number."""
-    saved, placeholders = 0, ", ".join("?" * (len(columns) + 2))
-    with new.transaction():
-        for process, *key, content, crc32 in _iter_readable_rows(broken, table, ("process", *columns, "crc32"), "process"):
-            with contextlib.suppress(UnicodeError):
-                decoded = [_decode(part) for part in key]
-                number, process_key = copied.get(process, (0, ""))
-                if number and isinstance(content, bytes) and checksum(process_key, *decoded, content) == crc32:
-                    new.write(f"INSERT OR IGNORE INTO {table} VALUES ({placeholders})", [(number, *decoded, content, crc32)])
-                    saved += 1
-    return saved
-
-
-def _decode(part: Any) -> Any:
-    return part.decode() if isinstance(part, bytes) else part
-
-
-def _iter_readable_rows(broken: sqlite3.Connection, table: str, columns: Sequence[str], order: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows from both ends of a table up to where it is corrupted; each row of a valid table once."""
-    for direction in ("ASC", "DESC"):
-        try:
-            yield from broken.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order} {direction}")
-            return
-        except DATABASE_ERRORS:
-            continue
 
 
 def prune(store: Store, fingerprints: Sequence[str]) -> int:

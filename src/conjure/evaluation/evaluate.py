@@ -31,7 +31,8 @@ from conjure.evaluation.run_folder import open_run_folder, process_with_store, w
 from conjure.evaluation.task_statistics import compute_task_result
 from conjure.io.files import import_pyarrow
 from conjure.similarity.options import SamplingOptions
-from conjure.similarity.sampling import TrajectoryCache, jobs_for_pairs, non_finite_message
+from conjure.similarity.sampling import jobs_for_pairs
+from conjure.similarity.trajectory_cache import TrajectoryCache, non_finite_message
 
 BASELINE_BATCH = 64  # pairs in one call of a baseline; an interrupted run loses at most these
 

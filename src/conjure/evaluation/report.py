@@ -10,7 +10,7 @@ from conjure.evaluation.error_analysis import largest_residuals, residuals
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.io.documents import Document, Table
 from conjure.io.formatting import pluralize
-from conjure.similarity.sampling import non_finite_message
+from conjure.similarity.trajectory_cache import non_finite_message
 
 # Spearman x100 of Stable Diffusion v1.4, as printed in Tables 1 and 2 of Liu and Soatto (2026); not measured with this package
 PAPER = {

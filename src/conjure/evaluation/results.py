@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property, warn_renamed
-from conjure.divergence.divergences import DivergenceConfig, PairDifferences
+from conjure.divergence.differences import PairDifferences
+from conjure.divergence.divergences import DivergenceConfig
 from conjure.evaluation.correlation import Agreement, Difference
 from conjure.evaluation.error_analysis import Group
 from conjure.evaluation.pair_files import Pairs

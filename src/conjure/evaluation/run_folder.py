@@ -38,11 +38,12 @@ def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any])
     path = folder / "run.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = json.loads(path.read_text()) if path.exists() else None
+        is_new = not path.exists()
+        found = None if is_new else json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(f"the folder {str(folder)!r} cannot be used: {error}; name another by --out") from error
     run = json.loads(json.dumps({"fingerprint": fingerprint, **settings}, default=str))
-    if found is None:
+    if is_new:
         write_output(path, (json.dumps(run, indent=1) + "\n").encode())
         return
     found = upgrade_process(found) if isinstance(found, dict) else {}

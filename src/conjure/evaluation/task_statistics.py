@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig, PairDifferences
+from conjure.divergence.differences import PairDifferences
+from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
 from conjure.evaluation.correlation import Agreement, agreement, difference, reliability
 from conjure.evaluation.error_analysis import groups
 from conjure.evaluation.pair_files import Pairs

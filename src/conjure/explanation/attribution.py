@@ -26,7 +26,8 @@ from conjure.divergence.estimates import check_finite, t_interval
 from conjure.divergence.weightings import Weighting
 from conjure.io.formatting import format_with_error
 from conjure.similarity.options import SamplingOptions
-from conjure.similarity.sampling import MAX_TARGETS_PER_JOB, TrajectoryCache
+from conjure.similarity.sampling import MAX_TARGETS_PER_JOB
+from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_words
 
 

@@ -22,7 +22,8 @@ from conjure.io.files import atomic_write
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.pairwise import make_estimate
-from conjure.similarity.sampling import TrajectoryCache, draw_samples, jobs_for_pairs, run_metadata
+from conjure.similarity.sampling import draw_samples, jobs_for_pairs, run_metadata
+from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_words
 
 DEFAULT_SAMPLES_SHOWN = 3

@@ -20,7 +20,8 @@ from conjure.divergence.estimates import check_finite, t_interval
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.similarity.options import SamplingOptions
-from conjure.similarity.sampling import TrajectoryCache, jobs_for_pairs, run_metadata
+from conjure.similarity.sampling import jobs_for_pairs, run_metadata
+from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_ranking
 
 FIRST_ROUND_SAMPLES = 4  # each further round doubles the number of samples

@@ -9,18 +9,14 @@ from conjure.deprecation import renamed_keywords
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
-from conjure.divergence.divergences import Divergence, DivergenceConfig, PairDifferences, Reduction
+from conjure.divergence.differences import PairDifferences
+from conjure.divergence.divergences import Divergence, DivergenceConfig, Reduction
 from conjure.divergence.estimates import Estimate
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.similarity.options import SamplingOptions
-from conjure.similarity.sampling import (
-    TrajectoryCache,
-    compute_pairs,
-    draw_samples,
-    jobs_for_pairs,
-    run_metadata,
-)
+from conjure.similarity.sampling import compute_pairs, draw_samples, jobs_for_pairs, run_metadata
+from conjure.similarity.trajectory_cache import TrajectoryCache
 
 
 @renamed_keywords(precision="target_relative_error")

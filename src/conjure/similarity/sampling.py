@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob, TrajectoryResult
-from conjure.diffusion.noise_levels import NoiseLevel, prediction_type
 from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import NoiseSeeds
-from conjure.divergence.divergences import PairDifferences
 from conjure.divergence.estimates import t_interval
-from conjure.engine.runner import iter_result_batches
-from conjure.errors import InputError
-from conjure.io.formatting import pluralize
 from conjure.similarity.options import SamplingOptions
+from conjure.similarity.trajectory_cache import TrajectoryCache
 
 MAX_TARGETS_PER_JOB = 128  # more targets of one source text are further jobs, so that the rows in memory are bounded
 MAX_SAMPLES = 10_000
@@ -48,138 +42,6 @@ def jobs_for_pairs(pairs: Iterable[tuple[str, str]], samples: Iterable[int], noi
         for (text, seed), others in targets.items()
         for start in range(0, len(others), MAX_TARGETS_PER_JOB)
     ]
-
-
-class TrajectoryCache:
-    """The results of jobs, to be looked up by pair.
-
-    Args:
-        process: The process to run.
-        noise: The noise of the samples.
-
-    Attributes:
-        process: The process.
-        noise: The noise of the samples.
-        prediction_type: What the model predicts.
-        squared_differences: Arrays of shape (T,) by (text, seed, target).
-        final_latents: By (text, seed), where they are kept.
-        stores_final_latents: Whether they are kept.
-    """
-
-    def __init__(self, process: Process, noise: NoiseSeeds) -> None:
-        self.process = process
-        self.noise = noise
-        self.prediction_type = prediction_type(process.scheduler)
-        self.squared_differences: dict[tuple[str, int, str], np.ndarray] = {}
-        self.in_memory: dict[tuple[str, int], Tensor] = {}
-        self.final_latents: Mapping[tuple[str, int], Tensor] = self.in_memory
-        self.stores_final_latents = False
-        self.timesteps: tuple[float, ...] = ()
-        self.noise_levels: tuple[NoiseLevel, ...] = ()
-        self.dimensions = 0
-
-    def compute(
-        self,
-        jobs: Sequence[TrajectoryJob],
-        *,
-        final_latents: bool,
-        keep_latents: Sequence[TrajectoryJob] = (),
-        progress: ProgressCallback | None = None,
-        on_start: Callable[[Sequence[TrajectoryJob]], None] | None = None,
-    ) -> list[TrajectoryResult]:
-        """Take in the results of `jobs`: those in the store of the process are read, the others are run and stored.
-
-        Args:
-            jobs: The jobs.
-            final_latents: Whether to keep final latents, which the divergence `direct` compares.
-            keep_latents: Those of the jobs whose latents at every step are needed. They are run in any case.
-            progress: Called after every step.
-            on_start: Called with the jobs that have to be run.
-
-        Returns:
-            The results of `keep_latents`, in the order of `jobs`.
-        """
-        self.stores_final_latents |= final_latents
-        process = self.process
-        stored = process.store.for_process(process.fingerprint(), process.settings()) if process.store else None
-        requested = [job for job in jobs if job in keep_latents]
-        others = [job for job in jobs if job not in keep_latents]
-        remaining = requested + stored.missing(others, final_latents=final_latents) if stored else list(jobs)
-        if on_start:
-            on_start(remaining)
-        with_latents = []
-        for batch in iter_result_batches(process, remaining, keep_latents=requested, progress=progress):
-            if stored:
-                stored.add(batch)
-            else:
-                for result in batch:
-                    self._add(result, final_latents)
-            with_latents += [result for result in batch if result.step_latents]
-        with_latents.sort(key=lambda result: requested.index(result.job))  # workers return them in any order
-        if stored:
-            loaded = stored.load(jobs)
-            self.squared_differences |= loaded.squared_differences
-            self.final_latents = loaded.final_latents
-            self.timesteps, self.noise_levels = loaded.timesteps, loaded.noise_levels
-            self.dimensions = loaded.dimensions
-        return with_latents
-
-    def _add(self, result: TrajectoryResult, final_latents: bool) -> None:
-        job = result.job
-        for target, differences in zip(job.targets, result.squared_differences, strict=True):
-            self.squared_differences[job.text, job.seed, target] = differences
-        if final_latents or not np.isfinite(result.squared_differences).all():
-            self.in_memory[job.text, job.seed] = result.final_latent
-        self.timesteps, self.noise_levels = result.timesteps, result.noise_levels
-        self.dimensions = result.final_latent.numel()
-
-    def non_finite_texts(self) -> list[str]:
-        """Return the texts for which predictions are not finite, on their own trajectory or on another one."""
-        texts = dict[str, None]()
-        for (text, seed, target), differences in self.squared_differences.items():
-            if not np.isfinite(differences).all():
-                texts[target if torch.isfinite(self.final_latents[text, seed]).all() else text] = None
-        return sorted(texts)
-
-    def pair(self, a: str, b: str, samples: int) -> PairDifferences:
-        """Return the differences between two texts in the first `samples` samples.
-
-        Raises:
-            InputError: If predictions are not finite.
-        """
-        forward_seeds, backward_seeds = (
-            [self.noise.seed_for(sample, *pair) for sample in range(samples)] for pair in ((a, b), (b, a))
-        )
-        forward = [self.squared_differences[a, seed, b] for seed in forward_seeds]
-        backward = [self.squared_differences[b, seed, a] for seed in backward_seeds]
-        if not all(np.isfinite(differences).all() for differences in (*forward, *backward)):
-            raise InputError(f"{non_finite_message(self.non_finite_texts())}; use a smaller guidance, or float32")
-        direct = np.array([self._final_latent_distance((a, seed), (b, seed)) for seed in forward_seeds])
-        return self._differences(np.stack(forward), np.stack(backward), direct)
-
-    def one_way(self, text: str, partner: str, target: str, samples: int) -> PairDifferences:
-        """Return the differences between `text` and `target` along the trajectories of `text`, as both directions.
-
-        Args:
-            text: The source text.
-            partner: The text with which it forms a pair, which decides the noise.
-            target: The evaluated text.
-            samples: The number of samples.
-        """
-        seeds = [self.noise.seed_for(sample, text, partner) for sample in range(samples)]
-        differences = np.stack([self.squared_differences[text, seed, target] for seed in seeds])
-        return self._differences(differences, differences, np.full(samples, math.nan))
-
-    def _differences(self, forward: np.ndarray, backward: np.ndarray, direct: np.ndarray) -> PairDifferences:
-        return PairDifferences(
-            forward, backward, direct, self.prediction_type, self.timesteps, self.noise_levels, self.dimensions
-        )
-
-    def _final_latent_distance(self, first: tuple[str, int], second: tuple[str, int]) -> float:
-        if not self.stores_final_latents:
-            return math.nan
-        x, y = self.final_latents.get(first), self.final_latents.get(second)
-        return math.nan if x is None or y is None else float((x - y).square().sum())
 
 
 def compute_pairs(
@@ -252,12 +114,6 @@ def required_samples(values: Float[np.ndarray, " samples"], target_relative_erro
         return drawn
     excess = min(half / wanted, 2.0) if wanted else 2.0
     return max(drawn, min(max(drawn + 1, math.ceil(drawn * excess**2)), MAX_SAMPLES))
-
-
-def non_finite_message(texts: Sequence[str]) -> str:
-    """Return the message about texts for which predictions are not finite."""
-    listed = ", ".join(repr(text[:40]) for text in texts[:5]) + (f" and {len(texts) - 5:,} more" if len(texts) > 5 else "")
-    return f"the model's predictions are not finite for {pluralize(len(texts), 'text')}: {listed}"
 
 
 def run_metadata(process: Process, options: SamplingOptions) -> dict[str, Any]:
