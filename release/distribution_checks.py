@@ -15,7 +15,7 @@ REQUIRED_FILES = (  # of the package; the comparison with git does not show that
     "conjure/models/default/transformer/diffusion_pytorch_model.safetensors",
     "conjure/models/default/vae/diffusion_pytorch_model.safetensors",
     "conjure/py.typed",
-    "conjure/templates/explanation.html",
+    "conjure/explanation/templates/explanation.html",
 )
 MIN_WEIGHT_BYTES = 10_000_000  # of safetensors; in a checkout without the large files, pointers replace them
 

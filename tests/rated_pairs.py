@@ -1,10 +1,11 @@
-"""Small tables of rated pairs for tests of the evaluation."""
+"""Small tables of rated pairs for tests of the evaluation, and the folder of the real datasets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
 
+RATINGS = Path(__file__).parents[2] / "shared" / "data" / "similarity"
 RATED_PAIRS = [
     ("puppy", "poodle", 9.0), ("puppy", "shark", 3.5), ("red apple", "green apple", 8.0), ("red apple", "train", 1.0),
     ("the sun", "the moon", 5.0), ("a house", "a train", 2.0), ("puppy", "a house", 1.5), ("shark", "a blue whale", 7.5),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -153,3 +154,21 @@ def test_new_names_emit_no_warning(process, estimate):
         warnings.simplefilter("error")
         _ = process.default_unit, process.pipeline_kwargs, process.batch_size, process.batch_prompts, estimate.fingerprint
         _ = process.set(default_unit="x0", batch_size=3).fingerprint(), conjure.TextTruncationWarning
+
+
+@pytest.mark.parametrize(
+    ("old", "module", "new"),
+    [
+        ("read_file", "pair_files", "read_pairs"),
+        ("of_frame", "pair_files", "from_dataframe"),
+        ("TASKS", "datasets", "TASKS"),
+        ("read", "datasets", "read"),
+        ("Pairs", "pair_files", "Pairs"),
+    ],
+)
+def test_names_of_the_old_module_benchmarks(old, module, new):
+    import conjure.benchmarks
+
+    with pytest.warns(DeprecationWarning, match=f"conjure.benchmarks.{old} was renamed to conjure.evaluation.{module}.{new}"):
+        value = getattr(conjure.benchmarks, old)
+    assert value is getattr(import_module(f"conjure.evaluation.{module}"), new)

@@ -24,10 +24,10 @@ def warn_renamed(old: str, new: str, stacklevel: int = 2) -> None:
 
 
 def renamed_keywords(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator by which a function also accepts old names of its keyword arguments.
+    """Return a decorator with which a function also accepts old names of its keyword arguments.
 
     Args:
-        old_to_new: For each old name the new one.
+        old_to_new: The new name for each old name.
 
     Returns:
         The decorator. The decorated function raises `TypeError` if an argument is given under both names.
@@ -50,10 +50,10 @@ def renamed_keywords(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P
 
 
 def deprecated_property(old: str, new: str) -> Any:
-    """Return a read-only property `old` that gives the value of the attribute `new`.
+    """Return a read-only property that emits a `DeprecationWarning` and returns the value of the attribute `new`.
 
     Args:
-        old: The name under which the property stands in its class.
+        old: The name of the property in its class.
         new: The attribute that replaces it.
     """
 

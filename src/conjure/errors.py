@@ -1,4 +1,4 @@
-"""Errors and warnings for users. A message states what was got, what is allowed and how to fix it, in one line."""
+"""Errors and warnings for users. A message states in one line the invalid value, the allowed values and how to fix it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TextTruncationWarning(UserWarning):
 
 
 class NoWorkersWarning(UserWarning):
-    """No worker is available: all are still starting, or the cluster has no room for them."""
+    """No worker is available: all are still starting, or the cluster has no free resources for them."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 r"""Algorithm 1 of the paper in plain code: two trajectories, and both texts evaluated at every state of each.
 
-Nothing is shared, batched or cached here. The engine is tested against this module, and the benchmarks compare their speed.
+This module shares, batches and caches nothing. The engine is tested against it, and the benchmarks compare the speed of both.
 
 Reference: Liu and Soatto, "Conjuring Semantic Similarity", ICLR 2026, Algorithm 1 (https://arxiv.org/abs/2410.16431).
 """
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 GuidedPrediction = Callable[[Tensor, Any, str], Tensor]
-"""A denoiser with guidance: called with the scaled x_t, the timestep t and the text, it returns the guided prediction."""
+"""A denoiser with guidance. It is called with the scaled x_t, the timestep t and the text, and returns the guided prediction."""
 
 
 @dataclass
@@ -26,8 +26,8 @@ class ReferenceResult:
     Attributes:
         forward: The mean over steps of the squared differences along the trajectory of the first text.
         backward: The same along the trajectory of the second text.
-        per_step: The contributions of the T steps to their sum.
-        final_latents: The latents that the two trajectories end in.
+        per_step: The contributions of the T steps to the sum of `forward` and `backward`.
+        final_latents: The last latents of the two trajectories.
     """
 
     forward: float
@@ -62,8 +62,11 @@ def algorithm_1(
         y1: The first text.
         y2: The second text.
         steps: The number of denoising steps T.
-        velocity_as_noise: Whether the model predicts the velocity and differences of the noise are wanted, which are $\alpha$
-            times those of the velocity.
+        velocity_as_noise: Whether to convert differences of the velocity, which the model predicts, to differences of the noise.
+            These are $\alpha$ times those of the velocity.
+
+    Returns:
+        The sample. Its distance is the sum of `forward` and `backward`.
     """
     differences, final_latents = [], []
     for text in (y1, y2):

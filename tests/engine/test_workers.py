@@ -312,6 +312,13 @@ def test_one_worker_per_gpu(monkeypatch):
         _ = Workers(3).actors
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_workers_do_not_replace_a_missing_gpu_by_the_cpu(fake_ray, process):
+    fake_ray.resources["GPU"] = 2.0
+    with pytest.raises(InputError, match="PyTorch finds no CUDA device"):
+        list(iter_results(process.set(workers=Workers(1)), JOBS[:1]))
+
+
 @pytest.mark.parametrize("count", [0, -1, True])
 def test_invalid_numbers_of_workers_are_refused(count):
     with pytest.raises(InputError, match="must be an integer >= 1"):

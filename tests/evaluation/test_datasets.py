@@ -9,11 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from conftest import RATINGS
 from conjure import InputError
 from conjure.evaluation.datasets import PAPER_TABLE_1, TASKS, from_dataframe, load_tasks, of_frame, read, read_file
 from conjure.similarity.validation import read_groups
-from rated_pairs import RATED_PAIRS, write_pairs
+from rated_pairs import RATED_PAIRS, RATINGS, write_pairs
 
 needs_data = pytest.mark.skipif(not RATINGS.is_dir(), reason=f"the human ratings are not available in {RATINGS}")
 

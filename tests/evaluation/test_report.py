@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 from pyarrow import parquet
 
-from conftest import RATINGS
 from conjure.evaluation.datasets import read, read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.report import format_interval, html_page, markdown, mean_of_table_1
-from rated_pairs import write_pairs
+from rated_pairs import RATINGS, write_pairs
 
 
 @pytest.fixture(scope="module")

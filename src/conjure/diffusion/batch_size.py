@@ -1,7 +1,7 @@
-"""How many rows a device evaluates at once. The number is found by use and halved after an out-of-memory error.
+"""The batch size of a device. It is adapted to the memory that the last batch used, and halved after an out-of-memory error.
 
-No result depends on it. On the CPU more rows than fill its cores and caches gain nothing, so the number is fixed. A GPU is faster
-the fuller it is: the first batch is small, and its memory use predicts how large the next one can be.
+Results do not depend on it. On a CPU, throughput does not grow beyond a certain size, so the size is fixed. On a CUDA GPU,
+throughput grows until the memory is full: the first batch is small, and its memory use predicts the largest possible size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 CPU_BATCH = 48  # measured by benchmarks/many.py
 INITIAL_BATCH, MAX_BATCH = 16, 1024
-MEMORY_FRACTION = 0.8  # of the free memory: allocators keep fragments, and other programs use the device too
+MEMORY_FRACTION = 0.8  # of the free memory, since allocators keep fragments and other programs may use the device too
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -31,7 +31,7 @@ class AdaptiveBatchSize:
 
     Args:
         device: The device that evaluates the rows.
-        fixed: The number of rows, or None for as many as fit.
+        fixed: The number of rows; None for as many as fit on a CUDA GPU, and a default size on other devices.
 
     Attributes:
         size: The number of rows of the next batch.
@@ -45,12 +45,16 @@ class AdaptiveBatchSize:
         self._reset_peak()
 
     def on_success(self, used: int) -> None:
-        """Set the size of the next batch after a batch of `used` rows has run."""
+        """Set the size of the next batch.
+
+        Args:
+            used: The number of rows of the batch that was run.
+        """
         if not self.is_adaptive:
             return
         peak = torch.cuda.max_memory_allocated(self.device) - self._allocated_before
         free = torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device) - self._allocated_before
-        # At most four times as many: one small batch predicts little of the memory that a large one needs
+        # At most four times the size, since the memory use of a small batch predicts that of a large one only roughly
         self.size = max(1, min(int(MEMORY_FRACTION * free / max(peak / used, 1)), 4 * self.size, MAX_BATCH))
         self._reset_peak()
 
@@ -58,7 +62,7 @@ class AdaptiveBatchSize:
         """Halve the size if `error` is an out-of-memory error.
 
         Returns:
-            Whether the batch must be run again with the new size; False for any other error.
+            True if the size was halved and the batch must be run again; False for any other error.
 
         Raises:
             InputError: If a single row does not fit.
@@ -82,7 +86,7 @@ class AdaptiveBatchSize:
 
 
 def fixed_length_end(items: Any, start: int, size: int) -> int:
-    """Return where a batch of `size` items ends."""
+    """Return the index after the last item of the batch of `size` items that begins at `start`."""
     return min(start + size, len(items))
 
 
@@ -97,11 +101,12 @@ def map_batches(
     Args:
         items: A sequence or a tensor.
         batch_size: The size of the batches.
-        work: Called with a batch and the number of items before it.
-        end: Called with the items, the start of a batch and the current size; returns where the batch ends.
+        work: Called with a batch and the index of its first item.
+        end: Called with the items, the index of the first item of a batch and the current size. It returns the index after the
+            last item of the batch.
 
     Yields:
-        What `work` returns for each batch.
+        The result of `work` for each batch.
     """
     start = 0
     while start < len(items):

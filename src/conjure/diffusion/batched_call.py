@@ -1,4 +1,4 @@
-"""The arguments and outputs of a network, split into rows and put together again."""
+"""The arguments and outputs of a network: selection of rows, and concatenation of outputs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.utils import _pytree as pytree
 
 from conjure.diffusion.memoization import StaticInputCache
 
-# Positions in the image or in the text, the same for all rows; their number may happen to be the number of rows
+# Positions in the image or in the text. They are the same for all rows, but their number may equal the number of rows.
 UNBATCHED_ARGUMENTS = ("txt_ids", "img_ids", "image_rotary_emb", "freqs_cis")
 
 
 @dataclass(frozen=True)
 class BatchedCall:
-    """The arguments of a network, with the knowledge of which have one entry per row.
+    """The arguments of a call of a network, divided into those with one entry per row and others.
 
     Attributes:
-        leaves: All arguments, nested containers flattened; a list of tensors counts as one leaf.
-        spec: The structure of the arguments, as torch's pytree has it.
-        is_batched: For each leaf whether it has one entry per row.
+        leaves: All arguments, with nested containers flattened. A list of tensors is one leaf.
+        spec: The structure of the arguments, in the format of torch's pytree.
+        is_batched: Whether a leaf has one entry per row, for each leaf.
         num_rows: The number of rows, 0 if no argument has rows.
     """
 
@@ -33,7 +33,10 @@ class BatchedCall:
 
     @classmethod
     def from_call(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> BatchedCall:
-        """Return the call with these arguments. The first tensor, or list of tensors, defines the number of rows."""
+        """Return the call with these arguments.
+
+        The first tensor or list of tensors that is not one of `UNBATCHED_ARGUMENTS` defines the number of rows.
+        """
         pairs, spec = pytree.tree_flatten_with_path((args, kwargs), is_leaf=is_tensor_list)
         leaves = [leaf for _, leaf in pairs]
         lengths = [
@@ -54,7 +57,12 @@ class BatchedCall:
     def select(
         self, rows: Sequence[int], static_inputs: StaticInputCache | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of a call for these rows alone; static inputs give the same tensors each time."""
+        """Return the arguments for a call with these rows only.
+
+        Args:
+            rows: The indices of the rows.
+            static_inputs: For the static inputs in this cache, the returned tensors are the same objects in every call.
+        """
         cache = static_inputs or StaticInputCache()
 
         def gather(leaf: Any) -> Any:
@@ -64,7 +72,7 @@ class BatchedCall:
         return pytree.tree_unflatten(selected, self.spec)
 
     def row_key(self, row: int) -> tuple[Any, ...]:
-        """Return a key of everything on which the output for this row depends."""
+        """Return a key of all inputs on which the output for this row depends."""
         return (
             str(self.spec),
             *(_content(leaf[row] if batched else leaf) for leaf, batched in zip(self.leaves, self.is_batched, strict=True)),
@@ -75,9 +83,12 @@ def concatenate_outputs(outputs: Sequence[Any], num_rows: Sequence[int], source:
     """Return one output for all rows from the outputs of several calls.
 
     Args:
-        outputs: What the network returned in each call.
+        outputs: The outputs of the calls.
         num_rows: The number of rows of each call.
-        source: For each row of the result the number of its row among all rows of the calls.
+        source: For each row of the result, the index of its row in the concatenated calls.
+
+    Returns:
+        An output of the same structure. Leaves without one entry per row are those of the first call.
     """
     flat = [pytree.tree_flatten(output, is_leaf=is_tensor_list) for output in outputs]
     leaves = []

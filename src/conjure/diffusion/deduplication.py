@@ -1,9 +1,8 @@
 """Equal rows of a batch are evaluated once, and texts that were encoded before are not encoded again.
 
-Rows of one trajectory share x_t. Under classifier-free guidance they share the unconditional half as well: of the eight denoiser
-rows of a pair (two directions, two texts, with and without text) six are different. Text encoders receive the same few texts in
-every batch.
-No rule per family is needed: rows that are equal in every input have equal outputs.
+Rows of one trajectory share x_t, and under classifier-free guidance also the row without text. A pair has eight denoiser rows:
+two directions, two texts, each with and without guidance text. Six of them are distinct. Text encoders receive the same few texts
+in every batch. Since rows with equal inputs have equal outputs, no code per model family is needed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from torch.utils import _pytree as pytree
 from conjure.diffusion.batched_call import BatchedCall, concatenate_outputs
 from conjure.diffusion.memoization import StaticInputCache, patched_forward
 
-# By the id of an input: its tensors (held, so that the id is not reused), their versions, and for each row the first equal row
+# By the id of an input: its tensors (kept alive, so that the id is not reused), their versions, and the index of the first equal
+# row for each row
 SeenInputs = dict[int, tuple[list[torch.Tensor], list[float], list[int]]]
 
 INT_VIEW_DTYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -29,16 +29,16 @@ INT_VIEW_DTYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64
 
 @contextlib.contextmanager
 def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> Iterator[None]:
-    """Context manager in which `module` evaluates the distinct rows of its input only and repeats their outputs.
+    """Context manager in which `module` evaluates only the distinct rows of its input and repeats their outputs.
 
-    Outputs of its modules for inputs that stay the same from call to call are computed once (`conjure.diffusion.memoization`).
+    Modules inside it compute outputs for unchanged inputs once (see `conjure.diffusion.memoization`).
 
     Args:
         module: The denoiser.
-        max_rows: The largest number of rows in one call of it, None for all.
+        max_rows: The largest number of rows in one call of the denoiser; None for no limit.
     """
     forward = module.forward
-    seen_inputs: SeenInputs = {}  # of the last call: texts stay the same from step to step
+    seen_inputs: SeenInputs = {}  # of the last call, since texts stay the same from step to step
     static_inputs = StaticInputCache()
 
     @functools.wraps(forward)  # Modular pipelines read the signature to find out what to pass
@@ -49,7 +49,8 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
             return forward(*args, **kwargs)
         inputs = {id(leaf): (_tensors(leaf), _versions(leaf), _first_duplicates(leaf, seen_inputs)) for leaf in call.batched}
         latents, *other_inputs = call.batched
-        # Register what comes again. In the first call everything may, except the noisy latents and their timesteps.
+        # Register inputs that were passed in the last call too. In the first call all inputs count, except the noisy latents and
+        # 1-d tensors such as timesteps.
         for leaf in other_inputs:
             if id(leaf) in seen_inputs or not (seen_inputs or leaf is latents or getattr(leaf, "ndim", 1) == 1):
                 static_inputs.register(leaf)
@@ -77,10 +78,10 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
 
 
 class TextEmbeddingCache:
-    """Outputs of text encoders by text. The least recently used ones are dropped.
+    """A cache of the outputs of text encoders by text. The least recently used outputs are removed first.
 
     Args:
-        max_bytes: The total size of what is kept.
+        max_bytes: The largest total size of the outputs.
     """
 
     def __init__(self, max_bytes: int = 2**29) -> None:
@@ -124,7 +125,7 @@ def _tensors(leaf: Any) -> list[torch.Tensor]:
 
 
 def _versions(leaf: Any) -> list[float]:
-    """Return the counts of in-place edits; NaN, which equals nothing, where torch does not count them."""
+    """Return the counts of in-place edits. NaN (unequal to itself) stands for tensors whose edits torch does not count."""
     return [math.nan if tensor.is_inference() else tensor._version for tensor in _tensors(leaf)]
 
 
@@ -133,7 +134,10 @@ def _num_bytes(output: Any) -> int:
 
 
 def _first_duplicates(rows: Any, seen_inputs: SeenInputs) -> list[int]:
-    """Return for each row the number of the first row that equals it; read from `seen_inputs` for the input of the last call."""
+    """Return the index of the first equal row, for each row.
+
+    If `rows` is an unchanged input of the last call, the indices are read from `seen_inputs`.
+    """
     tensors, versions, first = seen_inputs.get(id(rows), ([], [], []))
     is_same = len(tensors) == len(_tensors(rows)) and all(a is b for a, b in zip(tensors, _tensors(rows), strict=True))
     if is_same and all(a == b for a, b in zip(versions, _versions(rows), strict=True)):
@@ -145,7 +149,7 @@ def _first_duplicates(rows: Any, seen_inputs: SeenInputs) -> list[int]:
         keys = _row_hashes(rows).tolist()
     first_index: dict[Any, int] = {}
     first = [first_index.setdefault(key, row) for row, key in enumerate(keys)]
-    # Rows with equal hashes are compared completely, so that no collision can pass
+    # Compare rows with equal hashes completely, since different rows may have equal hashes
     if isinstance(rows, list):
         is_equal = all(torch.equal(rows[row], rows[twin]) for row, twin in enumerate(first) if row != twin)
     else:
@@ -154,7 +158,7 @@ def _first_duplicates(rows: Any, seen_inputs: SeenInputs) -> list[int]:
 
 
 def _row_hashes(rows: torch.Tensor) -> torch.Tensor:
-    """Return a hash of the bits of each row, shape (rows,). It sums integers, since a sum of floats may depend on the order."""
+    """Return a hash of the bits of each row, shape (rows,): a sum of integers, since a sum of floats may depend on the order."""
     flat = rows.reshape(len(rows), -1)
     bits = flat.view(INT_VIEW_DTYPES[flat.element_size()]) if flat.is_floating_point() else flat
     return (bits.long() * _hash_multipliers(flat.shape[1], flat.device)).sum(1)

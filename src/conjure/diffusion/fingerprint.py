@@ -1,4 +1,7 @@
-"""The fingerprint of a model: a hash of its weights in memory, its configurations and its vocabularies. Names do not count."""
+"""The fingerprint of a model: a hash of its weights in memory, its configurations and its vocabularies.
+
+The name of the model is not part of it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ HASHED_SETTINGS = {"default_unit": "unit", "pipeline_kwargs": "call"}
 
 
 def process_fingerprint(settings: Mapping[str, Any], pipeline: Any) -> str:
-    """Return the SHA-256 of everything that changes a number of a process.
+    """Return the SHA-256 of everything that influences a result of a process.
 
     Behaviour that is switched on in a module without being part of its weights or configuration, such as FreeU, is not covered.
 
@@ -31,7 +34,8 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any) -> str:
             hashed["alone"] = not value
         else:
             hashed[HASHED_SETTINGS.get(key, key)] = value
-    hashed |= {"model": "", "revision": "", "device": ""}  # where the weights come from and where they are changes no number
+    # Results do not depend on the origin of the weights or on the device
+    hashed |= {"model": "", "revision": "", "device": ""}
     order = ("model", "revision", "pipeline", "scheduler", "scheduler_config", "steps", "guidance", "height", "width", "unit",
              "alone", "call", "dtype", "device")  # fmt: skip
     text = json.dumps({key: hashed[key] for key in order}, default=str)
@@ -45,14 +49,15 @@ def pipeline_fingerprint(pipeline: Any) -> str:
     """
     components = sorted(pipeline.components.items())
     tensors = {name: part.state_dict() for name, part in components if isinstance(part, torch.nn.Module)}
-    # A tensor's version counts in-place edits, except those through `.data`, which its first and last element are likely to show
+    # The version of a tensor counts in-place edits, but not edits through `.data`. The first and the last element reveal most of
+    # those.
     state: list[tuple[Any, ...]] = [
         (tensor.data_ptr(), tensor._version, *tensor.reshape(-1)[[0, -1]].tolist())
         for state_dict in tensors.values()
         for tensor in state_dict.values()
         if tensor.numel()
     ]
-    # What can change without a tensor, and takes no time to read
+    # Configurations, which can change while no tensor changes, and are cheap to read
     pipeline_config = {
         name: value for name, value in dict(pipeline.config).items() if not name.startswith("_") and name != "scheduler"
     }
@@ -83,7 +88,7 @@ def module_fingerprint(**modules: Any) -> str:
     """Return the SHA-256 of networks and tokenizers.
 
     Args:
-        modules: Networks (class, configuration and weights count) and tokenizers (vocabulary and rules count), by name.
+        modules: By name, networks (hashed: class, configuration and weights) and tokenizers (hashed: vocabulary and rules).
     """
     hasher = hashlib.sha256()
     for name, module in modules.items():
@@ -101,7 +106,7 @@ def _update_hash(hasher: Any, name: str, part: Any) -> None:
         rules: Any = sorted(part.get_vocab().items())
         if hasattr(part, "backend_tokenizer"):
             serialized = json.loads(part.backend_tokenizer.to_str())
-            # Truncation and padding are those of the last call
+            # Truncation and padding depend on the last call of the tokenizer
             rules = {key: value for key, value in serialized.items() if key not in ("truncation", "padding")}
         settings = [getattr(part, name, None) for name in ("chat_template", "model_max_length", "padding_side")]
         hasher.update(json.dumps([rules, settings]).encode())

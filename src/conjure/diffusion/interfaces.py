@@ -1,4 +1,4 @@
-"""What a process needs of the engine, as protocols: something that runs jobs, and something that keeps their results."""
+"""Protocols for the engine: an executor that runs jobs, and a cache of their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ProcessT = TypeVar("ProcessT", contravariant=True)
 
 @runtime_checkable
 class Executor(Protocol[ProcessT]):
-    """Runs jobs somewhere else than in this process, such as `conjure.Workers`. No number depends on it."""
+    """Runs jobs outside of the current Python process, such as `conjure.Workers`. The results do not depend on it."""
 
     def run(
         self,
@@ -32,7 +32,7 @@ class Executor(Protocol[ProcessT]):
         Args:
             process: The process to run.
             jobs: The jobs.
-            keep_latents: Those of them whose latents at every step are returned too.
+            keep_latents: The jobs whose latents at every step are returned too.
             progress: Called after every batch.
         """
         ...
@@ -44,9 +44,9 @@ class StoredResults:
 
     Attributes:
         squared_differences: Per (text, seed, target), shape (T,).
-        final_latents: Per (text, seed). A mapping may read them when they are asked for.
+        final_latents: Per (text, seed). The mapping may be lazy: it then reads a latent on access.
         timesteps: The T visited timesteps.
-        noise_levels: Their noise levels.
+        noise_levels: The noise levels at these timesteps.
         dimensions: The number of dimensions of a latent.
     """
 
@@ -62,32 +62,32 @@ class ProcessResultCache(Protocol):
     """Results of one process."""
 
     def missing(self, jobs: Sequence[TrajectoryJob], *, final_latents: bool) -> list[TrajectoryJob]:
-        """Return what has to be run: the jobs, each with those of its targets that have no valid result yet.
+        """Return the jobs that have to be run, each with only those targets that have no valid result yet.
 
         Args:
             jobs: The jobs.
-            final_latents: Whether valid final latents are needed too.
+            final_latents: Whether a job without a valid final latent has to be run too.
         """
         ...
 
     def add(self, results: Sequence[TrajectoryResult]) -> None:
-        """Keep the results of a batch, all of them or none."""
+        """Store the results of a batch, all of them or none."""
         ...
 
     def load(self, jobs: Sequence[TrajectoryJob]) -> StoredResults:
-        """Return the results of `jobs`, none of which may be missing."""
+        """Return the results of `jobs`. No result may be missing."""
         ...
 
 
 @runtime_checkable
 class ResultCache(Protocol):
-    """Keeps results by the fingerprint of their process, such as `conjure.Store`."""
+    """Stores results by the fingerprint of their process, such as `conjure.Store`."""
 
     def for_process(self, fingerprint: str, settings: Mapping[str, Any]) -> ProcessResultCache:
         """Return the results of the process with this fingerprint.
 
         Args:
-            fingerprint: The hash of everything that changes a number.
-            settings: The settings of the process, for the record.
+            fingerprint: The hash of everything that influences a result.
+            settings: The settings of the process. They are stored as information about the results.
         """
         ...

@@ -1,7 +1,7 @@
 """The unit of work: one text, one seed, and the texts that are evaluated on its trajectory.
 
-Pairs, matrices, nearest neighbours and benchmarks are lists of such jobs. Each job can run anywhere, in any order, and its result
-can be stored by itself.
+Pairs, matrices, nearest neighbours and benchmarks are lists of such jobs. Jobs are independent: they can run on any worker and in
+any order, and each result can be stored separately.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from conjure.diffusion.noise_levels import NoiseLevel
 
 ProgressCallback = Callable[[int, int], None]
-"""Called with the number of denoising steps that are done and the number of all, both summed over jobs."""
+"""Called with the number of finished denoising steps and the total number, both summed over jobs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TrajectoryJob:
 
     @property
     def num_rows(self) -> int:
-        """Denoiser rows per step: one per text, and the unconditional one of classifier-free guidance."""
+        """The number of denoiser rows per step: one per text, and the unconditional row of classifier-free guidance."""
         return 2 + len(self.targets)
 
 
@@ -44,8 +44,8 @@ class TrajectoryLatents:
     """The latents of a job at every step, on the CPU.
 
     Attributes:
-        x_t: The noisy latents, in the coordinates that the network receives.
-        x0: The denoised latents that the predictions imply: the source text first, then the targets.
+        x_t: The noisy latents, after the scheduler's `scale_model_input`.
+        x0: The denoised latents that the predictions imply: first for the source text, then for the targets.
     """
 
     x_t: Float[Tensor, "steps *latent"]
@@ -58,12 +58,12 @@ class TrajectoryResult:
 
     Attributes:
         job: The job.
-        squared_differences: $\lVert m(x_t | y) - m(x_t | y') \rVert^2$ between the source text and every target, summed over
-            dimensions.
+        squared_differences: $\lVert m(x_t \mid y) - m(x_t \mid y') \rVert^2$ between the source text and every target, summed
+            over dimensions.
         timesteps: The visited timesteps.
-        noise_levels: Their noise levels.
-        final_latent: The latent that the trajectory ends in, on the CPU.
-        step_latents: The latents at every step, where they were asked for.
+        noise_levels: The noise levels at these timesteps.
+        final_latent: The last latent of the trajectory, on the CPU.
+        step_latents: The latents at every step; None unless they were requested.
     """
 
     job: TrajectoryJob
@@ -75,10 +75,15 @@ class TrajectoryResult:
 
 
 def batch_end(jobs: Sequence[TrajectoryJob], start: int, max_rows: int) -> int:
-    """Return where the batch that begins at job number `start` ends.
+    """Return the index after the last job of the batch that begins at job `start`.
 
-    A batch has at most `max_rows` denoiser rows, or is one job. The rows of a single larger job are evaluated in several calls of
-    the denoiser.
+    A batch has at most `max_rows` denoiser rows, or consists of one job. The rows of a single larger job are evaluated in several
+    calls of the denoiser.
+
+    Args:
+        jobs: All jobs.
+        start: The index of the first job of the batch.
+        max_rows: The largest number of denoiser rows of a batch.
     """
     end = start + 1
     remaining = max_rows - jobs[start].num_rows
@@ -90,8 +95,11 @@ def batch_end(jobs: Sequence[TrajectoryJob], start: int, max_rows: int) -> int:
 def expand_rows(batch: Sequence[TrajectoryJob]) -> tuple[list[str], list[int], list[int]]:
     """Return the rows of a batch: for each job its source text, then its targets.
 
+    Args:
+        batch: The jobs of the batch.
+
     Returns:
-        The texts of the rows, the source row of each, and their seeds.
+        For each row its text, the index of its source row, and its seed.
     """
     texts: list[str] = []
     source_rows: list[int] = []

@@ -1,7 +1,6 @@
 """Loading of a process: the default model, a folder in the format of diffusers, or a model on the Hugging Face Hub.
 
-Weights are read from safetensors only, since other checkpoints can run code of their author. No code of a model's repository is
-run.
+Weights are read from safetensors only, since other checkpoints can execute code. Code in a model's repository is not executed.
 """
 
 from __future__ import annotations
@@ -48,19 +47,22 @@ def load(
     """Load a text-to-image diffusion model as a process.
 
     Args:
-        model: `default` or None for the model in the package; a folder in the format of diffusers; a name on the Hub, with
-            `@revision` if wanted; or a loaded pipeline, with everything that was fused into it, which stays on its device.
+        model: `default` or None for the model in the package; a folder in the format of diffusers; a name on the Hub, optionally
+            with `@revision`; or a loaded pipeline. A loaded pipeline keeps its changes, such as fused adapters, and stays on its
+            device unless `device` is given.
         steps: The number of denoising steps T.
         guidance: The classifier-free guidance scale; None for the model's default (7.5 for Stable Diffusion, as in the paper).
-        scheduler: None for the paper's LMS where the model is a noise model, `own` for the model's, or a name such as `ddim`.
+        scheduler: A name such as `ddim`; `own` for the model's scheduler; None for LMS, as in the paper, if LMS supports the
+            model, else `own`. See `schedulers.make_scheduler`.
         height: Height in pixels, None for the model's default.
         width: Width in pixels, None for the model's default.
-        unit: The default unit of the uniform weighting, one of `noise_levels.UNITS`; None for the model's default, or `output`,
-            as in the paper.
-        device: `cpu`, `cuda` or `mps`; None for the best one available.
-        dtype: `float32` (None), `float16` or `bfloat16`. Differences and sums are computed in float32 in any case.
-        compile: Whether to compile the denoiser with `torch.compile`, for long runs.
-        channels_last: Whether to keep the denoiser's weights in that memory format, which suits convolutions on GPUs.
+        unit: The default unit of the uniform weighting, one of `noise_levels.UNITS`; None for the model's default, or `output`
+            (as in the paper) if it has none.
+        device: `cpu`, `cuda` or `mps`; None for the best available device.
+        dtype: `float32` (None), `float16` or `bfloat16`. Differences and sums are always computed in float32.
+        compile: Whether to compile the denoiser with `torch.compile`, which is worthwhile for long runs.
+        channels_last: Whether to store the denoiser's weights in the memory format `channels_last`, in which GPUs compute
+            convolutions faster.
 
     Returns:
         The process.
@@ -143,7 +145,7 @@ def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, A
 
 
 def _resolve(name: str) -> tuple[Path, str | None]:
-    """Return the folder that `name` stands for, and the revision if it comes from the Hub."""
+    """Return the folder of the model `name`, and its revision if it comes from the Hub."""
     if name == "default":
         return default_model.FOLDER, None
     if os.path.isdir(name):  # not pathlib's, which raises for a name that is too long

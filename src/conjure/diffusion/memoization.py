@@ -1,8 +1,8 @@
 """Outputs of network modules whose input does not change from step to step are computed at the first step only.
 
 Cross-attention projects the states of the texts to keys and values at each of the T steps, and some networks embed them before.
-Where images have few tokens, that is half of the work. No rule per family is needed: a module that receives the same unchanged
-tensor again returns the same output.
+If images have few tokens, this is half of the computation. Since a module that receives the same unchanged tensor again returns
+the same output, no code per model family is needed.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def patched_forward(module: torch.nn.Module, forward: Callable[..., Any]) -> Ite
 class StaticInputCache:
     """Outputs of modules for inputs that do not change from step to step.
 
-    `register` hints at which inputs may be static. An output is reused only if its input is known to be unchanged: the same
-    memory, held until then, of the same shape, with the same count of in-place edits.
+    `register` marks inputs as possibly static. An output is reused only if its input has the same address, shape, strides, type
+    and number of in-place edits as before. The cache keeps a reference to the input, so that its memory is not reused.
 
     Args:
-        max_bytes: The total size of what is kept.
+        max_bytes: The largest total size of the outputs and of the gathered inputs.
     """
 
     def __init__(self, max_bytes: int = MAX_CACHE_BYTES) -> None:
@@ -53,7 +53,7 @@ class StaticInputCache:
             self.registered[tensor.untyped_storage().data_ptr()] = tensor
 
     def is_static(self, tensor: Any) -> bool:
-        """Return whether `tensor`, or the tensor of which it is a view, was registered."""
+        """Return whether a tensor with the memory of `tensor` was registered, such as the tensor of which it is a view."""
         return (
             isinstance(tensor, torch.Tensor)
             and not tensor.is_inference()
@@ -61,7 +61,7 @@ class StaticInputCache:
         )
 
     def gather(self, tensor: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        """Return `tensor[rows]`. For a static tensor it is the same object each time, and is registered too."""
+        """Return `tensor[rows]`. For a static tensor the result is the same object in every call, and is registered as static."""
         key = (_key(tensor), tuple(rows)) if self.is_static(tensor) else None
         if key in self.gathered:
             return self.gathered[key][1]
@@ -74,7 +74,7 @@ class StaticInputCache:
 
     @contextlib.contextmanager
     def memoized(self, network: torch.nn.Module) -> Iterator[None]:
-        """Context manager in which the modules of `network` reuse outputs. Compiled modules are left as they are."""
+        """Context manager in which the modules of `network` reuse outputs. Compiled modules are not changed."""
         with contextlib.ExitStack() as stack:
             for module in _uncompiled_modules(network):
                 stack.enter_context(patched_forward(module, self._memoize(module.forward)))

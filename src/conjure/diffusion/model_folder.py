@@ -13,7 +13,8 @@ from diffusers import DiffusionPipeline, ModularPipeline
 from conjure.diffusion.modular import MODULAR_INDEX
 from conjure.errors import InputError
 
-# What the call of a pipeline must accept, and what shows that it starts from something other than a text
+# Parameters that the call of a pipeline must have, and parameters of pipelines for other inputs (images, masks) or other outputs
+# (video, audio)
 REQUIRED_PARAMETERS = ("prompt", "num_inference_steps", "generator", "output_type")
 NON_TEXT_PARAMETERS = ("strength", "mask_image", "control_image", "num_frames", "audio_length_in_s", "audio_end_in_s")
 
@@ -50,7 +51,7 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
         raise InputError(
             f"model {name!r} has the class {class_name!r}, which is not a pipeline of diffusers {diffusers.__version__}"
         )
-    if is_modular:  # its inputs are known only when it is loaded
+    if is_modular:  # its inputs are checked after it is loaded
         return {
             part: value[:2] if isinstance(value, list) else value for part, value in index.items() if not part.startswith("_")
         }
@@ -63,7 +64,7 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
 
 
 def check_components(folder: Path, name: str, index: dict[str, Any]) -> None:
-    """Check that every declared component exists, is of a known library, and does not have its weights in pickles only.
+    """Check that every declared component exists, is of a known library, and has weights in safetensors.
 
     Args:
         folder: The folder of the model.
@@ -71,7 +72,7 @@ def check_components(folder: Path, name: str, index: dict[str, Any]) -> None:
         index: The declared components, as `read_index` returns them.
 
     Raises:
-        InputError: If a component does not.
+        InputError: If a component is missing, is of another library, or has pickled weights only.
     """
     for part, declared in index.items():
         if isinstance(declared, list) and len(declared) != 2:
@@ -101,7 +102,7 @@ def check_components(folder: Path, name: str, index: dict[str, Any]) -> None:
 
 
 def _check_shards(path: Path, name: str) -> None:
-    """Check that an index of safetensors names only safetensors: a pickle that it names would be read as a pickle."""
+    """Check that an index of shards names safetensors only, since a pickled file that it names would be unpickled."""
     try:
         shards = set(json.loads(path.read_text())["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -111,7 +112,14 @@ def _check_shards(path: Path, name: str) -> None:
 
 
 def read_default_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Return the default settings of a model: `guidance`, `unit` and further `call` arguments in `conjure.json`, if it has one.
+    """Return the default settings of a model from its file `conjure.json`.
+
+    Args:
+        folder: The folder of the model.
+        name: The name of the model, for messages.
+
+    Returns:
+        The settings `guidance`, `unit` and `call` (further arguments of the pipeline's call). Empty without the file.
 
     Raises:
         InputError: If the file is unreadable or has other entries.
@@ -132,6 +140,6 @@ def read_default_settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first 200 characters of the message of another library's error, in one line."""
+    """Return the message of another library's error in one line of at most 200 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:197] + "..."

@@ -1,7 +1,7 @@
 """Modular pipelines of diffusers, with the calling convention of its stock pipelines.
 
-They too step through `pipeline.scheduler`. The differences are removed here: their blocks have inputs instead of call parameters,
-a guider instead of an argument sets the guidance, and some decode latents even where latents are asked for.
+They also step through `pipeline.scheduler`. This module removes three differences: their blocks have inputs instead of call
+parameters, a guider sets the guidance instead of an argument, and some decode latents although `output_type` is `latent`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORKFLOW = "text2image"
 
 
 class CallSignatureMixin:
-    """Mixin by which a Modular pipeline takes the inputs of its blocks, and the scale of its guider, as call parameters."""
+    """Mixin that makes the inputs of the blocks and the scale of the guider call parameters of a Modular pipeline."""
 
     @property
     def __signature__(self: Any) -> inspect.Signature:
@@ -39,13 +39,13 @@ class CallSignatureMixin:
         blocks, guider = self._blocks, getattr(self, "guider", None)
         wants_latents = inputs.get("output_type") == "latent"
         try:
-            if wants_latents:  # Z-Image and Qwen-Image would decode all the same
+            if wants_latents:  # Z-Image and Qwen-Image would decode despite the output type
                 self._blocks = self.blocks
                 for name in [name for name in self._blocks.sub_blocks if name.startswith("decode")]:
                     self._blocks.sub_blocks.pop(name)
                 del inputs["output_type"]
             if guider is not None:
-                self.guider = copy.copy(guider)  # it keeps the step at which a run ended
+                self.guider = copy.copy(guider)  # a guider stores the current step, so the original is not used
                 if "guidance_scale" in inputs:
                     self.guider.guidance_scale = inputs.pop("guidance_scale")
                     self.guider.enable()
@@ -58,20 +58,23 @@ class CallSignatureMixin:
 
 
 def modular_pipeline(folder: Path, name: str, dtype: torch.dtype) -> Any:
-    """Load the text-to-image pipeline that `ModularPipeline.save_pretrained` wrote, from this folder alone.
+    """Load a text-to-image pipeline that `ModularPipeline.save_pretrained` wrote, without downloads.
 
     Args:
         folder: The folder.
         name: The name of the model, for messages.
         dtype: The type of the weights.
 
+    Returns:
+        The pipeline, with `CallSignatureMixin`.
+
     Raises:
-        InputError: If its blocks are not part of diffusers, or are not a text-to-image pipeline.
+        InputError: If the blocks are not part of diffusers, or are not a text-to-image pipeline.
     """
     index = json.loads((folder / MODULAR_INDEX).read_text())
     cls, blocks_name = getattr(diffusers, index["_class_name"]), index.get("_blocks_class_name")
     blocks: Any = getattr(diffusers, str(blocks_name), None)
-    if not getattr(blocks, "block_classes", None):  # diffusers would use other blocks without a message
+    if not getattr(blocks, "block_classes", None):  # diffusers would silently use its default blocks
         raise InputError(
             f"model {name!r} has the blocks {blocks_name!r}, which are not part of diffusers {diffusers.__version__}"
         )

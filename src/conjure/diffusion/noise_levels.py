@@ -3,7 +3,7 @@ r"""Noise levels, and one difference of predictions in several units.
 A diffusion process visits noisy latents $x_t = \alpha x_0 + \sigma \epsilon$. A model predicts $\epsilon$, $x_0$,
 $v = \alpha \epsilon - \sigma x_0$ (variance preserving, $\alpha^2 + \sigma^2 = 1$) or the flow $v = \epsilon - x_0$
 ($\alpha + \sigma = 1$). At a given $x_t$ each of these determines the others linearly. The difference of two predictions
-therefore changes its unit by a factor that depends on the noise level alone. With the noise-to-signal ratio $k = \sigma / \alpha$
+therefore changes its unit by a factor that depends on the noise level only. With the noise-to-signal ratio $k = \sigma / \alpha$
 and the difference $dm$ of two predictions $m$:
 
 | prediction | $dx_0$ | $d\epsilon$ | $ds$ (score) | $dv$ (velocity) |
@@ -13,9 +13,8 @@ and the difference $dm$ of two predictions $m$:
 | sample | $dm$ | $-dm / k$ | $dm / (k \sigma)$ | $-dm / \sigma$ |
 | flow | $-\sigma\,dm$ | $\alpha\,dm$ | $-\alpha\,dm / \sigma$ | $dm$ |
 
-The score is that of the noisy $x_t$, $-\epsilon / \sigma$. The velocity is that of the process: $v$ of a variance-preserving
-process, the flow of a flow. The engine stores squared norms of prediction differences only, since every unit and weighting
-follows from them.
+The score of the noisy $x_t$ is $-\epsilon / \sigma$. The velocity is $v$ for a variance-preserving process and the flow for flow
+matching. The engine stores only squared norms of prediction differences, since every unit and weighting follows from them.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ PredictionType = Literal["epsilon", "v_prediction", "sample", "flow"]
 
 @dataclass(frozen=True)
 class NoiseLevel:
-    r"""A noise level, $x_t = \alpha x_0 + \sigma \epsilon$, in the coordinates that the network receives.
+    r"""A noise level, $x_t = \alpha x_0 + \sigma \epsilon$, after the scheduler's `scale_model_input`.
 
     Attributes:
         alpha: The scale of the signal.
@@ -61,7 +60,7 @@ def prediction_type(scheduler: Any) -> PredictionType:
         scheduler: A scheduler of diffusers.
 
     Raises:
-        InputError: If the scheduler's configuration does not say it, or names a type without known units.
+        InputError: If the configuration of the scheduler has no prediction type, or one without known units.
     """
     configured = scheduler.config.get("prediction_type")
     if "sigma_data" in scheduler.config:
@@ -80,18 +79,22 @@ def prediction_type(scheduler: Any) -> PredictionType:
 
 
 def noise_level(scheduler: Any, timestep: Any) -> NoiseLevel:
-    """Return the noise level at which `scheduler` is asked to step from `timestep`.
+    """Return the noise level of the scheduler's state at `timestep`.
 
-    Schedulers with `sigmas` define the level directly: the noise-to-signal ratio of a variance-preserving process (Karras and
-    other spacings have no exact timestep), or sigma of a flow. For others it follows from `alphas_cumprod`.
+    Schedulers with `sigmas` define the level directly, since the levels of Karras and other spacings have no exact timestep.
+    `sigmas` holds the noise-to-signal ratio k of a variance-preserving process, or the sigma of a flow. For other schedulers the
+    level follows from `alphas_cumprod`.
 
     Args:
         scheduler: A scheduler of diffusers whose timesteps are set.
         timestep: A number, or a tensor with one element.
+
+    Returns:
+        The noise level of the latents after the scheduler's `scale_model_input`.
     """
     t = float(timestep)
     if hasattr(scheduler, "sigmas"):
-        # Use the scheduler's step counter where it has one, since rounded timesteps may occur twice
+        # Use the scheduler's step counter if it has one, since rounded timesteps may occur twice
         index = getattr(scheduler, "step_index", None)
         sigma = float(scheduler.sigmas[int((scheduler.timesteps.cpu().double() - t).abs().argmin()) if index is None else index])
         if prediction_type(scheduler) == "flow":
@@ -106,12 +109,12 @@ def unit_scale(prediction: PredictionType, unit: Unit, level: NoiseLevel) -> flo
 
     Args:
         prediction: What the model predicts.
-        unit: The unit asked for; `output` is the prediction itself, with factor 1.
+        unit: The requested unit. `output` is the unit of the prediction, with factor 1.
         level: The noise level.
 
     Returns:
-        The factor. It is infinite where the unit is undefined: x0 and velocity of a noise model at pure noise, the score without
-        noise.
+        The factor. It is infinite if the unit is undefined: x0 and velocity at pure noise if the model predicts epsilon, and the
+        score without noise.
     """
     k = level.noise_to_signal
     x0 = {"epsilon": k, "v_prediction": level.sigma, "flow": level.sigma, "sample": 1.0}[prediction]

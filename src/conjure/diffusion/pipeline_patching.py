@@ -1,4 +1,4 @@
-"""A pipeline with another scheduler, with equal rows evaluated once, texts encoded once and warnings of truncated texts."""
+"""Temporary patches of a pipeline: another scheduler, deduplicated rows, cached text embeddings, and truncation warnings."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def patched_pipeline(
 
     Args:
         pipeline: The pipeline.
-        scheduler: The scheduler to run it with.
-        text_cache: Embeddings of texts that were encoded before.
-        lock: Held meanwhile, since a pipeline runs once at a time.
-        max_rows: The largest number of rows in one call of the denoiser, None for all.
-        max_prompt_tokens: How many tokens of a prompt the pipeline uses, if it truncates prompts itself; else infinity.
+        scheduler: The scheduler that replaces the pipeline's.
+        text_cache: The embeddings of texts that were encoded before.
+        lock: Held while the patches are active, since a pipeline cannot run twice at the same time.
+        max_rows: The largest number of rows in one call of the denoiser; None for no limit.
+        max_prompt_tokens: The number of prompt tokens that the pipeline keeps after encoding; infinity if it does not truncate
+            them.
     """
     with lock, suppress_truncation_logs(pipeline), contextlib.ExitStack() as stack:
         original_scheduler = pipeline.scheduler

@@ -11,9 +11,9 @@ from conjure.diffusion.noise_levels import NoiseLevel, PredictionType
 
 
 def squared_differences(predictions: Float[Tensor, "rows *latent"], source_rows: Sequence[int]) -> Float[Tensor, " rows"]:
-    r"""Return how far the prediction for each row's text is from the prediction for its source text, at the same $x_t$.
+    r"""Return the squared norm of the difference between the predictions for each row's text and for its source text.
 
-    This is the integrand of Algorithm 1. Row $i$ and its source row have the same noisy latent $x_t$ and different texts, so
+    This is the integrand of Algorithm 1. Row $i$ and its source row have the same noisy latent $x_t$ and different texts:
 
     $$d_i = \lVert m(x_t, t \mid y_i) - m(x_t, t \mid y_{s(i)}) \rVert^2 ,$$
 
@@ -21,7 +21,7 @@ def squared_differences(predictions: Float[Tensor, "rows *latent"], source_rows:
 
     Args:
         predictions: The guided predictions of all rows at one step.
-        source_rows: For each row the number of the row whose trajectory it follows.
+        source_rows: For each row the index of its source row.
 
     Returns:
         The squared norms, summed over all dimensions of the latent, in float32.
@@ -39,13 +39,23 @@ def predict_x0(
     prediction: Float[Tensor, "rows *latent"],
     level: NoiseLevel,
 ) -> Float[Tensor, "rows *latent"]:
-    """Return the denoised latent that a prediction implies.
+    r"""Return the denoised latent that a prediction implies.
+
+    With $x_t = \alpha x_0 + \sigma \epsilon$ and the prediction $m$:
+
+    - epsilon: $x_0 = (x_t - \sigma m) / \alpha$
+    - v: $x_0 = \alpha x_t - \sigma m$
+    - sample: $x_0 = m$
+    - flow: $x_0 = x_t - \sigma m$
 
     Args:
         prediction_type: What the model predicts.
-        x_t: Noisy latents, in the coordinates that the network receives.
+        x_t: Noisy latents, after the scheduler's `scale_model_input`.
         prediction: The predictions at `x_t`.
         level: The noise level of `x_t`.
+
+    Returns:
+        The denoised latents, $x_0$.
     """
     match prediction_type:
         case "epsilon":

@@ -1,7 +1,7 @@
-"""A process: a text-to-image pipeline together with every setting that decides what it generates for a text.
+"""A process: a text-to-image pipeline together with every setting that influences what it generates for a text.
 
 "Meanings arise from processes, not models": weights, sampler, steps, guidance and size together give a text its meaning. All of
-them therefore belong to one object, which runs the stock pipeline, describes itself and has a fingerprint.
+them therefore belong to one object, which runs the stock pipeline, reports its settings and has a fingerprint.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
 
-# Pipelines whose result for a text depends on the other texts of its batch: they pad to the longest text and let the padding
-# count, or (Hunyuan-Image) use one guidance for all where one text contains quotes. `conjure check` detects the former.
+# Pipelines whose result for a text depends on the other texts of its batch: they pad to the longest text and the padding
+# influences the result, or (Hunyuan-Image) they use another guidance for all texts if one of them contains quotes.
+# `conjure check` detects the former.
 PIPELINES_WITHOUT_PROMPT_BATCHING = ("CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline")
 
-# What a stock pipeline may do to a text or to a size; texts are compared as they are given
+# Settings with which a stock pipeline does not change texts and sizes: texts are compared exactly as they were passed
 DISABLED_PROMPT_PREPROCESSING = {"clean_caption": False, "use_resolution_binning": False}
 
 RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size"}
@@ -45,24 +46,25 @@ RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "
 
 @dataclass(frozen=True)
 class Process:
-    """A pipeline with its settings. `conjure.load` makes one; `process.set(steps=20)` returns a variant.
+    """A pipeline with its settings. `conjure.load` creates a process; `process.set(steps=20)` returns a variant.
 
     Attributes:
         pipeline: Any text-to-image pipeline of diffusers that steps through `pipeline.scheduler`.
-        scheduler: The scheduler to run it with. It is not shared with the pipeline.
+        scheduler: The scheduler with which the pipeline runs. It is not shared with the pipeline.
         steps: The number of denoising steps T.
-        guidance: The classifier-free guidance scale, None where the pipeline has none.
+        guidance: The classifier-free guidance scale, None if the pipeline has none.
         height: Height of the image in pixels, None for the pipeline's default.
         width: Width of the image in pixels, None for the pipeline's default.
-        default_unit: The unit of differences under the uniform weighting, unless a call names another: one of
-            `noise_levels.UNITS`.
+        default_unit: The unit of the uniform weighting if a call does not specify one. One of `noise_levels.UNITS`.
         pipeline_kwargs: Further arguments for the call of the pipeline.
-        model: Where the model came from, for the record.
-        revision: Its revision on the Hub, for the record.
+        model: The origin of the model. It is reported with results, and workers load the model from it.
+        revision: The commit of the model on the Hub. It is reported with results, and workers load this commit.
         batch_prompts: Whether different texts may share a batch. None: False for `PIPELINES_WITHOUT_PROMPT_BATCHING`, else True.
-        batch_size: How many rows the denoiser evaluates in one call, None for as many as fit. It changes speed and memory only.
-        store: Where results are looked up and kept, so that nothing is computed twice.
-        workers: What runs the jobs, None for this process. It changes no number.
+        batch_size: The largest number of rows that the denoiser evaluates in one call, None for as many as fit. It influences
+            only speed and memory use.
+        store: A cache of results, so that nothing is computed twice.
+        workers: An executor of the jobs; None for the current Python process. Results do not depend on it.
+        lock: Held while the pipeline runs. Variants of a process share it, since they share the pipeline.
     """
 
     pipeline: DiffusionPipeline
@@ -119,7 +121,7 @@ class Process:
         """Return a process over the same weights with other settings.
 
         Args:
-            scheduler: The name of another scheduler, as `conjure.load` takes it.
+            scheduler: The name of another scheduler, as in `conjure.load`.
             settings: Other attributes of this class: steps, guidance, height, width, default_unit, pipeline_kwargs,
                 batch_prompts, batch_size, store or workers.
 
@@ -169,14 +171,17 @@ class Process:
     ) -> Any:
         """Run the stock pipeline and return its images.
 
-        The noise of a row depends on its seed alone: each row has a generator, on the CPU whatever the device.
+        The noise of a row depends only on its seed: each row has its own random generator, which is on the CPU for every device.
 
         Args:
             texts: One text per row.
             seeds: One seed per row. A negative seed gives the negated noise of its absolute value.
-            output_type: As the pipeline takes it: `latent`, `np`, `pil`, ...
-            text_cache: Embeddings of texts, shared by several calls.
+            output_type: The output type of the pipeline's call: `latent`, `np`, `pil`, ...
+            text_cache: The embeddings of texts that were encoded before. Several calls may share it.
             kwargs: Further arguments of the pipeline's call.
+
+        Returns:
+            One image or latent per row, of the output type.
 
         Warns:
             TextTruncationWarning: If a text is truncated.
@@ -186,7 +191,7 @@ class Process:
             return pipeline(**arguments).images
 
     def call_kwargs(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
-        """Return the arguments of the pipeline's call for rows `texts` from the noise of `seeds`."""
+        """Return the arguments of the pipeline's call. `texts`, `seeds` and `output_type` are those of `run`."""
         kwargs: dict[str, Any] = {
             "prompt": list(texts),
             "num_inference_steps": self.steps,
@@ -203,7 +208,7 @@ class Process:
         return kwargs | disabled | self.pipeline_kwargs
 
     def patched_pipeline(self, text_cache: TextEmbeddingCache) -> contextlib.AbstractContextManager[DiffusionPipeline]:
-        """Context manager with the pipeline, set up to run this process. See `pipeline_patching.patched_pipeline`."""
+        """Context manager with the pipeline, patched to run this process. See `pipeline_patching.patched_pipeline`."""
         return patched_pipeline(
             self.pipeline,
             self.scheduler,
@@ -214,7 +219,10 @@ class Process:
         )
 
     def _max_prompt_tokens(self) -> float:
-        """Return how many tokens of template and text a pipeline keeps that truncates after encoding; infinity for others."""
+        """Return how many tokens the pipeline keeps if it truncates prompts after encoding, else infinity.
+
+        The tokens of its template are included.
+        """
         template = getattr(self.pipeline, "prompt_template_encode_start_idx", None)
         limit = self.call_parameters.get("max_sequence_length")
         if template is None or limit is None:
@@ -224,10 +232,10 @@ class Process:
     def decode(
         self, latents: Float[Tensor, "rows *latent"], text_cache: TextEmbeddingCache | None = None
     ) -> Float[np.ndarray, "rows height width 3"]:
-        """Decode latents to images, as the pipeline decodes its own.
+        """Decode latents to images.
 
-        The pipeline itself decodes: it runs with a scheduler whose step returns `latents`, so that packing, scaling and the
-        autoencoder of every family stay the pipeline's business.
+        The pipeline itself decodes: it runs with a scheduler whose step returns `latents`. Unpacking, scaling and the autoencoder
+        therefore need no code per model family.
 
         Args:
             latents: Final or denoised latents.
@@ -237,7 +245,7 @@ class Process:
             Images with values in 0..1.
         """
         if all(getattr(self.pipeline, name, None) is None for name in AUTOENCODERS):
-            # A model of pixels: latents are images in -1..1
+            # A pixel-space model: latents are images in -1..1
             images = latents.float().clamp(-1, 1).movedim(1, -1).cpu().numpy() / 2 + 0.5
             return images.repeat(3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
         scheduler = type(self.scheduler).from_config(self.scheduler.config)
@@ -251,7 +259,7 @@ class Process:
         return np.asarray(replace(self, scheduler=scheduler, steps=1).run([""] * rows, [0] * rows, "np", text_cache))
 
     def settings(self) -> dict[str, Any]:
-        """Return every setting, with the model and its revision, as plain data for JSON."""
+        """Return all settings, with the model and its revision, as plain data for JSON."""
         return {
             "model": self.model,
             "revision": self.revision,
@@ -270,7 +278,9 @@ class Process:
         }
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of everything that changes a number: settings, configurations, vocabularies and weights in memory.
+        """Return the SHA-256 of everything that influences a result.
+
+        These are settings, configurations, vocabularies and weights in memory.
 
         Behaviour that is switched on in a module without being part of these, such as FreeU, is not covered.
         """

@@ -21,9 +21,10 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
 
     Args:
         default_scheduler: The scheduler of the pipeline.
-        name: A class name of diffusers, complete or short (`lms`, `ddim`, `euler`, ...); `own` for the class of the pipeline's
-            scheduler; None for the paper's choice, LMS over evenly spaced timesteps, where the model is a noise model, else
-            `own`.
+        name: A class name of diffusers, complete or short (`lms`, `ddim`, `euler`, ...). `own` is the class of the pipeline's
+            scheduler. None is LMS with evenly spaced timesteps, as in the paper, if LMS supports the model; else `own`. LMS
+            supports models that predict epsilon, x0 or v, unless they were distilled to few steps, have a learned variance, or
+            use a noise schedule that LMS does not have.
 
     Raises:
         InputError: If the name is unknown or the scheduler does not fit the model.
@@ -32,7 +33,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
         raise InputError(f"the scheduler is {name!r}; must be a name, such as lms or own")
     classes = {scheduler_alias(cls.__name__): cls for cls in [*default_scheduler.compatibles, type(default_scheduler)]}
     requested = name
-    # A learned variance belongs to the scheduler that it was learned with
+    # Only the scheduler with which the model was trained can use a learned variance
     has_learned_variance = default_scheduler.config.get("variance_type") in ("learned", "learned_range")
     if name is None:
         predicts_flow = default_scheduler.config.get("prediction_type") == "flow_prediction"
@@ -43,7 +44,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
     if scheduler_alias(name) not in classes:
         raise InputError(f"unknown scheduler {name!r} for this model; must be own or one of {', '.join(sorted(classes))}")
     cls = classes[scheduler_alias(name)]
-    # The default "leading" of diffusers starts below the highest noise level and would shift every timestep
+    # The default spacing of diffusers, "leading", starts below the highest noise level, so that all timesteps would be shifted
     spacing = {"timestep_spacing": "linspace"} if "timestep_spacing" in inspect.signature(cls.__init__).parameters else {}
     variance = {"variance_type": "fixed_small"} if has_learned_variance and cls is not type(default_scheduler) else {}
     try:
@@ -61,7 +62,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
 
 
 def has_same_noise_schedule(a: Any, b: Any) -> bool:
-    """Return whether two schedulers have the same noise level at every training timestep, as far as they define it."""
+    """Return whether two schedulers have equal `alphas_cumprod`; True if one of them does not define it."""
     alphas_a, alphas_b = (getattr(scheduler, "alphas_cumprod", None) for scheduler in (a, b))
     if alphas_a is None or alphas_b is None:
         return True

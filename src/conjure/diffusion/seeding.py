@@ -1,4 +1,4 @@
-"""Seeds: the noise of every sample follows from the seed of the run and the number of the sample."""
+"""Seeds of the noise: each is derived from the seed of the run and the index of the sample."""
 
 from __future__ import annotations
 
@@ -18,29 +18,40 @@ def derive_seed(entropy: Sequence[int]) -> int:
 
 
 def noise_seed(seed: int, sample: int) -> int:
-    """Return the seed of the noise of one sample of a run. It is the same for every text (common random numbers)."""
+    """Return the seed of the noise of one sample of a run. It is the same for every text (common random numbers).
+
+    Args:
+        seed: The seed of the run.
+        sample: The index of the sample.
+    """
     return derive_seed((seed, sample))
 
 
 @dataclass(frozen=True)
 class NoiseSeeds:
-    """The noise of all samples of a run: for each sample the same for every text (common random numbers).
+    """The seeds of the noise of a run. In each sample all texts have the same noise (common random numbers).
 
     Attributes:
         seed: The seed of the run, an integer >= 0.
-        antithetic: Of the two texts of a pair, the one that sorts second starts from the negated noise. Similar texts follow
-            nearly the same trajectory from the same noise, so the second direction adds little information. From the negated
-            noise it adds more, and the variance of the distance falls (benchmarks/variance.md). Samples stay independent of each
-            other.
+        antithetic: Whether the text of a pair that is second in alphabetical order starts from the negated noise. Similar texts
+            follow nearly the same trajectory from the same noise, so the second direction adds little information. From the
+            negated noise it adds more, and the variance of the distance decreases (benchmarks/variance.md). Samples remain
+            independent of each other.
     """
 
     seed: int = 0
     antithetic: bool = False
 
     def seed_for(self, sample: int, text: str, other: str) -> int:
-        """Return the seed of the trajectory of `text` on which `other` is evaluated, as `Process.run` takes it.
+        """Return the seed of the trajectory of `text` in the pair (`text`, `other`).
 
-        A negative seed stands for the negated noise of its absolute value.
+        Args:
+            sample: The index of the sample.
+            text: The text whose trajectory is simulated.
+            other: The text that is evaluated on this trajectory.
+
+        Returns:
+            The seed for `Process.run`; negative for the negated noise of its absolute value.
         """
         seed = noise_seed(self.seed, sample)
         return -seed if self.antithetic and text > other else seed

@@ -1,10 +1,10 @@
 r"""Shared trajectories: the stock pipeline runs, and every row receives the noisy latent of its source row.
 
 Every text-to-image pipeline of diffusers ends a step with `scheduler.step(prediction, t, x_t, ...)`, where the prediction is
-already guided. One hook on that method therefore serves all of them, without a rule per family: each row keeps its own
-prediction, but takes $x_t$, before and after the step, from its source row. Rows $[y, z_1, z_2]$ with the first as source row are
-three texts evaluated on the trajectory of $y$. That is Algorithm 1 of Liu and Soatto (2026), in which $x_t$ is the same for both
-texts.
+already guided. One hook on that method therefore works for all of them. In this hook each row keeps its prediction, but takes
+$x_t$, before and after the step, from its source row. If the first of the rows $[y, z_1, z_2]$ is the source row of all three,
+the texts are evaluated on the trajectory of $y$. This is Algorithm 1 of Liu and Soatto (2026), in which $x_t$ is the same for
+both texts.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class DenoisingStep:
     """One visited state of all rows.
 
     Attributes:
-        index: The number of the state, 0 to T - 1.
+        index: The index of the state, 0 to T - 1.
         timestep: The scheduler's timestep.
-        noise_level: Its noise level.
-        x_t: The noisy latents of the source rows, in the coordinates that the network receives.
-        predictions: The guided prediction for each row's own text.
+        noise_level: The noise level at this timestep.
+        x_t: The noisy latent of each row's source row, after the scheduler's `scale_model_input`.
+        predictions: The guided prediction for each row's text.
     """
 
     index: int
@@ -49,7 +49,7 @@ class DenoisingStep:
 
 @dataclass
 class RecordedTrajectory:
-    """A trajectory: x_t at every call of `scheduler.step` and after the last one, in the sampler's coordinates."""
+    """A trajectory: x_t at every call of `scheduler.step` and after the last one, before `scale_model_input`."""
 
     points: list[Tensor] = field(default_factory=list)
 
@@ -69,8 +69,8 @@ def run_on_shared_trajectories(
     Args:
         process: The process to run.
         texts: One text per row.
-        source_rows: One row number per row. A source row is its own source.
-        seeds: The seed of the noise of each row, equal for rows with one source.
+        source_rows: The index of the source row of each row. The source row of a source row is the row itself.
+        seeds: One seed per row. Rows with the same source row have the same seed.
         on_step: Called at each of the T visited states.
         text_cache: See `Process.run`.
         replay: If it is empty, the points of this run are recorded in it. Otherwise all rows follow its points.
@@ -95,14 +95,15 @@ def run_on_shared_trajectories(
     @functools.wraps(stock_step)  # pipelines read the signature for `eta` and `generator`
     def step(*args: Any, **kwargs: Any) -> Any:
         nonlocal num_calls, num_states, latest
-        accepted = {name: value for name, value in kwargs.items() if name in signature.parameters}  # one passes every generator
-        call = signature.bind(*args, **accepted)  # by name, since one family passes the arguments in another order
+        # One pipeline passes arguments that the scheduler does not accept
+        accepted = {name: value for name, value in kwargs.items() if name in signature.parameters}
+        call = signature.bind(*args, **accepted)  # by name, since one model family passes the arguments in another order
         x_t = shared_x_t(call.arguments["sample"])
         prediction = call.arguments["model_output"]
         if is_trajectory_state(scheduler):
             timestep = torch.as_tensor(call.arguments["timestep"])
             network_x_t = scheduler.scale_model_input(x_t, timestep) if hasattr(scheduler, "scale_model_input") else x_t
-            # Leave out the learned variance that some models predict too
+            # Leave out the learned variance, which some models predict too
             mean = prediction if prediction.shape == x_t.shape else prediction[:, : x_t.shape[1]]
             on_step(DenoisingStep(num_states, float(timestep), noise_level(scheduler, timestep), network_x_t, mean))
             num_states += 1
@@ -121,7 +122,8 @@ def run_on_shared_trajectories(
         return result
 
     step_generators = [torch.Generator("cpu").manual_seed(abs(seed) + 1) for seed in seeds]
-    if hasattr(scheduler, "noise_sampler_seed"):  # it has one Brownian tree per row instead of generators
+    # SDE solvers take the seeds of one Brownian tree per row instead of generators
+    if hasattr(scheduler, "noise_sampler_seed"):
         scheduler.noise_sampler_seed = [abs(seed) + 1 for seed in seeds]
     row_index = torch.tensor(source_rows, device=process.pipeline.device)
     scheduler.step = step
@@ -138,7 +140,7 @@ def run_on_shared_trajectories(
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         if is_out_of_memory(error):
             raise
-        # The pipeline itself refuses these settings
+        # The pipeline does not support these settings
         raise InputError(
             f"{type(process.pipeline).__name__} with {type(scheduler).__name__} cannot run {process.steps} steps with these "
             f"settings: {' '.join(str(error).split())[:200] or type(error).__name__}; change the settings, or use --scheduler own"
@@ -156,8 +158,9 @@ def run_on_shared_trajectories(
 def is_trajectory_state(scheduler: Any) -> bool:
     """Return whether the next `scheduler.step` starts from a state of the trajectory, and not from a stage within a step.
 
-    Solvers of higher order evaluate the model more than once per step, at points that they do not keep: Heun and KDPM2 (2 T - 1
-    calls), PNDM (T + 1 calls, for its corrector at the start, or its Runge-Kutta stages). T states are visited in any case.
+    Solvers of higher order evaluate the model more than once per step, at intermediate points that are not part of the
+    trajectory: Heun and KDPM2 (2 T - 1 calls), PNDM (T + 1 calls for its corrector at the start, or its Runge-Kutta stages). The
+    trajectory always has T states.
     """
     if hasattr(scheduler, "state_in_first_order"):
         return scheduler.state_in_first_order

@@ -1,4 +1,4 @@
-"""A tokenizer that warns of texts that are truncated or contain unknown symbols."""
+"""A tokenizer that emits warnings about texts that are truncated or contain unknown symbols."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from conjure.errors import TextTruncationWarning
 
 
 class TruncationWarningTokenizer:
-    """A wrapper of a tokenizer that emits a `TextTruncationWarning` when part of a text is lost.
+    """A wrapper of a tokenizer that emits a `TextTruncationWarning` if part of a text is lost.
 
-    Everything else is passed on to the wrapped tokenizer.
+    All attributes are those of the wrapped tokenizer.
 
     Args:
         tokenizer: The tokenizer of a pipeline.
-        max_prompt_tokens: How many tokens of a prompt the pipeline uses, if it truncates prompts itself; else infinity.
+        max_prompt_tokens: The number of prompt tokens that the pipeline keeps after encoding; infinity if it does not truncate
+            them.
     """
 
     def __init__(self, tokenizer: Any, max_prompt_tokens: float) -> None:

@@ -1,4 +1,4 @@
-"""The differences between two texts along their trajectories, and divergences split over samples and steps: records of arrays."""
+"""Records of arrays: the differences between two texts along their trajectories, and divergences per sample and step."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from conjure.diffusion.noise_levels import NoiseLevel, PredictionType
 
 @dataclass(frozen=True)
 class PairDifferences:
-    r"""The differences between two texts in k samples, of which every divergence is computed.
+    r"""The differences between two texts in k samples. Every divergence is computed from them.
 
     Attributes:
-        forward: $\lVert m(x_t, t | y_1) - m(x_t, t | y_2) \rVert^2$, summed over dimensions, along trajectories of the first
-            text, where $m$ is the guided prediction.
+        forward: $\lVert m(x_t, t \mid y_1) - m(x_t, t \mid y_2) \rVert^2$, summed over dimensions, along trajectories of the
+            first text, where $m$ is the guided prediction.
         backward: The same along trajectories of the second text.
-        direct: $\lVert x_0(y_1) - x_0(y_2) \rVert^2$ between the final latents of the two texts from the same noise; NaN where
+        direct: $\lVert x_0(y_1) - x_0(y_2) \rVert^2$ between the final latents of the two texts from the same noise; NaN if
             they were not kept.
         prediction_type: What the model predicts.
         timesteps: The T visited timesteps.
-        noise_levels: Their noise levels.
+        noise_levels: The noise levels at these timesteps.
         dimensions: The number of dimensions of a latent.
     """
 
@@ -42,7 +42,7 @@ class PerStepDivergence:
     Attributes:
         forward: The contributions to the directed divergence along trajectories of the first text.
         backward: The same along trajectories of the second text.
-        total: The contributions to the divergence.
+        total: The contributions to the divergence. Their sum over the steps is the value of a sample.
     """
 
     forward: Float[np.ndarray, "samples steps"]

@@ -32,19 +32,19 @@ REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
 
 @dataclass(frozen=True)
 class DivergenceConfig:
-    r"""How prediction differences along trajectories become a distance.
+    r"""The definition of a distance by prediction differences along trajectories.
 
     Attributes:
-        divergence: `jeffreys`: both directions; with uniform weights their sum, as Algorithm 1 of the paper has it, in nats
-            $\frac12 \mathrm{KL}(P_1 \Vert P_2) + \frac12 \mathrm{KL}(P_2 \Vert P_1)$. `kl`: the forward direction only.
-            `initial`, `final`: Jeffreys at the first or the last visited step only. `direct`: the squared distance of the final
-            latents, assigned to the last step.
+        divergence: `jeffreys`: both directions. With the uniform weighting it is their sum, as in Algorithm 1 of the paper. In
+            nats it is their mean, $\frac12 \mathrm{KL}(P_1 \Vert P_2) + \frac12 \mathrm{KL}(P_2 \Vert P_1)$. `kl`: the forward
+            direction only. `initial`, `final`: Jeffreys at the first or the last visited step only. `direct`: the squared
+            distance of the final latents, assigned to the last step.
         weighting: `uniform`, as in the paper, or `girsanov`, in nats.
         unit: The unit of the uniform weighting. See `weightings.step_weights`.
-        reduction: `sum` over the dimensions of x_t, or their `mean`, by which resolutions can be compared.
+        reduction: `sum` over the dimensions of x_t, or their `mean`, which makes resolutions comparable.
 
     Raises:
-        InputError: If a name is unknown, or a divergence other than jeffreys and kl is asked for in nats, where it is undefined.
+        InputError: If a name is unknown, or if `girsanov` is combined with a divergence other than `jeffreys` and `kl`.
     """
 
     divergence: Divergence = "jeffreys"
@@ -72,10 +72,13 @@ class DivergenceConfig:
         return ("squared norm" if self.reduction == "sum" else "mean square") + quantity
 
     def per_step(self, differences: PairDifferences) -> PerStepDivergence:
-        """Return the divergence split over samples and steps. Sums over the last axis are the values of the samples.
+        """Return the divergence, split over samples and steps. The sum over the steps is the value of a sample.
+
+        Args:
+            differences: The differences between the two texts.
 
         Raises:
-            InputError: If the unit is undefined at a visited level, or nats of a single step are asked for.
+            InputError: If the unit is undefined at a visited level, or `girsanov` is used with a single step.
         """
         steps = len(differences.noise_levels)
         selected = np.zeros(steps)
@@ -96,5 +99,5 @@ class DivergenceConfig:
         return PerStepDivergence(forward, backward, both if self.weighting == "uniform" else both / 2)
 
     def per_sample(self, differences: PairDifferences) -> Float[np.ndarray, " samples"]:
-        """Return the value of the divergence in each sample. Raises as `per_step`."""
+        """Return the value of the divergence in each sample. Argument and errors are those of `per_step`."""
         return self.per_step(differences).total.sum(1)

@@ -19,9 +19,13 @@ from conjure.io.formatting import format_interval, format_value, format_with_err
 def t_interval(values: Float[np.ndarray, " samples"]) -> tuple[float, float, tuple[float, float]]:
     """Return mean, standard error and 95% interval (Student's t) of independent values.
 
-    Error and interval are NaN for a single value.
+    Args:
+        values: The values, at least one.
+
+    Returns:
+        The mean, its standard error, and the lower and upper end of the interval. Error and ends are NaN for a single value.
     """
-    from scipy.special import stdtrit  # the quantile of Student's t, without the second that importing scipy.stats takes
+    from scipy.special import stdtrit  # the quantile of Student's t; the import of scipy.stats would take a second
 
     k = len(values)
     mean = float(values.mean())
@@ -33,10 +37,10 @@ def t_interval(values: Float[np.ndarray, " samples"]) -> tuple[float, float, tup
 
 
 def check_finite(samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
-    """Return the samples of a distance.
+    """Return `samples` unchanged if all of them are finite.
 
     Raises:
-        InputError: If one of them is not finite.
+        InputError: If a sample is not finite.
     """
     if not np.isfinite(samples).all():
         raise InputError(
@@ -51,14 +55,14 @@ class Estimate:
 
     Attributes:
         distance: The mean over samples.
-        stderr: Its standard error over samples (NaN with one sample).
-        ci95: Its 95% interval over samples (NaN with one sample).
+        stderr: The standard error of `distance` over samples (NaN with one sample).
+        ci95: The 95% interval of `distance` over samples (NaN with one sample).
         forward: The directed divergence along trajectories of the first text.
         backward: The directed divergence along trajectories of the second text.
         asymmetry: The mean over samples of forward minus backward.
-        asymmetry_ci95: Its 95% interval.
+        asymmetry_ci95: The 95% interval of `asymmetry`.
         per_step: The contributions of the T visited steps to `distance`.
-        per_step_ci95: Their 95% intervals.
+        per_step_ci95: The 95% intervals of `per_step`.
         samples: The values of the k samples.
         texts: The two texts.
         divergence: The divergence.
@@ -67,7 +71,7 @@ class Estimate:
         antithetic: Whether the two texts start from opposite noise.
         seed: The seed of the noise.
         timesteps: The visited timesteps.
-        snr: Their signal-to-noise ratios.
+        snr: The signal-to-noise ratios at these timesteps.
         process: The settings of the process.
         fingerprint: The fingerprint of the process.
         version: The version of Conjure.
@@ -103,7 +107,8 @@ class Estimate:
 
         Args:
             divergence: The divergence.
-            metadata: The values of all fields that do not follow from it.
+            metadata: The other fields: texts, divergence, weighting, unit, antithetic, seed, timesteps, snr, process, fingerprint
+                and version.
 
         Raises:
             InputError: If a value is not finite.
@@ -129,7 +134,7 @@ class Estimate:
         return self.distance
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON. Values that do not exist (errors with one sample) are None."""
+        """Return plain data for JSON. Errors and intervals are None with one sample."""
         plain = asdict(self)
         if math.isnan(self.stderr):
             plain |= dict.fromkeys(("stderr", "ci95", "asymmetry_ci95", "per_step_ci95"))

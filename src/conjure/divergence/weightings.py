@@ -1,4 +1,4 @@
-"""Weights of the visited steps, by which squared differences of predictions become a directed divergence."""
+"""Weights of the visited steps. The weighted sum of squared prediction differences is a directed divergence."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 def step_weights(
     levels: Sequence[NoiseLevel], prediction_type: PredictionType, weighting: Weighting, unit: Unit = "output"
 ) -> Float64[np.ndarray, " steps"]:
-    r"""Return weights $w_t$ by which $\sum_t w_t \lVert dm_t \rVert^2$ is the directed divergence.
+    r"""Return weights $w_t$ such that the directed divergence is $\sum_t w_t \lVert dm_t \rVert^2$.
 
-    `uniform` is the mean over steps of $\lVert d \rVert^2$ in the given unit. With the predictions of a noise model that is $g =
-    1$, as in Algorithm 1.
+    `uniform` is the mean over steps of $\lVert d \rVert^2$ in the given unit. In the unit of the predictions of an epsilon model
+    this corresponds to $g = 1$, as in Algorithm 1.
 
-    `girsanov` gives nats, whatever the unit. With the $g$ of the reverse process the divergence of the path measures is
-    $\mathrm{KL} = \int \lVert d\epsilon \rVert^2 \, d \ln k$ for every parametrisation. It is integrated here by the trapezoid
-    rule over the visited levels, so it is the divergence between the first and the last of them. The same integral as
-    $\frac12 \int \lVert dx_0 \rVert^2 \, d\mathrm{SNR}$, summed as the KL of T ancestral steps, is over 100 times too large at
-    T = 10, since the SNR grows by orders of magnitude in one step. The step to zero noise is infinite and left out.
+    `girsanov` gives nats, for every unit. With the $g$ of the reverse process the divergence of the path measures is
+    $\mathrm{KL} = \int \lVert d\epsilon \rVert^2 \, d \ln k$ for every parametrisation. The trapezoid rule over the visited
+    levels gives the divergence between the first and the last of them. The equivalent integral
+    $\frac12 \int \lVert dx_0 \rVert^2 \, d\mathrm{SNR}$ is not used: its sum over T = 10 ancestral steps is more than 100 times
+    too large, because the SNR grows by orders of magnitude in one step. The step to zero noise has an infinite weight and is left
+    out.
 
     Args:
         levels: The T visited noise levels.

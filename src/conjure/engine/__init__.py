@@ -1,1 +1,1 @@
-"""Execution of jobs: in this process, on Ray workers, and with a store that keeps results."""
+"""Execution of jobs: in the current Python process or on Ray workers, with a store of results."""

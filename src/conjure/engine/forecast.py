@@ -1,4 +1,4 @@
-"""A forecast of the time and memory that jobs will take."""
+"""A forecast of the duration of jobs and of the size of their results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from conjure.engine.runner import iter_results
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run is expected to take.
+    """The expected duration of a run and the size of its results.
 
     Attributes:
-        seconds: Its duration.
-        size: The size of its final latents in bytes, which the divergence `direct` compares.
+        seconds: The duration.
+        size: The size of the final latents in bytes, which the divergence `direct` compares.
     """
 
     seconds: float
@@ -33,12 +33,16 @@ class Forecast:
 
 
 def forecast(process: Process, jobs: Sequence[TrajectoryJob]) -> Forecast | None:
-    """Predict what `jobs` will take by timing one batch of them, for at most three steps.
+    """Predict the duration of `jobs` by timing one batch of them, for at most three steps.
 
-    A GPU, whose batches grow, takes less.
+    On a GPU the forecast is too long, since the batch size grows during the run.
+
+    Args:
+        process: The process.
+        jobs: The jobs.
 
     Returns:
-        The forecast; None for fewer than four batches, and for workers, whose progress shows the time soon enough.
+        The forecast; None for fewer than four batches, and for workers.
     """
     if not jobs or process.workers:
         return None

@@ -1,9 +1,8 @@
 """Runs jobs on many workers, each with the model loaded: processes on this machine, one per GPU, or a Ray cluster.
 
-Jobs do not depend on each other, so they are sent in chunks to free workers. Their results come back to one place, which alone
-stores them.
-If a worker or a node dies, its chunk is sent to another one. Results do not depend on where they are computed: before a worker
-computes, the fingerprint of its process must equal the one it was asked for.
+Jobs do not depend on each other, so they are sent in chunks to idle workers. The workers return the results to the calling
+process; only this process writes to the store. If a worker or a node dies, its chunk is sent to another worker. Results do not
+depend on the worker: before a worker computes, it checks that the fingerprint of its process equals that of the calling process.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from conjure.diffusion.process import Process
 from conjure.engine.worker import ProcessSpec, Worker
 from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
 
-GPU_CHUNK_ROWS = 256  # enough to fill a GPU for seconds, little to lose with a worker
-MAX_RETRIES = 3  # of one chunk, after workers that died over it
+GPU_CHUNK_ROWS = 256  # keeps a GPU busy for seconds; a worker that dies loses at most one chunk
+MAX_RETRIES = 3  # of one chunk, after the workers that ran it died
 CONNECT_TIMEOUT = 30.0  # seconds without any worker before a warning
 
 
@@ -32,13 +31,13 @@ CONNECT_TIMEOUT = 30.0  # seconds without any worker before a warning
 class Workers:
     """Workers that run the jobs of a process: `conjure.load(...).set(workers=conjure.Workers(4))`. Needs Ray.
 
-    They start when they are first needed and stay until `close`, or the end of the program. A program that is connected to a
-    cluster uses that one.
+    The workers start when they are first needed, and run until `close` or the end of the program. A program that is already
+    connected to a Ray cluster uses that cluster.
 
     Attributes:
-        count: The number of workers; None for one per GPU, and without GPUs one per core.
-        address: The address of a Ray cluster, as `ray.init` takes it (`auto`, `HOST:6379`, `ray://HOST:10001`); None for this
-            machine.
+        count: The number of workers; None for one per GPU, or one per CPU core if there is no GPU.
+        address: The address of a Ray cluster in the format of `ray.init` (`auto`, `HOST:6379`, `ray://HOST:10001`); None for
+            this machine.
         load: Arguments of the workers' `conjure.load` besides the model and its dtype, such as `{"compile": True}`. With the
             device `cpu` they use no GPU.
 
@@ -55,12 +54,12 @@ class Workers:
             raise InputError(f"workers is {self.count!r}; must be an integer >= 1")
 
     def __str__(self) -> str:
-        """The number of workers and their kind of device, for the record."""
+        """Return the number of workers and their kind of device. It is reported with results."""
         return f"{len(self.actors)} workers on {self.device_kind}"
 
     @cached_property
     def actors(self) -> list[Any]:
-        """The workers, started.
+        """The running workers. The first access starts them.
 
         Raises:
             InputError: If the cluster cannot be reached or is too small.
@@ -78,11 +77,11 @@ class Workers:
             raise InputError(
                 f"{count} workers are asked for, but the Ray cluster has {gpus or cpus} {self.device_kind}; ask for fewer"
             )
-        # A worker that dies is restarted where there is room; `run` sends its chunk to another one
+        # Ray restarts a dead worker on a node with free resources; `run` sends its chunk to another worker
         worker_cls = ray.remote(Worker).options(
             num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=0, scheduling_strategy="SPREAD"
         )
-        # The device is passed, so that no worker computes on a CPU because its PyTorch does not find its GPU
+        # The device is passed explicitly: a worker that does not find its GPU then fails instead of computing on a CPU
         load = self.load | {"device": device or ("cuda" if gpus else "cpu")}
         return [worker_cls.remote(max(1, cpus // count), load) for _ in range(count)]
 
@@ -99,18 +98,18 @@ class Workers:
         keep_latents: Sequence[TrajectoryJob] = (),
         progress: ProgressCallback | None = None,
     ) -> Iterator[list[TrajectoryResult]]:
-        """Yield the results of `jobs` in chunks, in the order in which they arrive.
+        """Yield the results of `jobs` in chunks, in the order in which they are finished.
 
-        After an error, the chunks that other workers are running are waited for and yielded before it is raised.
+        An error is raised after the chunks that other workers are running have been finished and yielded.
 
         Args:
             process: The process.
             jobs: The jobs.
-            keep_latents: Those of them whose latents at every step are returned too.
+            keep_latents: The jobs whose latents at every step are returned too.
             progress: Called after every chunk.
 
         Raises:
-            InputError: If a worker refuses the process or a text, or workers die repeatedly over the same jobs.
+            InputError: If a worker raises it for the process or a text, or if workers die repeatedly with the same jobs.
 
         Warns:
             TextTruncationWarning: If a text is truncated.
@@ -171,7 +170,7 @@ class Workers:
 
 
 def _worker_failure_message(chunk: Sequence[TrajectoryJob], death: Exception) -> str:
-    reason = str(death).strip().splitlines()[-1].strip()[:200]  # the lines before name the worker and its node
+    reason = str(death).strip().splitlines()[-1].strip()[:200]  # the lines above describe the worker and its node
     return (
         f"{MAX_RETRIES + 1} workers died over {chunk[0].text[:40]!r} and {len(chunk) - 1} other jobs, the last one with: "
         f"{reason}; if memory is short, set batch_size lower or use fewer workers"

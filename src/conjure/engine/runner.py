@@ -1,4 +1,4 @@
-"""Runs jobs. Jobs do not depend on each other and their order does not matter, so they are packed into full batches."""
+"""Runs jobs. Jobs are independent and can run in any order, so they are packed into full batches."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ def iter_result_batches(
     progress: ProgressCallback | None = None,
     batch_size: AdaptiveBatchSize | None = None,
 ) -> Iterator[list[TrajectoryResult]]:
-    """Yield the results of `jobs` in the batches in which they were computed: in order, or as they arrive from workers.
+    """Yield the results of `jobs` in the batches in which they were computed, in the order in which they are finished.
 
-    A batch that does not fit into the memory of the device is run again in smaller ones, which changes no number. A caller that
-    keeps results must keep a batch completely or not at all. Then the rest of a stopped run is packed into the same batches as in
-    a run that was not stopped, and gives the same bits.
+    A batch that does not fit into the memory of the device is run again in smaller batches. Results do not depend on the batch
+    size, except for rounding. A caller that stores results must store a batch completely or not at all. If a run is stopped and
+    resumed, the remaining jobs then form the same batches as in an uninterrupted run, and the results are bitwise equal.
 
     Args:
         process: The process.
         jobs: The jobs.
-        keep_latents: Those of them whose latents at every step are returned too.
+        keep_latents: The jobs whose latents at every step are returned too.
         progress: Called after every step.
-        batch_size: What is known of the device's memory from earlier calls.
+        batch_size: The batch size from earlier calls on the same device; None for a new one.
 
     Raises:
-        InputError: If a single row does not fit into the memory, or the workers refuse the process.
+        InputError: If a single row does not fit into the memory, or a worker raises it.
     """
     if process.workers:
         yield from process.workers.run(process, jobs, keep_latents=keep_latents, progress=progress)
@@ -71,13 +71,13 @@ def iter_result_batches(
 
 
 def trajectory_runner(process: Process) -> Callable[..., Tensor]:
-    """Return the function that runs rows of `process` on shared trajectories, with or without different texts in one batch."""
+    """Return the function that runs the rows of a batch on shared trajectories: all texts together, or one text at a time."""
     return run_on_shared_trajectories if process.batch_prompts else run_unbatched
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What all batches of a run share."""
+    """The arguments and caches that all batches of a run share."""
 
     process: Process
     jobs: Sequence[TrajectoryJob]
@@ -87,7 +87,7 @@ class _Run:
     text_cache: TextEmbeddingCache
 
     def run_batch(self, batch: Sequence[TrajectoryJob], start: int) -> list[TrajectoryResult]:
-        """Run a batch of jobs; `start` is the number of jobs before it."""
+        """Run a batch of jobs; `start` is the index of its first job."""
         process = replace(self.process, batch_size=self.batch_size.size)
         texts, source_rows, seeds = expand_rows(batch)
         first_rows = dict(zip(sorted(set(source_rows)), batch, strict=True))
@@ -121,7 +121,7 @@ class _Run:
                 squared_differences=table[row + 1 : row + 1 + len(job.targets)],
                 timesteps=tuple(timesteps),
                 noise_levels=tuple(levels),
-                final_latent=finals[row].clone(),  # a view would keep the whole batch in memory and in what is sent
+                final_latent=finals[row].clone(),  # a view would keep the complete batch in memory, and workers would send it
                 step_latents=_stack_latents(latents[row]) if row in latents else None,
             )
             for row, job in first_rows.items()

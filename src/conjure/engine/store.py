@@ -1,9 +1,9 @@
 """A store of results in one SQLite file that stays valid after a crash.
 
-A result is stored under the fingerprint of its process (a hash of everything that changes a number), the text, the noise and the
-evaluated text. Other settings therefore never read it, and nothing is computed twice. What was finished remains after a kill.
-Baselines keep their distances in the same file. Several runs and the app may share a file, also at the same time. Every row has a
-checksum, so that a changed byte is noticed and its row is computed again (`conjure.engine.store_maintenance`).
+The key of a result is the fingerprint of its process (a hash of everything that influences a result), the text, the seed and the
+evaluated text. Processes with other settings therefore never read it, and nothing is computed twice. Stored results remain if the
+program is killed. Baselines store their distances in the same file. Several runs and the app may use a file at the same time.
+Every row has a checksum, so that a changed byte is detected and its row is computed again (`conjure.engine.store_maintenance`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.engine.store_database import REPAIR_HINT, StoreDatabase, checksum
 from conjure.errors import InputError
 
-ENGINE_VERSION = 1  # increased when the engine gives other numbers for the same process, so that old ones are not read
+ENGINE_VERSION = 1  # increased when the engine computes other results for the same process, so that old results are not read
 
 
 class Store:
-    """A file of results, which is created if it does not exist. Threads may share a store, and processes a file.
+    """A file of results, which is created if it does not exist.
+
+    Several threads may share a store. Several programs may share a file.
 
     Args:
         path: The file.
@@ -46,11 +48,16 @@ class Store:
         return self.database.path
 
     def close(self) -> None:
-        """Close the file. Everything that was added is already in it."""
+        """Close the file. Results are written when they are added, so nothing is lost without this call."""
         self.database.close()
 
     def for_process(self, fingerprint: str, settings: Mapping[str, Any]) -> ProcessResults:
-        """Return the results of the process with this fingerprint; its settings are stored for the record."""
+        """Return the results of the process with this fingerprint.
+
+        Args:
+            fingerprint: `Process.fingerprint()`.
+            settings: `Process.settings()`. They are stored as information about the results.
+        """
         return ProcessResults(self.database, fingerprint, settings)
 
     def for_baseline(self, settings: Mapping[str, Any]) -> BaselineResults:
@@ -68,7 +75,7 @@ class ProcessResults:
         self.metadata = json.loads(metadata) if metadata else None
 
     def add(self, results: Sequence[TrajectoryResult]) -> None:
-        """Store the results of a batch, all of them or, if that fails, none.
+        """Store the results of a batch, all of them or none.
 
         Raises:
             InputError: If the file cannot be written.
@@ -93,11 +100,11 @@ class ProcessResults:
             self.database.write("INSERT OR REPLACE INTO final_latents VALUES (?, ?, ?, ?, ?)", finals)
 
     def missing(self, jobs: Sequence[TrajectoryJob], *, final_latents: bool) -> list[TrajectoryJob]:
-        """Return what has to be run: the jobs, each with those of its targets that have no valid result.
+        """Return the jobs that have to be run, each with only those targets that have no valid result.
 
         Args:
             jobs: The jobs.
-            final_latents: Whether valid final latents are needed too.
+            final_latents: Whether a job without a valid final latent has to be run too.
         """
         remaining = []
         for job in jobs:
@@ -108,7 +115,7 @@ class ProcessResults:
         return remaining
 
     def load(self, jobs: Sequence[TrajectoryJob]) -> StoredResults:
-        """Return the results of `jobs`, none of which may be missing. Final latents are read when they are asked for."""
+        """Return the results of `jobs`. No result may be missing. A final latent is read on access."""
         assert self.metadata is not None
         differences = {}
         for job in jobs:
@@ -125,14 +132,14 @@ class ProcessResults:
 
     def _differences(self, text: str, seed: int) -> dict[str, bytes]:
         """Return the valid squared differences along a trajectory, by target."""
-        if self.metadata is None:  # where they were evaluated is not known, for example after that row was lost
+        if self.metadata is None:  # the visited timesteps are not stored, for example after a repair without this row
             return {}
         query = "SELECT target, squared_differences, crc32 FROM squared_differences WHERE process = ? AND text = ? AND seed = ?"
         rows = self.database.read(query, (self.process, text, seed))
         return {target: values for target, values, crc32 in rows if checksum(self.key, text, seed, target, values) == crc32}
 
     def _has_final_latent(self, text: str, seed: int, *, check: bool) -> bool:
-        """Return whether the end of a trajectory is stored and, with `check`, valid."""
+        """Return whether the final latent of a trajectory is stored and, with `check`, valid."""
         if check:
             final = self.final_latent(text, seed)
             return final is not None and final[1]
@@ -148,7 +155,7 @@ class ProcessResults:
 
 
 class LazyFinalLatents(Mapping[tuple[str, int], torch.Tensor]):
-    """The final latents of a process by (text, seed), read when they are asked for: those of a large model fill a memory."""
+    """The final latents of a process by (text, seed), read on access, since those of a large model may not fit into memory."""
 
     def __init__(self, results: ProcessResults) -> None:
         self.results = results
@@ -173,7 +180,7 @@ class LazyFinalLatents(Mapping[tuple[str, int], torch.Tensor]):
 
 
 class BaselineResults:
-    """The distances of one baseline in a store. Its settings contain everything that changes a number."""
+    """The distances of one baseline in a store. Its settings contain everything that influences a result."""
 
     def __init__(self, database: StoreDatabase, settings: Mapping[str, Any]) -> None:
         self.database = database

@@ -13,12 +13,12 @@ from typing import Any
 from conjure.engine.store_schema import CREATE_TABLES, MIGRATION, SCHEMA_2_TABLES, SCHEMA_VERSION, TABLES
 from conjure.errors import InputError
 
-DATABASE_ERRORS = (sqlite3.Error, UnicodeError)  # the second where SQLite's message about a corrupted file is itself corrupted
+DATABASE_ERRORS = (sqlite3.Error, UnicodeError)  # UnicodeError if SQLite's message quotes corrupted text of the file
 REPAIR_HINT = "fix it with conjure store repair, or name another file"
 
 
 def checksum(*parts: str | int | bytes | None) -> int:
-    """Return the CRC-32 of a row: the key of its process, the other keys of the row, and its content."""
+    """Return the CRC-32 of the parts of a row: the key of its process, the other keys of the row, and its content."""
     value = 0
     for part in parts:
         value = zlib.crc32(part if isinstance(part, bytes) else f"{part}\0".encode(), value)
@@ -47,7 +47,7 @@ class StoreDatabase:
             elif tables and (tables != TABLES or version != SCHEMA_VERSION):  # other programs use small version numbers too
                 raise InputError(f"{str(self.path)!r} is not a store of this version of Conjure; {REPAIR_HINT}")
             self.connection.execute("PRAGMA synchronous = NORMAL")
-            if not tables:  # an existing store is not written to before there is something new
+            if not tables:  # an existing store is not written to until there are new results
                 self.connection.executescript(CREATE_TABLES)
         except DATABASE_ERRORS as error:
             raise InputError(f"{str(self.path)!r} cannot be used as a store of results: {error}; {REPAIR_HINT}") from error
@@ -57,16 +57,27 @@ class StoreDatabase:
         self.connection.close()
 
     def get_or_create(self, key: str, settings: str) -> tuple[int, str | None]:
-        """Return the number of the process or baseline with this key, and the metadata of its trajectories if there is some."""
+        """Return the record of the process or baseline with this key. Create it if it does not exist.
+
+        Args:
+            key: The key.
+            settings: The settings in JSON, for a new record.
+
+        Returns:
+            The number of the record, and the metadata of its trajectories in JSON (None if there are no trajectories).
+
+        Raises:
+            InputError: If the record is corrupted, or the file cannot be written.
+        """
         row = (key, settings, None)
         self.write("INSERT OR IGNORE INTO process (key, settings, metadata, crc32) VALUES (?, ?, ?, ?)", [(*row, checksum(*row))])
         return self.lookup(key)
 
     def lookup(self, key: str) -> tuple[int, str | None]:
-        """Return the same for a key that exists.
+        """Return the number and the metadata of the record with an existing key, as `get_or_create` does.
 
         Raises:
-            InputError: If its row is corrupted.
+            InputError: If the record is corrupted.
         """
         for number, *content, crc32 in self.read("SELECT id, settings, metadata, crc32 FROM process WHERE key = ?", (key,)):
             if checksum(key, *content) == crc32:
@@ -74,7 +85,7 @@ class StoreDatabase:
         raise InputError(f"{str(self.path)!r} is corrupted: the record of a process does not match its checksum; {REPAIR_HINT}")
 
     def set_metadata(self, key: str, metadata: str) -> None:
-        """Store where the trajectories of a process were evaluated."""
+        """Store the metadata of the trajectories of a process: timesteps, noise levels and shape of latents, in JSON."""
         ((settings,),) = self.read("SELECT settings FROM process WHERE key = ?", (key,))
         row = (metadata, checksum(key, settings, metadata), key)
         self.write("UPDATE process SET metadata = ?, crc32 = ? WHERE key = ?", [row])
@@ -92,7 +103,7 @@ class StoreDatabase:
             raise InputError(f"{str(self.path)!r} cannot be read: {error}; {REPAIR_HINT}") from error
 
     def write(self, statement: str, rows: Sequence[tuple[object, ...]] | None = None) -> None:
-        """Execute a statement, for each of `rows` if given.
+        """Execute a statement once, or once per row if `rows` is given.
 
         Raises:
             InputError: If the file cannot be written.
@@ -110,7 +121,7 @@ class StoreDatabase:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Context manager in which either everything is written or nothing."""
+        """Context manager with a transaction: after an error, nothing of it is written."""
         with self._lock:
             self.write("BEGIN IMMEDIATE")
             try:

@@ -24,13 +24,13 @@ ROW_GROUP_SIZE = 100_000  # of an exported Parquet file
 
 @dataclass(frozen=True)
 class ProcessSummary:
-    """What a store holds of one process, or of one baseline.
+    """The contents of a store for one process or one baseline.
 
     Attributes:
         fingerprint: The fingerprint of the process, or of the baseline's settings.
         settings: The settings.
         trajectories: The number of trajectories of a process.
-        evaluations: The number of texts that were evaluated on them.
+        evaluations: The number of texts that were evaluated on these trajectories, summed over trajectories.
         pairs: The number of pairs of a baseline.
         size: The size of the contents in bytes, without keys and indices.
     """
@@ -51,7 +51,8 @@ class VerificationReport:
 
     Attributes:
         rows: The number of rows.
-        corrupted: For each table the keys of the rows that do not match their checksums; the number of the process comes first.
+        corrupted: For each table, the keys of the rows that do not match their checksums. A key begins with the number of the
+            process.
     """
 
     rows: int
@@ -64,19 +65,25 @@ class VerificationReport:
 
 
 def open_store(path: str | Path) -> Store:
-    """Open the store in a file, or in the folder of a run.
+    """Open an existing store.
+
+    Args:
+        path: The file of the store, or the folder of a run.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no store.
     """
     return Store(store_file(path))
 
 
 def store_file(path: str | Path) -> Path:
-    """Return the file of the store `path`, which may be the folder of a run.
+    """Return the file of an existing store.
+
+    Args:
+        path: The file of the store, or the folder of a run.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no store.
     """
     path = Path(path)
     path = path / "store.sqlite" if os.path.isdir(path) else path
@@ -86,7 +93,7 @@ def store_file(path: str | Path) -> Path:
 
 
 def summarize(store: Store) -> list[ProcessSummary]:
-    """Return what a store holds, one summary per process or baseline.
+    """Return the contents of a store, one summary per process or baseline.
 
     Raises:
         InputError: If the record of a process is corrupted.
@@ -156,13 +163,13 @@ def prune(store: Store, fingerprints: Sequence[str]) -> int:
 
     Args:
         store: The store.
-        fingerprints: The beginnings of their fingerprints.
+        fingerprints: Prefixes of their fingerprints.
 
     Returns:
-        By how many bytes the file became smaller.
+        The number of bytes by which the file became smaller.
 
     Raises:
-        InputError: If a beginning fits no process, or more than one.
+        InputError: If a prefix matches no process or baseline, or more than one.
     """
     before = _file_size(store.path)
     processes = [(number, key) for number, key, _ in _processes(store.database)]
@@ -189,7 +196,7 @@ def _file_size(path: Path) -> int:
 
 
 def export(store: Store, path: str | Path) -> int:
-    """Write every valid evaluation of a store to a Parquet file, one row each.
+    """Write all valid squared differences of a store to a Parquet file, one row per trajectory and evaluated text.
 
     The columns are fingerprint, text, seed, target, and squared_differences (a list with one number per step).
 

@@ -17,15 +17,15 @@ from conjure.engine.store_schema import CONTENT
 
 
 def repair(path: str | Path) -> tuple[int, Path]:
-    """Write the valid rows of a store into a new file in its place.
+    """Replace a store by a new file with its valid rows. The old file is kept under another name.
 
-    What is lost is computed again by the next run that needs it.
+    Lost results are computed again by the next run that needs them.
 
     Args:
         path: The file of the store, or the folder of a run.
 
     Returns:
-        The number of valid rows, and where the old file is now.
+        The number of valid rows, and the new path of the old file.
 
     Raises:
         InputError: If there is no such file.
@@ -82,7 +82,7 @@ def _decode(part: Any) -> Any:
 
 
 def _iter_readable_rows(broken: sqlite3.Connection, table: str, columns: Sequence[str], order: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows from both ends of a table up to where it is corrupted; each row of a valid table once."""
+    """Yield the rows before the first and after the last corrupted part of a table. A valid table is read once."""
     for direction in ("ASC", "DESC"):
         try:
             yield from broken.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {order} {direction}")

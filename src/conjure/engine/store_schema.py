@@ -1,4 +1,4 @@
-"""The tables of a store, and the migration of the schema before."""
+"""The tables of a store, and the migration from the previous schema."""
 
 from __future__ import annotations
 

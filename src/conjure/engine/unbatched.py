@@ -23,9 +23,9 @@ def run_unbatched(
     *,
     text_cache: TextEmbeddingCache | None = None,
 ) -> Float[Tensor, "rows *latent"]:
-    """Run rows on shared trajectories without two different texts in one batch.
+    """Run rows on shared trajectories, where each batch has rows with one text only.
 
-    Source rows run first and their trajectories are recorded. Other rows then follow the recorded points.
+    Source rows run first and their trajectories are recorded. The other rows then follow the recorded points.
     Arguments, result and errors are those of `run_on_shared_trajectories`.
     """
     per_row_steps: list[list[DenoisingStep | None]] = []

@@ -1,4 +1,4 @@
-"""What runs inside a worker process, and the description from which it rebuilds a process."""
+"""The code that runs inside a Ray worker, and the description from which a worker rebuilds a process."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from conjure.errors import InputError, TextTruncationWarning
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """The description by which a worker rebuilds a process.
+    """The description from which a worker rebuilds a process.
 
     Attributes:
         model: A name that `conjure.load` accepts on every node.
         dtype: The type of the weights.
         scheduler: The class of the scheduler.
-        scheduler_config: Its configuration.
+        scheduler_config: The configuration of the scheduler.
         settings: The other settings of the process.
         fingerprint: The fingerprint that the rebuilt process must have.
     """
@@ -46,7 +46,7 @@ class ProcessSpec:
         """Return the description of `process`.
 
         Raises:
-            InputError: If its pipeline was passed in memory, since no worker could load it.
+            InputError: If `conjure.load` received a pipeline instead of a name, since no worker could load it.
         """
         model, revision = process.model, process.revision
         if revision is not None:
@@ -64,10 +64,10 @@ class ProcessSpec:
         return cls(model, dtype, type(process.scheduler), dict(process.scheduler.config), settings, process.fingerprint())
 
     def build(self, pipeline: DiffusionPipeline) -> Process:
-        """Return the process over a loaded pipeline.
+        """Return the process with a loaded pipeline.
 
         Raises:
-            InputError: If its fingerprint differs.
+            InputError: If the fingerprint of the process is not `fingerprint`.
         """
         scheduler = self.scheduler.from_config(self.scheduler_config)  # type: ignore[attr-defined]
         process = Process(pipeline, scheduler, **self.settings)
@@ -80,7 +80,7 @@ class ProcessSpec:
 
 
 class Worker:
-    """A worker. It keeps the pipeline that it loaded last, since there may be no room for two.
+    """A worker. It keeps only the pipeline that it loaded last, since the memory may be too small for two.
 
     Args:
         threads: The number of threads of PyTorch.
@@ -96,9 +96,9 @@ class Worker:
         torch.set_num_threads(min(threads, os.cpu_count() or 1))
 
     def health_check(self) -> None:
-        """Return if the worker can run jobs; else end, so that Ray starts another one.
+        """Return if the worker can run jobs; else exit, so that Ray restarts the worker.
 
-        After an error a GPU may be unusable for the process that has it.
+        After an error, a GPU may be unusable for the operating-system process that used it.
         """
         if self.has_failed:
             os._exit(1)
@@ -106,7 +106,16 @@ class Worker:
     def run(
         self, spec: ProcessSpec, jobs: Sequence[TrajectoryJob], keep_latents: Sequence[TrajectoryJob]
     ) -> tuple[list[TrajectoryResult], list[str]] | InputError:
-        """Run jobs. Return their results and the messages about truncated texts, or an error for the user."""
+        """Run jobs.
+
+        Args:
+            spec: The description of the process.
+            jobs: The jobs.
+            keep_latents: The jobs whose latents at every step are returned too.
+
+        Returns:
+            The results and the messages about truncated texts, or an `InputError`, which the caller raises.
+        """
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("ignore")
@@ -121,7 +130,7 @@ class Worker:
             raise
 
     def _process(self, spec: ProcessSpec) -> tuple[Process, AdaptiveBatchSize]:
-        key = spec.fingerprint, spec.settings["batch_size"]  # not part of the fingerprint, since it changes no number
+        key = spec.fingerprint, spec.settings["batch_size"]  # the fingerprint does not cover the batch size
         if key not in self.processes:
             wanted = (spec.model, spec.dtype)
             if self.loaded != wanted:

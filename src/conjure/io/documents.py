@@ -1,4 +1,4 @@
-"""Tables and images as a document, in Markdown and as one HTML page without external files. Texts are data and are escaped."""
+"""Documents of tables and images, in Markdown and as one HTML page without external files. All texts are escaped."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Document:
         settings: What was run, one line per entry.
         tables: The tables, in order.
         note: The text below the tables.
-        images: PNG files by their titles. Markdown leaves them out.
+        images: PNG files by their titles. The Markdown document omits them.
     """
 
     title: str

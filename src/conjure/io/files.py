@@ -26,7 +26,7 @@ def atomic_write(path: Path, content: bytes) -> None:
 def atomic_open(path: Path) -> Iterator[BinaryIO]:
     """Context manager with a binary file that replaces `path` when the block ends without an error.
 
-    A reader of `path` sees either the old content or all of the new one.
+    A reader of `path` reads either the old content or the complete new content.
 
     Raises:
         OSError: If the file cannot be written.
@@ -43,7 +43,7 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_output(path: Path, content: bytes) -> None:
-    """Write a file of a run, completely or not at all; missing parent folders are made.
+    """Write a file of a run, completely or not at all. Missing parent folders are created.
 
     Raises:
         InputError: If the file cannot be written.

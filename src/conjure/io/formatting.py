@@ -1,4 +1,4 @@
-"""Numbers as they are printed: up to the second digit of their error."""
+"""Formatting of numbers: a value is printed up to the second significant digit of its error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def format_value(value: float, error: float = math.nan, sign: str = "") -> str:
 
     Args:
         value: The value.
-        error: Its standard error. With NaN (not known) or 0, four significant digits are printed.
+        error: The standard error of the value. If it is NaN (unknown) or 0, four significant digits are printed.
         sign: `+` to print the sign of positive values too.
 
     Examples:
@@ -27,7 +27,7 @@ def format_value(value: float, error: float = math.nan, sign: str = "") -> str:
 
 
 def format_with_error(value: float, error: float, sign: str = "") -> str:
-    """Format a value with its standard error, where the error is known.
+    """Format a value with its standard error. An unknown error (NaN) is omitted.
 
     Examples:
         >>> format_with_error(26.3481, 1.0964), format_with_error(26.3481, math.nan)
@@ -37,11 +37,12 @@ def format_with_error(value: float, error: float, sign: str = "") -> str:
 
 
 def format_interval(interval: tuple[float, float], error: float | None = None, sign: str = "") -> str:
-    """Format an interval; the result is empty if the interval is not known (NaN).
+    """Format an interval. The result is empty if the interval is unknown (NaN).
 
     Args:
         interval: Lower and upper end.
-        error: The standard error whose second digit is the last one printed; half the width of the interval if None.
+        error: The standard error whose second significant digit is the last printed digit; None for half the width of the
+            interval.
         sign: `+` to print the sign of positive values too.
 
     Examples:

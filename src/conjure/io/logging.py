@@ -43,7 +43,7 @@ def silenced() -> Iterator[None]:
             for library, enabled in zip(WITH_PROGRESS_BARS, bars, strict=True):
                 if enabled:
                     library.enable_progress_bar()
-            (enable_progress_bars if hub_bars else disable_progress_bars)()  # the switch of transformers changes it too
+            (enable_progress_bars if hub_bars else disable_progress_bars)()  # transformers changes this setting too
 
 
 @contextlib.contextmanager

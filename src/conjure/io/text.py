@@ -1,4 +1,4 @@
-"""Texts of users, prepared for display."""
+"""Formatting of users' texts for display."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 
 
 def printable(text: str) -> str:
-    """Return `text` with each unprintable character, such as a null byte or a control of writing direction, as a space."""
+    """Replace each unprintable character of `text` by a space, such as a null byte or a control of the writing direction."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 

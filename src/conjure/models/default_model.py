@@ -20,7 +20,7 @@ ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 def encoder_folder() -> Path:
     """Return the folder of all-MiniLM-L6-v2 inside its installed package.
 
-    The package is located without being imported, since its import takes long.
+    The package is located without an import, since its import is slow.
 
     Raises:
         InputError: If the package is missing or its weights do not have the expected SHA-256.
@@ -40,7 +40,7 @@ def encoder_folder() -> Path:
 
 def text_encoder() -> Any:
     """Return all-MiniLM-L6-v2 with frozen weights: a BERT of 6 layers that encodes a text as one vector of 384 dimensions."""
-    # Under the name that model_index.json has, since diffusers accepts components of imported modules only
+    # Imported under the name in model_index.json, since diffusers accepts components of imported modules only
     encoder_cls = import_module("conjure.sentence_encoder").SentenceEncoder
     return encoder_cls.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
 

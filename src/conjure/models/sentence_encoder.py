@@ -1,4 +1,4 @@
-"""The text encoder of the default model: a text is one vector, whatever its number of tokens."""
+"""The text encoder of the default model: it encodes a text of any length as one vector."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import BertModel, PreTrainedModel
 
-# diffusers looks for the base class, which defines how to load, in the module of the class
+# diffusers looks up the base class, which defines how weights are loaded, in the module of the class
 __all__ = ["PreTrainedModel", "SentenceEncoder", "use_constant_text_attention"]
 
 
 class SentenceEncoder(BertModel):
-    """A BERT whose token states are all the vector of the text, so that cross-attention receives nothing else.
+    """A BERT that returns the vector of the text as the state of every token, so that cross-attention receives only this vector.
 
     The encoder was trained to separate texts by these vectors. Their cosines correlate far better with human ratings than those
     of its token states (training/README.md).
     """
 
-    # The module name that diffusers writes into model_index.json. Folders that name it must go on loading.
+    # The module name that diffusers writes into model_index.json. It must not change, so that existing folders can be loaded.
     __module__ = "conjure.sentence_encoder"
 
     def forward(self, input_ids: Int[Tensor, "texts tokens"], attention_mask: Int[Tensor, "texts tokens"], **options: Any) -> Any:
@@ -36,7 +36,7 @@ class SentenceEncoder(BertModel):
             An output whose `last_hidden_state` has shape (texts, tokens, dimensions): the mean state of the unmasked tokens,
             scaled to a mean square of 1 and repeated for all tokens.
         """
-        longest = int(attention_mask.sum(1).max())  # pipelines pad to their limit, which would be most of the work
+        longest = int(attention_mask.sum(1).max())  # pipelines pad to their limit, which would be most of the computation
         mask = attention_mask[:, :longest]
         output = super().forward(input_ids=input_ids[:, :longest], attention_mask=mask, **options)
         states = output[0].float()
@@ -48,7 +48,7 @@ class SentenceEncoder(BertModel):
 class ConstantTextAttnProcessor:
     """Cross-attention to a text whose token states are all equal: for every query the output is the value of that state.
 
-    No attention weights are needed. The output depends on the text alone, so it is computed once for all steps
+    No attention weights are needed. The output depends only on the text, so it is computed once for all steps
     (`conjure.diffusion.memoization`).
     """
 
@@ -66,7 +66,7 @@ class ConstantTextAttnProcessor:
 
 
 def use_constant_text_attention(denoiser: torch.nn.Module) -> None:
-    """Give all cross-attention layers of `denoiser` a `ConstantTextAttnProcessor`."""
+    """Set a `ConstantTextAttnProcessor` in all cross-attention layers of `denoiser`."""
     for module in denoiser.modules():
         if isinstance(module, Attention) and module.is_cross_attention:
             module.set_processor(ConstantTextAttnProcessor())  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Distance matrices: all texts against all, as in Figure 2 of Liu and Soatto (2026)."""
+"""Matrices of the distances between all pairs of texts, as in Figure 2 of Liu and Soatto (2026)."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class Matrix:
 
     Attributes:
         texts: The texts.
-        distance: Means over samples. Symmetric, except for `kl`, where entry [i, j] belongs to the trajectories of text i.
+        distance: Means over samples. Symmetric, except for `kl`: its entry [i, j] is computed on the trajectories of text i.
         stderr: The standard errors of `distance`, NaN with one sample.
         sample_distances: The distances of each sample.
         unit: The unit of all distances.
         divergence: The divergence that was estimated.
-        weighting: The weighting of its steps.
+        weighting: The weighting of the steps.
         antithetic: Whether the two texts of a pair start from opposite noise.
         samples: The number of samples k.
-        seed: The seed of all noise.
+        seed: The seed of the noise.
         process: The settings of the process.
         fingerprint: The fingerprint of the process.
         version: The version of this package.
@@ -96,8 +96,8 @@ class Matrix:
     def mds_embedding(self) -> Embedding2D:
         """The embedding of the texts in the plane by classical multidimensional scaling (Torgerson 1952).
 
-        Entries of `distance` are means of squared norms, and are used as squared distances. Each pair is measured on its own
-        trajectories, so the entries need not be squared distances of points in a Euclidean space.
+        The entries of `distance` are means of squared norms, and are used as squared distances. Since each pair has its own
+        trajectories, the entries need not be squared distances of points in a Euclidean space.
         """
         return classical_mds(self.distance)
 
@@ -108,7 +108,7 @@ class Matrix:
             groups: At least two groups of texts of this matrix. Texts may be left out.
 
         Raises:
-            InputError: There are fewer than two groups, one is empty, a text is not in the matrix, or a text is in two groups.
+            InputError: If there are fewer than two groups, a group is empty, a text is not in the matrix, or is in two groups.
         """
         return group_separation(self.sample_distances, self.texts, groups)
 
@@ -138,7 +138,7 @@ class Matrix:
         """Return the distances as a pandas data frame.
 
         Raises:
-            InputError: pandas is not installed.
+            InputError: If pandas is not installed.
         """
         try:
             from pandas import DataFrame
@@ -158,10 +158,10 @@ class Matrix:
         """Write the heat map with its dendrogram to `path`.
 
         Args:
-            path: A .png, .svg or .pdf file, or an .html file, which has a table of the distances as well.
+            path: A .png, .svg or .pdf file, or an .html file, which also contains a table of the distances.
 
         Raises:
-            InputError: The suffix is another one, or the file cannot be written.
+            InputError: If the suffix is another one, or the file cannot be written.
         """
         path = check_path(path)
         file_format = path.suffix.lower().removeprefix(".")
@@ -173,10 +173,10 @@ class Matrix:
 
         Args:
             path: A .png, .svg or .pdf file.
-            groups: Groups of texts that get different colors.
+            groups: Groups of texts. Each group has its own color.
 
         Raises:
-            InputError: The suffix is another one, or the file cannot be written.
+            InputError: If the suffix is another one, or the file cannot be written.
         """
         path = check_path(path, EMBEDDING_SUFFIXES)
         group_numbers = {text: number for number, group in enumerate(groups) for text in group}
@@ -211,22 +211,22 @@ def matrix(
     antithetic: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Matrix:
-    """Estimate the distances between all `texts`. N texts need N (N + 1) denoiser rows per sample and step.
+    """Estimate the distances between all pairs of `texts`. N texts need N (N + 1) denoiser rows per sample and step.
 
     Args:
         process: The model with its sampling settings.
         texts: At least two texts, each once.
-        samples: Monte-Carlo samples k. Errors need at least two.
-        seed: The seed of all noise.
+        samples: The number k of Monte-Carlo samples. Standard errors need at least two.
+        seed: The seed of the noise.
         divergence: As in `conjure.distance`.
         weighting: As in `conjure.distance`.
         unit: As in `conjure.distance`.
         reduction: As in `conjure.distance`.
         antithetic: As in `conjure.distance`.
-        progress: Called with the number of denoising steps that are done and the number of all.
+        progress: Called with the number of finished denoising steps and the total number.
 
     Returns:
-        The matrix. Its entries are those of `conjure.distance`.
+        The matrix. Its entries equal the results of `conjure.distance`.
 
     Raises:
         InputError: As `conjure.distance`, for fewer than two texts, and for a text that occurs twice.

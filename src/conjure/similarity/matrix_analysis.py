@@ -1,4 +1,4 @@
-"""Analyses of a distance matrix, as pure functions: hierarchical clustering, embedding in the plane, separation of groups."""
+"""Analysis of a distance matrix in pure functions: hierarchical clustering, embedding in the plane, separation of groups."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Separation:
 
     Attributes:
         silhouette: The mean silhouette over texts and samples, from -1 (mixed) through 0 to 1 (well separated).
-        ci95: Its 95% interval over samples, NaN with one sample.
+        ci95: The 95% interval of `silhouette` over samples, NaN with one sample.
         per_text: The mean silhouette of each text over samples.
     """
 
@@ -45,7 +45,7 @@ class Embedding2D:
 
     Attributes:
         points: The coordinates of each text.
-        explained: The share of the variance that the plane shows, in 0..1.
+        explained: The fraction of the variance that the plane explains, in 0..1.
     """
 
     points: Float[np.ndarray, "texts 2"]
@@ -71,8 +71,11 @@ def classical_mds(squared_distance: Float[np.ndarray, "texts texts"]) -> Embeddi
     """Return the embedding in the plane by classical multidimensional scaling.
 
     Args:
-        squared_distance: Squared distances. They need not be those of points in a Euclidean space; negative eigenvalues count as
-            variance that is not explained.
+        squared_distance: Squared distances. If they are not distances of points in a Euclidean space, some eigenvalues are
+            negative; their absolute values count as variance that is not explained.
+
+    Returns:
+        The points and the fraction of the variance that they explain.
 
     Reference:
         Torgerson (1952), "Multidimensional scaling: I. Theory and method".
@@ -110,7 +113,7 @@ def silhouettes(distance: Float[np.ndarray, "texts texts"], groups: Sequence[Seq
     r"""Return the silhouette $(b - a) / \max(a, b)$ of each text, group by group.
 
     Here $a$ is the mean distance of the text to the other texts of its group, and $b$ its mean distance to the nearest other
-    group. The value of a text that is alone in its group is 0.
+    group. The silhouette of the only text of a group is 0.
 
     Args:
         distance: The distances between all texts.

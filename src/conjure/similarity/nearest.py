@@ -1,4 +1,4 @@
-"""Nearest neighbours of a text: samples are drawn for the candidates that may still be among the nearest."""
+"""Nearest neighbours of a text. More samples are drawn only for candidates that may still be among the nearest."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Neighbour:
         text: The candidate.
         distance: The mean over samples.
         stderr: The standard error, NaN with one sample.
-        ci95: The 95% interval of this distance alone, NaN with one sample.
+        ci95: The 95% interval of this distance, NaN with one sample. It is not corrected for the number of candidates.
         samples: The number of samples that were drawn.
-        eliminated: Whether the candidate was eliminated: at the requested confidence it is not among the nearest.
+        eliminated: Whether the candidate was eliminated, since at the requested confidence it is not among the nearest.
     """
 
     text: str
@@ -59,14 +59,15 @@ class Neighbours:
         ranked: The candidates, nearest first; eliminated ones come last.
         top: The number of nearest candidates that were searched for.
         confidence: The requested confidence.
-        is_certain: Whether the first `top` candidates are the nearest at this confidence, and not only by their means.
+        is_certain: Whether the first `top` candidates are the nearest at this confidence. If not, they are the nearest only by
+            their means.
         trajectories_run: The number of trajectories that were used.
-        trajectories_max: The number of trajectories for all samples of all candidates.
+        trajectories_max: The number of trajectories without elimination, for all samples of all candidates.
         unit: The unit of all distances.
         divergence: The divergence that was estimated.
-        weighting: The weighting of its steps.
+        weighting: The weighting of the steps.
         antithetic: Whether the two texts of a pair start from opposite noise.
-        seed: The seed of all noise.
+        seed: The seed of the noise.
         process: The settings of the process.
         fingerprint: The fingerprint of the process.
         version: The version of this package.
@@ -121,26 +122,26 @@ def nearest(
 ) -> Neighbours:
     """Rank `candidates` by their distance to `text`, with fewer samples for those that are not among the `top` nearest.
 
-    After each of the rounds of 4, 8, 16, ... samples, a candidate is eliminated if it is significantly farther than at least
-    `top` other remaining candidates. The tests are one-sided t-tests of differences sample by sample, since all candidates share
-    their noise. One of the truly nearest is eliminated only if one of its tests against a truly farther candidate errs. The level
-    is divided by the number of these tests, so that none of the nearest is eliminated with probability `confidence`. The search
-    stops as soon as `top` candidates remain.
+    The search runs in rounds, after which each remaining candidate has 4, 8, 16, ... samples. After each round, a candidate is
+    eliminated if it is significantly farther than at least `top` other remaining candidates. Since all candidates have the same
+    noise, the tests are one-sided paired t-tests. One of the truly nearest candidates is eliminated only if a test against a
+    truly farther candidate is wrong. The significance level is divided by the number of these tests. With probability
+    `confidence`, none of the nearest is eliminated. The search stops as soon as `top` candidates remain.
 
     Args:
         process: The model with its sampling settings.
-        text: The text whose neighbours are searched for.
+        text: The text whose nearest neighbours are searched for.
         candidates: The texts to rank, each once.
         top: The number of nearest candidates to find.
         samples: The largest number of Monte-Carlo samples per candidate.
         confidence: The probability, between 0 and 1, that none of the nearest is eliminated.
-        seed: The seed of all noise.
+        seed: The seed of the noise.
         divergence: As in `conjure.distance`.
         weighting: As in `conjure.distance`.
         unit: As in `conjure.distance`.
         reduction: As in `conjure.distance`.
         antithetic: As in `conjure.distance`.
-        progress: Called with the number of denoising steps that are done and the number of all, per round.
+        progress: Called with the number of finished denoising steps and the total number, both of the current round.
 
     Returns:
         All candidates, nearest first.

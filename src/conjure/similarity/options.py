@@ -1,4 +1,4 @@
-"""How a distance is sampled and computed: the options that all calls share. This module imports nothing that takes long."""
+"""The options of all calls: how a distance is sampled and computed. This module has only fast imports."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class SamplingOptions:
 
     Attributes:
         samples: The number of samples k.
-        noise: Their noise.
+        noise: The seeds of their noise.
         config: The divergence.
-        target_relative_error: Draw until the 95% interval reaches no further than this share of the distance to either side; None
-            for `samples` samples.
+        target_relative_error: Draw samples until half the width of the 95% interval is at most this fraction of the distance.
+            None: draw `samples` samples.
     """
 
     samples: int
@@ -46,7 +46,7 @@ class SamplingOptions:
         antithetic: bool = False,
         target_relative_error: float | None = None,
     ) -> SamplingOptions:
-        """Return the options that the arguments of a public call stand for.
+        """Return the options for the arguments of a public function.
 
         Args:
             default_unit: The unit if `unit` is None.

@@ -1,4 +1,4 @@
-"""The distance of two texts: how far the processes are that a diffusion model runs for them."""
+"""The distance of two texts: the divergence between the diffusion processes that generate images for them."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def distance(
         a: The first text.
         b: The second text.
         samples: The number k of Monte-Carlo samples of the initial noise. A standard error needs at least two.
-        seed: The seed of the noise, an integer >= 0. The same for all texts.
+        seed: The seed of the noise, an integer >= 0. All texts have the same noise.
         divergence: `jeffreys`, or one of the paper's baselines `kl`, `initial`, `final` and `direct`. See `DivergenceConfig`.
         weighting: `uniform`, as in the paper, or `girsanov`, in nats.
         unit: The unit of the uniform weighting; None for the default of the process.
         reduction: `sum` over the dimensions of the latents, or their `mean`.
         antithetic: Whether the two texts start from opposite noise, for a smaller error at the same cost. See `NoiseSeeds`.
-        target_relative_error: Draw samples until the 95% interval reaches no further than this share of the distance to either
-            side (0.05: ± 5%), or 10,000 samples are drawn. None for `samples` samples.
-        progress: Called after every step with the number of denoising steps that are done, and of all.
+        target_relative_error: Draw samples until half the width of the 95% interval is at most this fraction of the distance
+            (0.05: ± 5%), or until 10,000 samples are drawn. None: draw `samples` samples.
+        progress: Called after every step with the number of finished denoising steps and the total number.
 
     Returns:
         The distance with its standard error, its 95% interval and the contributions of directions and steps.
@@ -62,7 +62,7 @@ def distance(
         TextTruncationWarning: If a text is truncated.
 
     Reference:
-        Liu and Soatto 2026, Algorithm 1. `conjure.reference` has it in plain code.
+        Liu and Soatto 2026, Algorithm 1. `conjure.reference` implements it without batches and caches.
     """
     options = SamplingOptions.create(
         process.default_unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, unit=unit,
@@ -91,12 +91,12 @@ def distances(
     antithetic: bool = False,
     progress: ProgressCallback | None = None,
 ) -> list[Estimate]:
-    """Return the distances of many pairs. What several pairs share is computed once, in full batches.
+    """Return the distances of many pairs. Trajectories that several pairs share are computed once, in full batches.
 
     Args:
         process: The process.
         pairs: Pairs of texts.
-        samples: See `distance`, also for the other arguments.
+        samples: See `distance`.
         seed: See `distance`.
         divergence: See `distance`.
         weighting: See `distance`.
@@ -106,7 +106,7 @@ def distances(
         progress: See `distance`.
 
     Returns:
-        One estimate per pair, with the numbers that `distance` returns.
+        One estimate per pair, equal to the result of `distance`.
 
     Raises:
         InputError: If a text is blank or a value is out of range.
@@ -136,7 +136,7 @@ def make_estimate(
         differences: The differences between the two texts.
         config: The divergence to compute from them.
         texts: The two texts.
-        metadata: What was computed and how, from `run_metadata`.
+        metadata: The fields that `run_metadata` returns.
     """
     snr = tuple(level.snr for level in differences.noise_levels)
     return Estimate.from_per_step(config.per_step(differences), texts=texts, timesteps=differences.timesteps, snr=snr, **metadata)

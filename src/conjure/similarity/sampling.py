@@ -1,4 +1,4 @@
-"""From pairs of texts to the differences between them: jobs, their results, and as many samples as a precision asks for."""
+"""Computes the differences between pairs of texts: jobs, their results, and the number of samples for a target error."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from conjure.divergence.estimates import t_interval
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.trajectory_cache import TrajectoryCache
 
-MAX_TARGETS_PER_JOB = 128  # more targets of one source text are further jobs, so that the rows in memory are bounded
+MAX_TARGETS_PER_JOB = 128  # more targets of a source text are split into several jobs, which bounds the rows in memory
 MAX_SAMPLES = 10_000
 
 
 def jobs_for_pairs(pairs: Iterable[tuple[str, str]], samples: Iterable[int], noise: NoiseSeeds) -> list[TrajectoryJob]:
-    """Return the jobs of some pairs: for each sample the trajectory of either text, on which the other one is evaluated.
+    """Return the jobs of some pairs: for each sample, each text of a pair is evaluated on the trajectory of the other text.
 
-    A text that occurs in many pairs has one trajectory per sample (and noise), on which all its partners are evaluated.
+    A text that occurs in many pairs has one trajectory per seed, on which all its partners are evaluated.
 
     Args:
         pairs: Pairs of texts.
-        samples: The numbers of the samples.
-        noise: The noise of the samples.
+        samples: The indices of the samples.
+        noise: The seeds of the noise.
     """
     samples = list(samples)
     targets: dict[tuple[str, int], dict[str, None]] = {}
@@ -47,7 +47,7 @@ def jobs_for_pairs(pairs: Iterable[tuple[str, str]], samples: Iterable[int], noi
 def compute_pairs(
     process: Process, pairs: Sequence[tuple[str, str]], options: SamplingOptions, progress: ProgressCallback | None
 ) -> TrajectoryCache:
-    """Return the results of all jobs that some pairs need; pairs share trajectories.
+    """Run all jobs of some pairs and return a cache with the results. Pairs share trajectories.
 
     Raises:
         InputError: If a text or an option is invalid, before anything is computed.
@@ -68,7 +68,7 @@ def draw_samples(
     keep_latents: int = 0,
     progress: ProgressCallback | None = None,
 ) -> tuple[TrajectoryCache, int, list[TrajectoryResult]]:
-    """Draw the samples of a pair: as many as `options` asks for, or as its target error needs.
+    """Draw the samples of a pair: `options.samples`, or as many as the target error of `options` requires.
 
     Args:
         process: The process.
@@ -100,13 +100,16 @@ def draw_samples(
 
 
 def required_samples(values: Float[np.ndarray, " samples"], target_relative_error: float) -> int:
-    """Return how many samples the 95% interval needs to reach ± `target_relative_error` times the mean.
+    """Return the number of samples for which half the width of the 95% interval is expected to reach the target error.
 
-    At most four times the present number, since a standard error of few samples is itself uncertain.
+    It is at most four times the current number, since the standard error of few samples is itself uncertain.
 
     Args:
         values: The values of the samples drawn so far.
-        target_relative_error: The share of the mean.
+        target_relative_error: The target for half the width of the interval, as a fraction of the mean.
+
+    Returns:
+        The total number of samples; the current number if the target is reached. No samples are added beyond `MAX_SAMPLES`.
     """
     mean, _, (low, high) = t_interval(values)
     drawn, half, wanted = len(values), (high - low) / 2, target_relative_error * abs(mean)
@@ -117,7 +120,7 @@ def required_samples(values: Float[np.ndarray, " samples"], target_relative_erro
 
 
 def run_metadata(process: Process, options: SamplingOptions) -> dict[str, Any]:
-    """Return what was computed and how, for the record of an estimate or a matrix."""
+    """Return the fields that describe how an estimate, a matrix or a ranking was computed."""
     return {
         "divergence": options.config.divergence,
         "weighting": options.config.weighting,

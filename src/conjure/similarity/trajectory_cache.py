@@ -1,4 +1,4 @@
-"""The results of jobs, to be looked up by pairs of texts."""
+"""A cache of the results of jobs, with access by pairs of texts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ from conjure.io.formatting import pluralize
 
 
 class TrajectoryCache:
-    """The results of jobs, to be looked up by pair.
+    """A cache of the results of jobs, with access by pairs of texts.
 
     Args:
         process: The process to run.
-        noise: The noise of the samples.
+        noise: The seeds of the noise.
 
     Attributes:
         process: The process.
-        noise: The noise of the samples.
+        noise: The seeds of the noise.
         prediction_type: What the model predicts.
         squared_differences: Arrays of shape (T,) by (text, seed, target).
-        final_latents: By (text, seed), where they are kept.
-        stores_final_latents: Whether they are kept.
+        in_memory: The final latents by (text, seed) that were computed without a store.
+        final_latents: The final latents by (text, seed): `in_memory`, or those in the store.
+        stores_final_latents: Whether the final latents of all jobs are kept.
+        timesteps: The T visited timesteps.
+        noise_levels: The noise levels at these timesteps.
+        dimensions: The number of dimensions of a latent.
     """
 
     def __init__(self, process: Process, noise: NoiseSeeds) -> None:
@@ -56,12 +60,12 @@ class TrajectoryCache:
         progress: ProgressCallback | None = None,
         on_start: Callable[[Sequence[TrajectoryJob]], None] | None = None,
     ) -> list[TrajectoryResult]:
-        """Take in the results of `jobs`: those in the store of the process are read, the others are run and stored.
+        """Add the results of `jobs`. Results in the store of the process are read; the other jobs are run and stored.
 
         Args:
             jobs: The jobs.
             final_latents: Whether to keep final latents, which the divergence `direct` compares.
-            keep_latents: Those of the jobs whose latents at every step are needed. They are run in any case.
+            keep_latents: The jobs whose latents at every step are returned. They are run even if their results are stored.
             progress: Called after every step.
             on_start: Called with the jobs that have to be run.
 
@@ -103,7 +107,7 @@ class TrajectoryCache:
         self.dimensions = result.final_latent.numel()
 
     def non_finite_texts(self) -> list[str]:
-        """Return the texts for which predictions are not finite, on their own trajectory or on another one."""
+        """Return the texts for which predictions are not finite, on their trajectory or on the trajectory of another text."""
         texts = dict[str, None]()
         for (text, seed, target), differences in self.squared_differences.items():
             if not np.isfinite(differences).all():
@@ -127,13 +131,16 @@ class TrajectoryCache:
         return self._differences(np.stack(forward), np.stack(backward), direct)
 
     def one_way(self, text: str, partner: str, target: str, samples: int) -> PairDifferences:
-        """Return the differences between `text` and `target` along the trajectories of `text`, as both directions.
+        """Return the differences between `text` and `target` along the trajectories of `text` only, in both fields.
 
         Args:
             text: The source text.
-            partner: The text with which it forms a pair, which decides the noise.
+            partner: The other text of the pair of `text`. With antithetic noise the seeds depend on it.
             target: The evaluated text.
             samples: The number of samples.
+
+        Returns:
+            Differences whose `forward` and `backward` are equal, and whose `direct` is NaN.
         """
         seeds = [self.noise.seed_for(sample, text, partner) for sample in range(samples)]
         differences = np.stack([self.squared_differences[text, seed, target] for seed in seeds])

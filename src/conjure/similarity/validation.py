@@ -1,4 +1,4 @@
-"""Checks of input that need no model. This module imports nothing that takes long."""
+"""Validation of input that needs no model. This module has only fast imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_texts(texts: Iterable[str]) -> None:
     """Check that each text is a string with a visible character and valid Unicode.
 
     Raises:
-        InputError: If a text is not.
+        InputError: If a text is not a string, is blank, or is not valid Unicode.
     """
     for text in texts:
         if not isinstance(text, str):
@@ -44,10 +44,10 @@ def check_words(a: str, b: str, replacements: Mapping[str, str], divergence: str
 
 
 def check_matrix_texts(texts: Iterable[str]) -> list[str]:
-    """Return the texts of a matrix.
+    """Check the texts of a matrix and return them as a list.
 
     Raises:
-        InputError: If there are fewer than two, or one of them occurs twice.
+        InputError: If there are fewer than two texts, or a text occurs twice.
     """
     texts = list(texts)
     if len(texts) < 2:
@@ -60,7 +60,7 @@ def check_distinct(texts: Sequence[str]) -> None:
     """Check that no text occurs twice.
 
     Raises:
-        InputError: If one does.
+        InputError: If a text occurs twice.
     """
     seen = set[str]()
     for text in texts:
@@ -73,7 +73,7 @@ def check_ranking(candidates: Sequence[str], top: int, confidence: float) -> Non
     """Check the arguments of `nearest`.
 
     Raises:
-        InputError: If there are no candidates, one occurs twice, or a number is out of range.
+        InputError: If there are no candidates, a candidate occurs twice, or a number is out of range.
     """
     if not candidates:
         raise InputError("there are no candidates; give at least one")
@@ -85,7 +85,7 @@ def check_ranking(candidates: Sequence[str], top: int, confidence: float) -> Non
 
 
 def read_groups(path: str | Path) -> list[list[str]]:
-    """Return the texts of a UTF-8 file with one text per line; blank lines separate groups.
+    """Read groups of texts from a UTF-8 file with one text per line. Blank lines separate groups.
 
     Raises:
         InputError: If the file cannot be read.
