@@ -106,7 +106,7 @@ def main() -> None:
     source = "given" if arguments.rate else "measured on an H200 in bfloat16 for the first model, assumed for the others"
     columns = [f"{gpus} GPU{'s' * (gpus > 1)}" for gpus in GPU_COUNTS]
     lines = [
-        f"The nine datasets of Table 1, k = 1, T = {STEPS}: {total_rows:,} denoiser rows (elements of a batch). "
+        f"The nine datasets of Tables 1 and 2, k = 1, T = {STEPS}: {total_rows:,} denoiser rows (elements of a batch). "
         f"Sustained rate of one GPU: {rate:g} Tflop/s ({source}).",
         "",
         f"| model | parameters | work per row | rows per second on one GPU | {' | '.join(columns)} |",

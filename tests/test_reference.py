@@ -20,6 +20,7 @@ def process(request, default_process, tiny_sd) -> conjure.Process:
 
 
 def guided_prediction(process: conjure.Process) -> GuidedPrediction:
+    assert process.guidance is not None
     if "transformer" in process.pipeline.components:
         return guided_pixart(process.pipeline, process.guidance, process.pipeline_kwargs["max_sequence_length"])
     return guided_unet(process.pipeline, process.guidance)

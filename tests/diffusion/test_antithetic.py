@@ -14,6 +14,8 @@ from conjure.diffusion.shared_trajectory import run_on_shared_trajectories
 from denoisers import denoiser
 from tiny_pipelines import FAMILIES
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # of NumPy 2, inside diffusers
+
 A = "snow leopard"
 
 

@@ -14,7 +14,7 @@ ray = pytest.importorskip("ray")
 
 pytestmark = [  # Ray emits a tip when it starts, and does not close its files and subprocesses
     pytest.mark.filterwarnings("ignore:Tip:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed file.*/dev/null:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
 ]
 

@@ -87,9 +87,9 @@ def test_every_call_uses_the_workers(fake_ray, process, tmp_path):
     own = tmp_path / "own.tsv"
     own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8)))
     pairs = read_file(own)
-    with_workers, local = (conjure.ablate(variant, [pairs], {"guidance": [1.0]}) for variant in (with_workers, process))
-    np.testing.assert_allclose(with_workers.base.tasks["own"].distances, local.base.tasks["own"].distances, rtol=1e-5)
-    assert with_workers.rows() == local.rows()
+    ablation, expected = (conjure.ablate(variant, [pairs], {"guidance": [1.0]}) for variant in (with_workers, process))
+    np.testing.assert_allclose(ablation.base.tasks["own"].distances, expected.base.tasks["own"].distances, rtol=1e-5)
+    assert ablation.rows() == expected.rows()
 
 
 class DyingWorker(Worker):
@@ -270,9 +270,12 @@ def test_a_worker_keeps_one_model(process, other_model, monkeypatch):
     worker, other = Worker(1, {"device": "cpu"}), conjure.load(other_model, steps=2)
     networks = []
     for variant in (process, other, process.set(steps=1), other):
-        results, _ = worker.run(ProcessSpec.from_process(variant), JOBS[:1], [])
+        output = worker.run(ProcessSpec.from_process(variant), JOBS[:1], [])
+        assert isinstance(output, tuple)
+        ((result,), _) = output
         (expected,) = iter_results(variant, JOBS[:1])
-        np.testing.assert_allclose(results[0].squared_differences, expected.squared_differences, rtol=1e-4)
+        np.testing.assert_allclose(result.squared_differences, expected.squared_differences, rtol=1e-4)
+        assert worker.pipeline is not None
         networks.append(weakref.ref(worker.pipeline.unet))
     gc.collect()
     assert [network() is not None for network in networks] == [False, False, False, True]

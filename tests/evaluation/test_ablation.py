@@ -84,7 +84,7 @@ def test_stored_results_are_not_computed_again(fast_process, pairs, tmp_path, mo
         num_run.append(len(jobs))
         return iter_result_batches(process, jobs, **options)
 
-    monkeypatch.setattr("conjure.similarity.sampling.iter_result_batches", count_jobs)
+    monkeypatch.setattr("conjure.similarity.trajectory_cache.iter_result_batches", count_jobs)
     vary: dict[str, list[int] | None] = {"steps": [2, 3], "prior": None}
     for expected in ([0, len(TEXTS), 0], [0, 0, 0]):
         num_run.clear()

@@ -67,7 +67,7 @@ def test_interrupted_run_is_resumed(fast_process, pairs_file, tmp_path, monkeypa
         num_run.append(len(jobs))
         return iter_result_batches(process, jobs, **options)
 
-    monkeypatch.setattr("conjure.similarity.sampling.iter_result_batches", count_jobs)
+    monkeypatch.setattr("conjure.similarity.trajectory_cache.iter_result_batches", count_jobs)
     resumed = evaluate(small_batches, [pairs], samples=2, out=tmp_path / "run").tasks["own"]
     assert 0 < num_run[0] < 2 * NUM_TEXTS
     np.testing.assert_allclose(resumed.distances, uninterrupted.distances, rtol=1e-5)

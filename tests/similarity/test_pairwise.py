@@ -127,10 +127,10 @@ def test_a_target_that_is_never_reached(default_process, monkeypatch):
 def test_precision_is_the_old_name_of_the_target(default_process):
     process = default_process.set(steps=2)
     with pytest.warns(DeprecationWarning, match=r"'precision' of distance\(\) was renamed to 'target_relative_error'"):
-        estimate = conjure.distance(process, A, B, precision=0.3)
+        estimate = conjure.distance(process, A, B, precision=0.3)  # type: ignore[call-arg]
     assert estimate.samples == conjure.distance(process, A, B, target_relative_error=0.3).samples
     with pytest.raises(TypeError, match=r"distance\(\) got both 'precision' and 'target_relative_error'"):
-        conjure.distance(process, A, B, precision=0.3, target_relative_error=0.3)
+        conjure.distance(process, A, B, precision=0.3, target_relative_error=0.3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("max_targets", [pytest.param(128, marks=pytest.mark.slow), 8])

@@ -105,7 +105,7 @@ def bench(
 def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of conjure bench.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="RUN", help="Second run folder.", show_default=False)],
-    images: Annotated[int, typer.Option(min=0, help="Generate images with both models for this many pairs per data set.")] = 0,
+    images: Annotated[int, typer.Option(min=0, help="Generate images with both models for this many pairs per dataset.")] = 0,
     out: Annotated[str | None, typer.Option(help="Write the comparison to a .html or .md file.")] = None,
     device: Device = None,
     as_json: AsJson = False,

@@ -54,12 +54,18 @@ def compare(
         str | None, typer.Option(help="Write the images of the trajectories to a .png, .svg, .pdf or .html file.")
     ] = None,
     words: Annotated[
-        bool, typer.Option("--words", help="Measure the effect of each word: how the divergence changes without it.")
+        bool,
+        typer.Option(
+            "--words",
+            help="Measure the effect of each word: how the divergence on the trajectories of the other text changes without it.",
+        ),
     ] = False,
     replace: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="OLD=NEW", help="Measure the effect of replacing the word OLD by NEW; repeatable.", show_default=False
+            metavar="OLD=NEW",
+            help="Measure the effect of replacing the word OLD by NEW, as with --words; repeatable.",
+            show_default=False,
         ),
     ] = None,
     device: Device = None,
@@ -126,7 +132,7 @@ def matrix(
     file: Annotated[
         str | None,
         typer.Option(
-            help="Read the texts from a file, one per line. Blank lines separate groups, whose separation is then measured."
+            help="Read the texts from a file, one per line. Blank lines separate groups, whose silhouette is then measured."
         ),
     ] = None,
     model: Model = "default",

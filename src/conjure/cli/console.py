@@ -85,7 +85,7 @@ def deprecations_printed() -> Iterator[None]:
 
 
 def silence() -> None:
-    """Switch off the log messages and warnings of libraries for the rest of the process."""
+    """Switch off the log messages and warnings of libraries until the command ends."""
     from conjure.io.logging import silence_libraries
 
     silence_libraries()

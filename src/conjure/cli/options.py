@@ -30,7 +30,7 @@ NumSamples = Annotated[int, typer.Option(help="Number of Monte-Carlo samples k."
 NumSamplesWithError = Annotated[
     int, typer.Option(help="Number of Monte-Carlo samples k; a confidence interval needs at least 2.")
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the noise, which all texts share.")]
+Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
 Divergence = Annotated[str, typer.Option(help="Divergence: jeffreys, kl, initial, final or direct.")]
 Weighting = Annotated[str, typer.Option(help="Weighting of the steps: uniform, as in the paper, or girsanov, in nats.")]
 Unit = Annotated[
@@ -41,24 +41,27 @@ Unit = Annotated[
 ]
 Antithetic = Annotated[
     bool,
-    typer.Option("--antithetic", help="Start the two texts of a pair from opposite noise: smaller error at the same cost."),
+    typer.Option(
+        "--antithetic", help="Start the two texts of a pair from opposite noise: smaller error at nearly the same cost."
+    ),
 ]
 
 Tasks = Annotated[
     str | None,
     typer.Option(
-        help="Names of data sets separated by commas, such as stsb,sickr, or paper-table-1. "
-        "Without this option: the nine data sets of the paper.",
+        help="Names of datasets separated by commas, such as stsb,sickr, or paper-table-1. "
+        "Without this option: the nine datasets of the paper (Tables 1 and 2).",
         show_default=False,
     ),
 ]
 DataPath = Annotated[
     str | None,
-    typer.Option(help="Folder of data sets, or a .tsv file of pairs. Without this option: download from the Hugging Face Hub."),
+    typer.Option(
+        help="Folder of datasets, or a .tsv file of pairs. "
+        "Without this option: the Hugging Face Hub, which has only the STS datasets and sickr-all."
+    ),
 ]
-MaxPairs = Annotated[
-    int | None, typer.Option("--max-pairs", help="Use only the first pairs of each data set, at most this many.")
-]
+MaxPairs = Annotated[int | None, typer.Option("--max-pairs", help="Use only the first pairs of each dataset, at most this many.")]
 RunFolder = Annotated[
     str | None,
     typer.Option(

@@ -49,7 +49,7 @@ def ablate(
     """Measure how the agreement of a process with human ratings depends on its settings.
 
     Args:
-        process: The process.
+        process: The process: a model with its settings.
         tasks: As in `conjure.evaluate`.
         vary: For each setting its values, or None for the default ones (`conjure.evaluation.axes.ABLATION_AXES`). `steps`,
             `guidance` and `scheduler` are settings of `Process.set`; `size` is the height and width in pixels; `model` are names

@@ -133,7 +133,7 @@ def read(task: str, data: str | Path | None = None) -> Pairs:
 
     Args:
         task: A name of `TASKS`.
-        data: A folder of tab-separated files; None reads from the Hugging Face Hub.
+        data: A folder of tab-separated files; None reads from the Hugging Face Hub, if the dataset is there.
 
     Raises:
         InputError: If the task is unknown, its file is missing or differs from its declaration, or the Hub cannot be reached.
@@ -165,7 +165,8 @@ def load_tasks(tasks: str | None, data: str | Path | None, max_pairs: int | None
     Args:
         tasks: Names of `TASKS`, separated by commas; `paper-table-1` stands for the datasets of the paper's Table 1. None stands
             for these, RG65 and SimLex-999.
-        data: A folder of datasets, or a single file of pairs; None reads from the Hugging Face Hub.
+        data: A folder of datasets, or a single file of pairs; None reads from the Hugging Face Hub, which has only the STS
+            datasets and `sickr-all`.
         max_pairs: Only the first pairs of each task are used; None uses all.
 
     Raises:

@@ -60,9 +60,10 @@ def evaluate(
     """Measure the agreement of a process with human ratings.
 
     Args:
-        process: The process.
+        process: The process: a model with its settings.
         tasks: Names of `conjure.evaluation.datasets.TASKS`, or pairs from `read_file` or `from_dataframe`.
-        data: Folder of the named datasets; None reads them from the Hugging Face Hub.
+        data: Folder of the named datasets; None reads them from the Hugging Face Hub, which has only the STS datasets and
+            `sickr-all`.
         samples: Number of Monte-Carlo samples k.
         seed: Seed of the noise.
         divergence: As in `conjure.distance`.

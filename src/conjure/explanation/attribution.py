@@ -1,4 +1,4 @@
-"""Attribution of a distance to words: how the divergence changes when a word is removed or replaced.
+"""Attribution of a distance to words: how one directed divergence changes when a word is removed or replaced.
 
 A text without one of its words is one more target on the trajectories of the other text. So each word costs one denoiser row per
 step and sample, and no trajectory.
@@ -114,6 +114,9 @@ def attribute(
 ) -> Attribution:
     """Estimate the effect of each word of `a` and of `b` on their divergence, on the trajectories of `conjure.distance`.
 
+    The effect of a word is the change of the directed divergence along the trajectories of the other text. Compare it with
+    `baseline`, and not with the distance, to which both directions contribute.
+
     Words are separated by white space. If a text has a single word, the text without it is the empty text. Effects are not
     additive: the effect of two words together may be larger or smaller than the sum of theirs.
 
@@ -129,7 +132,7 @@ def attribute(
         unit: As in `conjure.distance`.
         reduction: As in `conjure.distance`.
         antithetic: As in `conjure.distance`.
-        progress: Called with the number of denoising steps that are done and the number of all.
+        progress: Called after every step with the number of finished denoising steps and the total number.
 
     Returns:
         The effects, with errors over samples.

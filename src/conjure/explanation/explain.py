@@ -116,7 +116,7 @@ def explain(
         samples_shown: The number of samples whose images are decoded.
         words: Whether to estimate the effect of each word, see `conjure.attribute`.
         replacements: Words to replace, see `conjure.attribute`. Implies `words`.
-        progress: Called with the number of denoising steps that are done and the number of all.
+        progress: Called after every step with the number of finished denoising steps and the total number.
 
     Returns:
         The explanation. Its estimate is that of `conjure.distance`.
@@ -173,7 +173,7 @@ def iter_explanations(
         samples: Monte-Carlo samples k. Errors need at least two.
         seed: The seed of all noise.
         samples_shown: The number of samples whose images are decoded.
-        progress: Called with the number of denoising steps that are done and the number of all.
+        progress: Called after every step with the number of finished denoising steps and the total number.
 
     Yields:
         An explanation after each decoded step of the first sample, and one after each further sample. Images of steps that are

@@ -1,4 +1,4 @@
-"""The distance of two texts: the divergence between the diffusion processes that generate images for them."""
+"""The distance of two texts: the divergence between their reverse diffusion processes, from noise to images, in one model."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def distance(
     """Return the distance of two texts under a process.
 
     Args:
-        process: The process.
+        process: The process: a model with its settings.
         a: The first text.
         b: The second text.
         samples: The number k of Monte-Carlo samples of the initial noise. A standard error needs at least two.
-        seed: The seed of the noise, an integer >= 0. All texts have the same noise.
+        seed: The seed of the noise, an integer >= 0. All texts have the same noise, with `antithetic` up to its sign.
         divergence: `jeffreys`, or one of the paper's baselines `kl`, `initial`, `final` and `direct`. See `DivergenceConfig`.
         weighting: `uniform`, as in the paper, or `girsanov`, in nats.
         unit: The unit of the uniform weighting; None for the default of the process.
         reduction: `sum` over the dimensions of the latents, or their `mean`.
-        antithetic: Whether the two texts start from opposite noise, for a smaller error at the same cost. See `NoiseSeeds`.
+        antithetic: Whether the two texts start from opposite noise: a smaller error at nearly the same cost. See `NoiseSeeds`.
         target_relative_error: Draw samples until half the width of the 95% interval is at most this fraction of the distance
             (0.05: ± 5%), or until 10,000 samples are drawn. None: draw `samples` samples.
         progress: Called after every step with the number of finished denoising steps and the total number.
@@ -91,7 +91,7 @@ def distances(
     antithetic: bool = False,
     progress: ProgressCallback | None = None,
 ) -> list[Estimate]:
-    """Return the distances of many pairs. Trajectories that several pairs share are computed once, in full batches.
+    """Return the distances of many pairs. Trajectories and text embeddings that several pairs share are computed once.
 
     Args:
         process: The process.

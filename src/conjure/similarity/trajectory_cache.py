@@ -60,7 +60,7 @@ class TrajectoryCache:
         progress: ProgressCallback | None = None,
         on_start: Callable[[Sequence[TrajectoryJob]], None] | None = None,
     ) -> list[TrajectoryResult]:
-        """Add the results of `jobs`. Results in the store of the process are read; the other jobs are run and stored.
+        """Make the results of `jobs` available to `pair`. Stored results are read; the other jobs are run and stored.
 
         Args:
             jobs: The jobs.
@@ -70,7 +70,7 @@ class TrajectoryCache:
             on_start: Called with the jobs that have to be run.
 
         Returns:
-            The results of `keep_latents`, in the order of `jobs`.
+            The results of the jobs in `keep_latents`, in the order of `jobs`.
         """
         self.stores_final_latents |= final_latents
         process = self.process
@@ -101,6 +101,7 @@ class TrajectoryCache:
         job = result.job
         for target, differences in zip(job.targets, result.squared_differences, strict=True):
             self.squared_differences[job.text, job.seed, target] = differences
+        # `non_finite_texts` needs the final latent to find out which of two texts has predictions that are not finite
         if final_latents or not np.isfinite(result.squared_differences).all():
             self.in_memory[job.text, job.seed] = result.final_latent
         self.timesteps, self.noise_levels = result.timesteps, result.noise_levels
@@ -111,6 +112,7 @@ class TrajectoryCache:
         texts = dict[str, None]()
         for (text, seed, target), differences in self.squared_differences.items():
             if not np.isfinite(differences).all():
+                # if the trajectory of `text` ends in finite latents, the predictions for `target` are not finite
                 texts[target if torch.isfinite(self.final_latents[text, seed]).all() else text] = None
         return sorted(texts)
 
