@@ -74,11 +74,11 @@ def algorithm_1(
         sampler.set_timesteps(steps)
         x_t = x_T * sampler.init_noise_sigma
         along_trajectory = []
-        for t in sampler.timesteps:
+        for index, t in enumerate(sampler.timesteps):
             scaled = sampler.scale_model_input(x_t, t)
             difference = (predict(scaled, t, y1) - predict(scaled, t, y2)).double()
             if velocity_as_noise:
-                difference = difference * sampler.alphas_cumprod[int(t)].double().sqrt()
+                difference = difference * _signal_scale(sampler, index)
             along_trajectory.append(float(difference.square().sum()))
             x_t = sampler.step(predict(scaled, t, text), t, x_t).prev_sample
         differences.append(along_trajectory)
@@ -90,3 +90,10 @@ def algorithm_1(
         per_step=[(first + second) / steps for first, second in zip(forward, backward, strict=True)],
         final_latents=(final_latents[0], final_latents[1]),
     )
+
+
+def _signal_scale(sampler: Any, index: int) -> float:
+    r"""Return $\alpha$ of a variance-preserving process at step `index`. For a fractional timestep only `sigmas` has its level."""
+    if hasattr(sampler, "sigmas"):
+        return float((1 + sampler.sigmas[index].double() ** 2).rsqrt())
+    return float(sampler.alphas_cumprod[int(sampler.timesteps[index])].double().sqrt())

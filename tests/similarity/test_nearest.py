@@ -50,7 +50,7 @@ def simulate(monkeypatch, default_process):
             noise = 0.7 * standard_normal(*key) + 0.7 * standard_normal(*key, list(distributions).index(candidate))
             return (mean + deviation * noise) / 2  # one half per direction
 
-        monkeypatch.setattr("conjure.similarity.sampling.iter_result_batches", iter_result_batches)
+        monkeypatch.setattr("conjure.similarity.trajectory_cache.iter_result_batches", iter_result_batches)
         monkeypatch.setattr("conjure.diffusion.process.Process.fingerprint", lambda process: "simulated")
         monkeypatch.setattr("conjure.diffusion.seeding.noise_seed", functools.cache(noise_seed))
         return counter

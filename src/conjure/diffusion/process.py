@@ -130,9 +130,11 @@ class Process:
         """
         for old, new in RENAMED_SETTINGS.items():
             if old in settings:
+                _refuse_both_names(settings, old, new)
                 warn_renamed(f"the setting {old!r}", repr(new))
                 settings[new] = settings.pop(old)
         if "alone" in settings:
+            _refuse_both_names(settings, "alone", "batch_prompts")
             warn_renamed("the setting 'alone'", "'batch_prompts' (its opposite)")
             alone = settings.pop("alone")
             settings["batch_prompts"] = None if alone is None else not alone
@@ -290,3 +292,8 @@ class Process:
         """Deprecated name of `fingerprint`."""
         warn_renamed("Process.identity()", "Process.fingerprint()")
         return self.fingerprint()
+
+
+def _refuse_both_names(settings: dict[str, Any], old: str, new: str) -> None:
+    if new in settings:
+        raise TypeError(f"set() got both {old!r} and {new!r}; give {new!r} alone")
