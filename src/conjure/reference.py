@@ -93,7 +93,7 @@ def algorithm_1(
 
 
 def _signal_scale(sampler: Any, index: int) -> float:
-    r"""Return $\alpha$ of a variance-preserving process at step `index`. For a fractional timestep only `sigmas` has its level."""
+    r"""Return $\alpha$ of a variance-preserving process at step `index`. For fractional timesteps only `sigmas` defines it."""
     if hasattr(sampler, "sigmas"):
         return float((1 + sampler.sigmas[index].double() ** 2).rsqrt())
     return float(sampler.alphas_cumprod[int(sampler.timesteps[index])].double().sqrt())

@@ -38,7 +38,7 @@ def assert_negated(process: conjure.Process) -> None:
         np.testing.assert_allclose(positive, -negative, atol=1e-4)
 
 
-@pytest.mark.parametrize("scheduler", ["lms", "ddpm", "eulerancestral", "kdpm2ancestral"])
+@pytest.mark.parametrize("scheduler", ["lms", "ddpm", "eulerancestral", pytest.param("kdpm2ancestral", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("model", ["default", "stable diffusion"])
 def test_trajectories_of_opposite_seeds_are_opposite(default_process, tiny_sd, monkeypatch, model, scheduler):
     process = default_process if model == "default" else conjure.load(tiny_sd, guidance=2.0)

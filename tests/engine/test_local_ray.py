@@ -16,6 +16,7 @@ pytestmark = [  # Ray emits a tip when it starts, and does not close its files a
     pytest.mark.filterwarnings("ignore:Tip:FutureWarning"),
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::conjure.NoWorkersWarning"),  # on a busy machine
 ]
 
 

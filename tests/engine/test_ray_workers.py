@@ -45,6 +45,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Tip:FutureWarning"),
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::conjure.NoWorkersWarning"),  # on a busy machine
 ]
 
 JOBS = [TrajectoryJob(f"a thing {i}", seed, (f"thing {i + 1}", "a cat")) for i in range(12) for seed in (1, -1)]
@@ -299,6 +300,7 @@ def test_an_error_of_every_worker_is_raised_after_the_results(process, cluster, 
     workers.close()
 
 
+@pytest.mark.filterwarnings("ignore:TF32:UserWarning")  # of torch.backends.mkldnn.flags
 def test_a_worker_without_memory_halves_its_batches(process, one_worker):
     """The address space of the worker is limited to less than the batch needs. No number changes."""
 

@@ -12,7 +12,7 @@ A, B = "snow leopard", "bengal tiger"
 
 @pytest.fixture(scope="module", params=["default", "stable diffusion"])
 def process(request, default_process, tiny_sd) -> conjure.Process:
-    return (default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)).set(steps=4)
+    return (default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)).set(steps=3)
 
 
 def test_a_pair_needs_six_rows_per_step(process, monkeypatch):

@@ -25,14 +25,15 @@ def test_similar_texts_have_smaller_distances(default_process, text, near, far):
 @pytest.mark.slow
 def test_jeffreys_agrees_better_than_initial_timestep_and_direct_output(default_process, human_ratings):
     """Liu and Soatto 2026, Table 1: rank correlation with human ratings, here on every tenth pair of STS-B dev."""
-    check_order_of_divergences(default_process, human_ratings, every=10)
+    check_order_of_divergences(default_process, human_ratings, every=10, minimum=0.8)
 
 
 def test_jeffreys_agrees_better_on_a_small_sample(default_process, human_ratings):
-    check_order_of_divergences(default_process, human_ratings, every=50)
+    """The same in five steps on every fiftieth pair, where the correlation is less precise."""
+    check_order_of_divergences(default_process.set(steps=5), human_ratings, every=50, minimum=0.7)
 
 
-def check_order_of_divergences(process, human_ratings, every):
+def check_order_of_divergences(process, human_ratings, every, minimum):
     rows = [row for row in human_ratings("stsb.tsv") if row["split"] == "dev"][::every]
     pairs = [(row["sentence1"], row["sentence2"]) for row in rows]
     cache = TrajectoryCache(process, NoiseSeeds())
@@ -43,6 +44,6 @@ def check_order_of_divergences(process, human_ratings, every):
     for name in DIVERGENCES:
         config = DivergenceConfig(name, unit=process.default_unit)
         spearman[name] = spearmanr(-np.array([config.per_sample(pair)[0] for pair in differences]), scores).statistic
-    assert spearman["jeffreys"] > (0.8 if every == 10 else 0.7)
+    assert spearman["jeffreys"] > minimum
     assert spearman["jeffreys"] > spearman["initial"]
     assert spearman["jeffreys"] > spearman["direct"]

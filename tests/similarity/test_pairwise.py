@@ -20,7 +20,7 @@ A, B = "snow leopard", "bengal tiger"
 
 @pytest.fixture(scope="module", params=["default", "stable diffusion"])
 def process(request, default_process, tiny_sd) -> conjure.Process:
-    return (default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)).set(steps=5)
+    return (default_process if request.param == "default" else conjure.load(tiny_sd, guidance=2.0)).set(steps=3)
 
 
 def test_a_text_has_no_distance_to_itself(process):
@@ -93,7 +93,7 @@ def test_matrices_of_kl_have_a_direction(process):
 
 def test_antithetic_noise(default_process):
     """The text that sorts second starts from the opposite noise. The error falls, the value stays, and pairs stay symmetric."""
-    process = default_process.set(steps=3)
+    process = default_process.set(steps=2)
     common, antithetic = (conjure.distance(process, A, B, samples=24, antithetic=value) for value in (False, True))
     reverse = conjure.distance(process, B, A, samples=24, antithetic=True)
     assert antithetic.backward == pytest.approx(common.backward, rel=1e-5)  # "bengal tiger" sorts first and keeps its noise
@@ -108,8 +108,8 @@ def test_target_relative_error(default_process):
     """Samples are drawn until the interval is narrow enough. The first ones are those of every call."""
     process = default_process.set(steps=3)
     three_samples = conjure.distance(process, A, B)
-    precise = conjure.distance(process, A, B, target_relative_error=0.05)
-    assert (precise.ci95[1] - precise.ci95[0]) / 2 <= 0.05 * precise.distance
+    precise = conjure.distance(process, A, B, target_relative_error=0.1)
+    assert (precise.ci95[1] - precise.ci95[0]) / 2 <= 0.1 * precise.distance
     assert len(precise.samples) > len(three_samples.samples)
     assert precise.samples[:3] == pytest.approx(three_samples.samples, rel=1e-5)
     assert len(conjure.distance(process, A, B, target_relative_error=10.0).samples) == 3
