@@ -86,7 +86,7 @@ class DataFrame(Protocol):
     def to_dict(self, orient: Any, /) -> Any: ...
 
 
-def read_pairs(path: str | Path) -> Pairs:
+def read_file(path: str | Path) -> Pairs:
     """Read pairs from a tab-separated file with a header.
 
     The file needs two columns of texts and a column `score`. The columns of texts are `sentence1` and `sentence2`, `word1` and
@@ -105,18 +105,18 @@ def read_pairs(path: str | Path) -> Pairs:
     return _from_own_rows(read_rows(path), str(path), path.stem)
 
 
-read_file = read_pairs  # the name beside the other readers of `conjure.evaluation.datasets`
+read_pairs = read_file  # its name in the package `conjure`, where `read_file` would not say what is read
 
 
 def from_dataframe(frame: DataFrame, name: str = "frame") -> Pairs:
     """Return the pairs of a pandas data frame.
 
     Args:
-        frame: A data frame with the columns that `read_pairs` describes.
+        frame: A data frame with the columns that `read_file` describes.
         name: Name and title of the task.
 
     Raises:
-        InputError: As for `read_pairs`.
+        InputError: As for `read_file`.
     """
     return _from_own_rows(frame.to_dict("records"), name, name)
 
