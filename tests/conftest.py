@@ -16,8 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 import conjure
 from conjure.cli import main
 from conjure.diffusion.process import Process
-
-RATINGS = Path(__file__).parents[2] / "shared" / "data" / "similarity"
+from rated_pairs import RATINGS
 
 
 @pytest.fixture(scope="session")

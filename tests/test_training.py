@@ -63,8 +63,8 @@ def test_texts_of_one_or_two_words_are_not_hashed(training):
 
 
 def test_excluded_hashes_are_hashes_of_benchmark_texts(training, human_ratings):
-    from conftest import RATINGS
     from contamination import HASH_FILE, caption_hashes, read_texts
+    from rated_pairs import RATINGS
 
     benchmark_hashes = {digest for text in read_texts(RATINGS) for digest in caption_hashes(text)}
     assert set(HASH_FILE.read_text().split()) <= benchmark_hashes
