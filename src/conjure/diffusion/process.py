@@ -12,8 +12,6 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
-from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -28,8 +26,9 @@ from conjure.diffusion.antithetic import negate_noise
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import process_fingerprint
 from conjure.diffusion.interfaces import Executor, ResultCache
-from conjure.diffusion.noise_levels import UNITS, Unit
+from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline
+from conjure.diffusion.process_settings import check_settings, with_current_names
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
 
@@ -40,8 +39,6 @@ PIPELINES_WITHOUT_PROMPT_BATCHING = ("CogView4Pipeline", "Kandinsky3Pipeline", "
 
 # Settings with which a stock pipeline does not change texts and sizes: texts are compared exactly as they were passed
 DISABLED_PROMPT_PREPROCESSING = {"clean_caption": False, "use_resolution_binning": False}
-
-RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size"}
 
 
 @dataclass(frozen=True)
@@ -85,27 +82,13 @@ class Process:
 
     def __post_init__(self) -> None:
         trained_steps = self.scheduler.config.get("num_train_timesteps", 1000)
-        if not isinstance(self.steps, Integral) or not 1 <= self.steps <= trained_steps:
-            raise InputError(f"steps is {self.steps!r}; must be an integer from 1 to {trained_steps}")
-        if self.guidance is not None and not (
-            isinstance(self.guidance, Real) and np.isfinite(self.guidance) and self.guidance >= 0
-        ):
-            raise InputError(f"guidance is {self.guidance!r}; must be a finite number >= 0 (1 is no guidance)")
-        if self.batch_size is not None and not (isinstance(self.batch_size, Integral) and self.batch_size >= 1):
-            raise InputError(f"batch_size is {self.batch_size!r}; must be an integer >= 1")
-        if self.default_unit not in UNITS:
-            raise InputError(f"unknown unit {self.default_unit!r}; must be one of {', '.join(UNITS)}")
-        if (self.height is None) != (self.width is None):  # some pipelines would ignore a single one
-            raise InputError(f"height is {self.height!r} and width is {self.width!r}; give both or neither")
+        check_settings(self.steps, trained_steps, self.guidance, self.batch_size, self.default_unit, self.height, self.width)
         if self.batch_prompts is None:
             names = {cls.__name__ for cls in type(self.pipeline).__mro__}
             object.__setattr__(self, "batch_prompts", names.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))
         for name, module in self.pipeline.components.items():
             if isinstance(module, torch.nn.Module) and module.training:
                 raise InputError(f"the component {name!r} is in training mode, where predictions vary; call its eval()")
-        for name, pixels in (("height", self.height), ("width", self.width)):
-            if pixels is not None and not (isinstance(pixels, Integral) and pixels >= 1):
-                raise InputError(f"{name} is {pixels!r}; must be an integer >= 1, in pixels")
 
     unit = deprecated_property("unit", "default_unit")
     call = deprecated_property("call", "pipeline_kwargs")
@@ -128,25 +111,7 @@ class Process:
         Raises:
             InputError: If a setting is unknown or its value is out of range.
         """
-        for old, new in RENAMED_SETTINGS.items():
-            if old in settings:
-                _refuse_both_names(settings, old, new)
-                warn_renamed(f"the setting {old!r}", repr(new))
-                settings[new] = settings.pop(old)
-        if "alone" in settings:
-            _refuse_both_names(settings, "alone", "batch_prompts")
-            warn_renamed("the setting 'alone'", "'batch_prompts' (its opposite)")
-            alone = settings.pop("alone")
-            settings["batch_prompts"] = None if alone is None else not alone
-        allowed = ("steps", "guidance", "height", "width", "default_unit", "pipeline_kwargs", "batch_prompts", "batch_size",
-                   "store", "workers")  # fmt: skip
-        for name in settings:
-            if name not in allowed:
-                raise InputError(f"unknown setting {name!r}; must be scheduler or one of {', '.join(allowed)}")
-        for name, cls in (("store", "Store"), ("workers", "Workers")):
-            value = settings.get(name)
-            if isinstance(value, (str, PathLike, Integral)):
-                raise InputError(f"{name} is {value!r}; give conjure.{cls}({value!r})")
+        settings = with_current_names(settings)
         parameter = self.call_parameters.get("guidance_scale")
         if settings.get("guidance") is not None and parameter is None:
             raise InputError(f"{type(self.pipeline).__name__} takes no guidance; leave it out")
@@ -292,8 +257,3 @@ class Process:
         """Deprecated name of `fingerprint`."""
         warn_renamed("Process.identity()", "Process.fingerprint()")
         return self.fingerprint()
-
-
-def _refuse_both_names(settings: dict[str, Any], old: str, new: str) -> None:
-    if new in settings:
-        raise TypeError(f"set() got both {old!r} and {new!r}; give {new!r} alone")

@@ -1,0 +1,91 @@
+"""The settings of a process: their ranges, and the names under which `Process.set` accepts them."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any
+
+from conjure.deprecation import warn_renamed
+from conjure.diffusion.noise_levels import UNITS
+from conjure.errors import InputError
+
+SETTINGS = (
+    "steps",
+    "guidance",
+    "height",
+    "width",
+    "default_unit",
+    "pipeline_kwargs",
+    "batch_prompts",
+    "batch_size",
+    "store",
+    "workers",
+)
+RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size", "alone": "batch_prompts"}
+
+
+def check_settings(
+    steps: int,
+    trained_steps: int,
+    guidance: float | None,
+    batch_size: int | None,
+    default_unit: str,
+    height: int | None,
+    width: int | None,
+) -> None:
+    """Check the values of settings.
+
+    Args:
+        steps: The number of denoising steps, at most `trained_steps`.
+        trained_steps: The number of timesteps that the model was trained with.
+        guidance: The guidance scale, or None.
+        batch_size: The number of rows in one call of the denoiser, or None.
+        default_unit: The unit of the uniform weighting.
+        height: Height in pixels, or None.
+        width: Width in pixels, or None.
+
+    Raises:
+        InputError: If a value is out of range.
+    """
+    if not isinstance(steps, Integral) or not 1 <= steps <= trained_steps:
+        raise InputError(f"steps is {steps!r}; must be an integer from 1 to {trained_steps}")
+    if guidance is not None and not (isinstance(guidance, Real) and math.isfinite(guidance) and guidance >= 0):
+        raise InputError(f"guidance is {guidance!r}; must be a finite number >= 0 (1 is no guidance)")
+    if batch_size is not None and not (isinstance(batch_size, Integral) and batch_size >= 1):
+        raise InputError(f"batch_size is {batch_size!r}; must be an integer >= 1")
+    if default_unit not in UNITS:
+        raise InputError(f"unknown unit {default_unit!r}; must be one of {', '.join(UNITS)}")
+    if (height is None) != (width is None):  # some pipelines would ignore a single one
+        raise InputError(f"height is {height!r} and width is {width!r}; give both or neither")
+    for name, pixels in (("height", height), ("width", width)):
+        if pixels is not None and not (isinstance(pixels, Integral) and pixels >= 1):
+            raise InputError(f"{name} is {pixels!r}; must be an integer >= 1, in pixels")
+
+
+def with_current_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that were passed to `Process.set`, with old names replaced.
+
+    Args:
+        settings: Settings by name.
+
+    Raises:
+        InputError: If a name is unknown, or a store or workers are given by a path or a number.
+        TypeError: If a setting is given under its old and its new name.
+    """
+    current = {name: value for name, value in settings.items() if name not in RENAMED_SETTINGS}
+    for old in settings.keys() & RENAMED_SETTINGS.keys():
+        new, value = RENAMED_SETTINGS[old], settings[old]
+        if new in settings:
+            raise TypeError(f"set() got both {old!r} and {new!r}; give {new!r} alone")
+        warn_renamed(f"the setting {old!r}", f"{new!r} (its opposite)" if old == "alone" else repr(new), stacklevel=3)
+        current[new] = not value if old == "alone" and value is not None else value
+    for name in current:
+        if name not in SETTINGS:
+            raise InputError(f"unknown setting {name!r}; must be scheduler or one of {', '.join(SETTINGS)}")
+    for name, cls in (("store", "Store"), ("workers", "Workers")):
+        value = current.get(name)
+        if isinstance(value, (str, PathLike, Integral)):
+            raise InputError(f"{name} is {value!r}; give conjure.{cls}({value!r})")
+    return current
