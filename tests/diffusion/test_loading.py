@@ -43,7 +43,7 @@ def model_folder(tiny_sd, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def saved_default_model(tmp_path_factory) -> Path:
-    """The default model in the format of diffusers, saved from a pipeline of its own, since saving changes its configuration."""
+    """The default model in the format of diffusers. A second pipeline is saved, since saving changes its configuration."""
     folder = tmp_path_factory.mktemp("default") / "model"
     conjure.load().pipeline.save_pretrained(folder)
     return folder
