@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
@@ -134,16 +135,48 @@ def truncation_as_error(strict: bool) -> Iterator[None]:
 
 
 class ProgressBar:
-    """Context manager that shows the denoising progress on standard error, if that is a terminal, and returns its callback."""
+    """Context manager that reports the denoising progress on standard error, and returns its callback.
+
+    A terminal shows a bar. A log gets plain lines instead: one every `LOG_INTERVAL` seconds, and one at the end of work that took
+    so long.
+    """
+
+    LOG_INTERVAL = 300.0
 
     def __enter__(self) -> Callable[[int, int], None]:
         from rich import progress
 
+        if not stderr.is_terminal:
+            self._started = self._logged = time.monotonic()
+            self._last = (0, 0)
+            return self._log
         columns = (progress.TextColumn("denoising"), progress.BarColumn(), progress.TimeRemainingColumn())
-        self._progress = progress.Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal)
+        self._progress = progress.Progress(*columns, console=stderr, transient=True)
         self._progress.start()
         task = self._progress.add_task("denoising", total=None)
         return lambda completed, total: self._progress.update(task, completed=completed, total=total)
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    def _log(self, completed: int, total: int) -> None:
+        """Print a line if the last one is long ago."""
+        now = time.monotonic()
+        self._last = (completed, total)
+        if now - self._logged >= self.LOG_INTERVAL and completed:
+            self._logged = now
+            remaining = (now - self._started) * (total - completed) / completed
+            stderr.print(f"{_share(completed, total)} after {_duration(now - self._started)}, about {_duration(remaining)} left")
+
+    def __exit__(self, *exception: Any) -> None:
+        if stderr.is_terminal:
+            self._progress.stop()
+        elif self._logged > self._started:
+            state = "stopped" if exception[0] else "finished"
+            stderr.print(f"{state}: {_share(*self._last)} after {_duration(time.monotonic() - self._started)}")
+
+
+def _share(completed: int, total: int) -> str:
+    return f"{completed} of {total} denoising steps ({completed / max(total, 1):.0%})"
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} hours"
