@@ -16,8 +16,8 @@ from conjure.errors import InputError
 def finite_decoding(autoencoder: Any) -> Iterator[None]:
     """Context manager in which `autoencoder.decode` returns finite images, or raises an `InputError`.
 
-    Activations of some autoencoders overflow in float16. Images that are not finite are decoded again with weights in float32. The
-    weights are restored afterwards.
+    Activations of some autoencoders overflow in float16. Images that are not finite are decoded again with weights in float32.
+    The weights are restored afterwards.
 
     Args:
         autoencoder: An autoencoder of diffusers.

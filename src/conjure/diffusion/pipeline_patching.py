@@ -113,8 +113,8 @@ def warn_of_safety_checker(pipeline: DiffusionPipeline) -> None:
     if getattr(pipeline, "safety_checker", None) is not None and pipeline not in _warned_pipelines:
         _warned_pipelines.add(pipeline)
         warnings.warn(
-            "the safety checker of the pipeline is switched off while Conjure decodes images, since it would replace some of them "
-            "by black images",
+            "the safety checker of the pipeline is switched off while Conjure decodes images, since it would replace some "
+            "of them by black images",
             SafetyCheckerWarning,
             stacklevel=3,
         )
