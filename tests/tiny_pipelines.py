@@ -207,9 +207,9 @@ def stable_diffusion(cls: type, scheduler: Callable[..., Any], betas: dict[str, 
     return cls(vae=vae(), unet=unet(**more), scheduler=scheduler(**BETAS | betas), **text(clip()), **NO_SAFETY_CHECKER)
 
 
-def sdxl() -> d.DiffusionPipeline:
+def sdxl(cls: type = d.StableDiffusionXLPipeline) -> d.DiffusionPipeline:
     sizes = {"addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 6 * 8 + WIDTH}
-    return d.StableDiffusionXLPipeline(
+    return cls(
         vae=vae(scaling_factor=0.13025),
         unet=unet(cross_attention_dim=2 * WIDTH, addition_embed_type="text_time", use_linear_projection=True, **sizes),
         scheduler=d.EulerDiscreteScheduler(**BETAS),
@@ -405,5 +405,9 @@ FAMILIES: dict[str, Family] = {
     "CogView3-Plus": Family(partial(cogview, 3), 224),
     "Kandinsky 3": Family(kandinsky3, 128),
     "Bria": Family(bria, 128),
+    "Stable Diffusion PAG": Family(
+        partial(stable_diffusion, d.StableDiffusionPAGPipeline, d.PNDMScheduler, {"skip_prk_steps": True}), 77
+    ),
+    "SDXL PAG": Family(partial(sdxl, d.StableDiffusionXLPAGPipeline), 77),
     "Flux 2 Klein": Family(flux2_klein, 512, pipeline_kwargs={"text_encoder_out_layers": [0, 1, 2]}),
 }

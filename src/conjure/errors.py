@@ -15,6 +15,14 @@ class TextTruncationWarning(UserWarning):
     """A text is longer than the text encoder accepts, or has symbols that the encoder maps to its unknown token."""
 
 
+class SafetyCheckerWarning(UserWarning):
+    """The safety checker of a pipeline is switched off while images are decoded, since it would replace them by black images."""
+
+
+class FewStepModelWarning(UserWarning):
+    """A model seems to be distilled to few steps, for which the default number of steps or guidance is unsuitable."""
+
+
 class NoWorkersWarning(UserWarning):
     """No worker is available: all are still starting, or the cluster has no free resources for them."""
 

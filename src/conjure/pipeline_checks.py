@@ -18,7 +18,9 @@ import numpy as np
 import torch
 
 from conjure.diffusion.jobs import TrajectoryJob
+from conjure.diffusion.pipeline_patching import restored_pipeline
 from conjure.diffusion.process import Process
+from conjure.diffusion.row_independence import runs_whole_batches
 from conjure.diffusion.seeding import noise_seed
 from conjure.diffusion.shared_trajectory import is_trajectory_state
 from conjure.engine.runner import iter_results
@@ -103,7 +105,11 @@ def _check_batching(process: Process) -> tuple[bool, str]:
     pairs = [(TEXT_A, "a cat"), (TEXT_A, TEXT_B), ("a cat", TEXT_B)]
     full_batch = distances(process, pairs, samples=2)[0].samples
     small_batches = distances(replace(process, batch_size=3), pairs, samples=2)[0].samples
-    return _compare(process, torch.tensor([full_batch, small_batches]), torch.tensor([single_pair, single_pair]))
+    passed, detail = _compare(process, torch.tensor([full_batch, small_batches]), torch.tensor([single_pair, single_pair]))
+    modules = [part for part in process.pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    if any(runs_whole_batches(module) for module in modules):
+        detail += "; predictions depend on the position or number of rows, so that equal rows are not merged"
+    return passed, detail
 
 
 def _check_decoding(process: Process) -> tuple[bool, str]:
@@ -180,7 +186,7 @@ def _run_stock_pipeline(
     Raises:
         InputError: If the pipeline raises an error.
     """
-    pipeline, original_scheduler = process.pipeline, process.pipeline.scheduler
+    pipeline = process.pipeline
     scheduler = type(process.scheduler).from_config(process.scheduler.config)
     stock_step, signature = scheduler.step, inspect.signature(scheduler.step)
     run = _StockRun()
@@ -208,15 +214,15 @@ def _run_stock_pipeline(
     if hasattr(scheduler, "noise_sampler_seed"):
         scheduler.noise_sampler_seed = [SEED + 1]
     scheduler.step = step
-    with process.lock:
+    with process.lock, restored_pipeline(pipeline):
         try:
             pipeline.scheduler = scheduler
+            if getattr(pipeline, "safety_checker", None) is not None:
+                pipeline.__dict__["safety_checker"] = None
             pipeline.set_progress_bar_config(disable=True)
             run.images = pipeline(**process.call_kwargs([text], [SEED], output_type)).images
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             raise InputError(f"the stock pipeline fails: {' '.join(str(error).split())[:200]}") from error
-        finally:
-            pipeline.scheduler = original_scheduler
     if final_state is None:
         raise InputError(f"{type(pipeline).__name__} does not call scheduler.step")
     run.states.append(final_state)

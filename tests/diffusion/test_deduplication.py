@@ -12,6 +12,12 @@ from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from conjure.diffusion.deduplication import TextEmbeddingCache, deduplicate_rows
 
 
+@pytest.fixture(autouse=True)
+def _without_check_of_rows(monkeypatch):
+    """Leave out the check of the rows, which calls the network twice more (see test_row_independence.py)."""
+    monkeypatch.setattr("conjure.diffusion.deduplication.has_independent_rows", lambda *_: True)
+
+
 class Network(torch.nn.Module):
     """A network with the calling convention of diffusers that records the number of rows of each call."""
 

@@ -14,7 +14,7 @@ import typer
 from rich import markup
 from rich.console import Console
 
-from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+from conjure.errors import FewStepModelWarning, InputError, NoWorkersWarning, TextTruncationWarning
 from conjure.io.formatting import pluralize
 
 EXIT_FAILURE = 1
@@ -91,6 +91,7 @@ def silence() -> None:
 
     silence_libraries()
     warnings.simplefilter("ignore")
+    warnings.simplefilter("always", FewStepModelWarning)
     warnings.showwarning = print_warning
 
 

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from conjure.diffusion.batched_call import BatchedCall, concatenate_outputs
 from conjure.diffusion.memoization import StaticInputCache, patched_forward
+from conjure.diffusion.row_independence import has_independent_rows
 
 # By the id of an input: its tensors (kept alive, so that the id is not reused), their versions, and the index of the first equal
 # row for each row
@@ -31,7 +32,8 @@ INT_VIEW_DTYPES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64
 def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> Iterator[None]:
     """Context manager in which `module` evaluates only the distinct rows of its input and repeats their outputs.
 
-    Modules inside it compute outputs for unchanged inputs once (see `conjure.diffusion.memoization`).
+    Modules inside it compute outputs for unchanged inputs once (see `conjure.diffusion.memoization`). A network whose output for
+    a row depends on the position or the number of rows receives every batch as it is (see `conjure.diffusion.row_independence`).
 
     Args:
         module: The denoiser.
@@ -64,7 +66,7 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
                 distinct.append(row)
             source.append(index)
         num_chunks = -(-len(distinct) // max_rows) if max_rows else 1
-        if len(distinct) == call.num_rows and num_chunks == 1:
+        if (len(distinct) == call.num_rows and num_chunks == 1) or not has_independent_rows(module, forward, call):
             return forward(*args, **kwargs)
         chunks = [distinct[len(distinct) * i // num_chunks : len(distinct) * (i + 1) // num_chunks] for i in range(num_chunks)]
         outputs = []

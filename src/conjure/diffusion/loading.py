@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -24,10 +26,12 @@ from conjure.diffusion.model_folder import (
 from conjure.diffusion.modular import modular_pipeline
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
-from conjure.diffusion.schedulers import make_scheduler
-from conjure.errors import InputError
+from conjure.diffusion.schedulers import is_few_step_scheduler, make_scheduler
+from conjure.errors import FewStepModelWarning, InputError
 from conjure.io.logging import silenced
 from conjure.models import default_model
+
+FEW_STEP_NAMES = re.compile(r"turbo|lightning|lcm|hyper-?sd|distill", re.IGNORECASE)
 
 
 def load(
@@ -93,12 +97,15 @@ def load(
         raise InputError(f"model {name!r} cannot be loaded: {one_line(error)}") from error
     if getattr(pipeline, "scheduler", None) is None:
         raise InputError(f"model {name!r} has no scheduler, which every process needs; give a complete folder")
-    parameters = inspect.signature(pipeline).parameters
+    parameters, given_guidance = inspect.signature(pipeline).parameters, guidance
     if "guidance_scale" in parameters:
         candidates = (guidance, defaults.get("guidance"), parameters["guidance_scale"].default)
         guidance = next((candidate for candidate in candidates if candidate is not None), None)
     elif guidance is not None:
         raise InputError(f"model {name!r} ({type(pipeline).__name__}) takes no guidance; leave it out")
+    is_default_guidance = given_guidance is None and "guidance" not in defaults
+    if is_default_guidance and scheduler is None and guidance is not None and guidance > 1:
+        _warn_of_few_step_model(pipeline, name, guidance)
     return Process(
         pipeline=pipeline,
         scheduler=make_scheduler(pipeline.scheduler, scheduler),
@@ -111,6 +118,22 @@ def load(
         model=name,
         revision=revision,
     )
+
+
+def _warn_of_few_step_model(pipeline: Any, name: str, guidance: float) -> None:
+    """Warn if a model seems to be distilled to few steps, but its default guidance is that of models that are not."""
+    denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    config = getattr(denoiser, "config", {})
+    if config.get("time_cond_proj_dim") or config.get("guidance_embeds"):
+        return  # the guidance is an input of the network
+    origins = [Path(name).name, *(str(part.get("_name_or_path", "")) for part in (pipeline.config, config))]
+    if is_few_step_scheduler(pipeline.scheduler) or any(FEW_STEP_NAMES.search(Path(origin).name) for origin in origins):
+        warnings.warn(
+            f"model {name!r} seems to be distilled to few steps, but its default guidance is {guidance:g}; see its model card, "
+            "and give for example --steps 4 --guidance 0 --scheduler own",
+            FewStepModelWarning,
+            stacklevel=3,
+        )
 
 
 def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:

@@ -1,21 +1,29 @@
-"""Temporary patches of a pipeline: another scheduler, deduplicated rows, cached text embeddings, and truncation warnings."""
+"""Temporary patches of a pipeline: scheduler, deduplicated rows, cached text embeddings, warnings, and no safety checker."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
 
+from conjure.diffusion.decoding import finite_decoding
 from conjure.diffusion.deduplication import TextEmbeddingCache, deduplicate_rows
 from conjure.diffusion.tokenizers import TruncationWarningTokenizer
+from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
 UNPATCHED_COMPONENTS = (*AUTOENCODERS, "safety_checker", "image_encoder")
+# diffusers installs its hooks for offloading again at the end of every call
+OFFLOADING_ATTRIBUTES = ("_all_hooks", "_offload_device", "_offload_gpu_id")
+
+_warned_pipelines: weakref.WeakSet[DiffusionPipeline] = weakref.WeakSet()
 
 
 @contextlib.contextmanager
@@ -39,18 +47,74 @@ def patched_pipeline(
         max_prompt_tokens: The number of prompt tokens that the pipeline keeps after encoding; infinity if it does not truncate
             them.
     """
-    with lock, suppress_truncation_logs(pipeline), contextlib.ExitStack() as stack:
-        original_scheduler = pipeline.scheduler
-        stack.callback(setattr, pipeline, "scheduler", original_scheduler)
+    with lock, suppress_truncation_logs(pipeline), restored_pipeline(pipeline), contextlib.ExitStack() as stack:
         pipeline.scheduler = scheduler
         pipeline.set_progress_bar_config(disable=True)
         for name, part in pipeline.components.items():
             if isinstance(part, torch.nn.Module) and name.startswith("text_encoder"):
                 stack.enter_context(text_cache.cached_encoder(part, name))
+            elif isinstance(part, torch.nn.Module) and name in AUTOENCODERS:
+                stack.enter_context(finite_decoding(part))
             elif isinstance(part, torch.nn.Module) and name not in UNPATCHED_COMPONENTS:
                 stack.enter_context(deduplicate_rows(part, max_rows))
             elif hasattr(part, "decode") and hasattr(part, "model_max_length"):
                 # Not through DiffusionPipeline.__setattr__, which would write the wrapper's class into the configuration
-                stack.callback(pipeline.__dict__.__setitem__, name, part)
                 pipeline.__dict__[name] = TruncationWarningTokenizer(part, max_prompt_tokens)
+        if getattr(pipeline, "safety_checker", None) is not None:
+            pipeline.__dict__["safety_checker"] = None  # it would replace images by black ones
         yield pipeline
+
+
+@contextlib.contextmanager
+def restored_pipeline(pipeline: DiffusionPipeline) -> Iterator[None]:
+    """Context manager after which a pipeline is as before, also after an exception.
+
+    Restored are its attributes (components, configuration, progress bar), the attention processors, and the padding and
+    truncation of the tokenizers.
+    """
+    attributes = {name: value for name, value in vars(pipeline).items() if name not in OFFLOADING_ATTRIBUTES}
+    components = list(pipeline.components.values())
+    modules = [module for part in components if isinstance(part, torch.nn.Module) for module in part.modules()]
+    # Perturbed-attention pipelines replace processors, and do not put them back if an error is raised
+    processors = [(module, module.processor) for module in modules if hasattr(module, "processor")]
+    tokenizers = [(part, _tokenizer_state(part)) for part in components if hasattr(part, "padding_side")]
+    try:
+        yield
+    finally:
+        for name in vars(pipeline).keys() - attributes.keys() - set(OFFLOADING_ATTRIBUTES):
+            del pipeline.__dict__[name]
+        pipeline.__dict__.update(attributes)
+        for module, processor in processors:
+            if module.processor is not processor:
+                module.processor = processor
+        for tokenizer, state in tokenizers:
+            _restore_tokenizer(tokenizer, state)
+
+
+def _tokenizer_state(tokenizer: Any) -> tuple[dict[str, Any], Any, Any]:
+    sides = {name: getattr(tokenizer, name) for name in ("padding_side", "truncation_side") if hasattr(tokenizer, name)}
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return sides, getattr(backend, "truncation", None), getattr(backend, "padding", None)
+
+
+def _restore_tokenizer(tokenizer: Any, state: tuple[dict[str, Any], Any, Any]) -> None:
+    sides, truncation, padding = state
+    for name, side in sides.items():
+        setattr(tokenizer, name, side)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return
+    backend.enable_truncation(**truncation) if truncation else backend.no_truncation()
+    backend.enable_padding(**padding) if padding else backend.no_padding()
+
+
+def warn_of_safety_checker(pipeline: DiffusionPipeline) -> None:
+    """Warn that the safety checker of a pipeline is switched off while images are decoded, once per pipeline."""
+    if getattr(pipeline, "safety_checker", None) is not None and pipeline not in _warned_pipelines:
+        _warned_pipelines.add(pipeline)
+        warnings.warn(
+            "the safety checker of the pipeline is switched off while Conjure decodes images, since it would replace some "
+            "of them by black images",
+            SafetyCheckerWarning,
+            stacklevel=3,
+        )

@@ -27,8 +27,8 @@ from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import process_fingerprint
 from conjure.diffusion.interfaces import Executor, ResultCache
 from conjure.diffusion.noise_levels import Unit
-from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline
-from conjure.diffusion.process_settings import check_settings, with_current_names
+from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline, warn_of_safety_checker
+from conjure.diffusion.process_settings import check_pipeline_kwargs, check_settings, per_row_kwargs, with_current_names
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
 
@@ -83,6 +83,7 @@ class Process:
     def __post_init__(self) -> None:
         trained_steps = self.scheduler.config.get("num_train_timesteps", 1000)
         check_settings(self.steps, trained_steps, self.guidance, self.batch_size, self.default_unit, self.height, self.width)
+        check_pipeline_kwargs(self.pipeline_kwargs)
         if self.batch_prompts is None:
             names = {cls.__name__ for cls in type(self.pipeline).__mro__}
             object.__setattr__(self, "batch_prompts", names.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))
@@ -152,7 +153,10 @@ class Process:
 
         Warns:
             TextTruncationWarning: If a text is truncated.
+            SafetyCheckerWarning: Once per pipeline, if it has a safety checker, which is switched off.
         """
+        if output_type != "latent":
+            warn_of_safety_checker(self.pipeline)
         arguments = self.call_kwargs(texts, seeds, output_type) | kwargs
         with self.patched_pipeline(text_cache or TextEmbeddingCache()) as pipeline, negate_noise(arguments["generator"], seeds):
             return pipeline(**arguments).images
@@ -172,7 +176,7 @@ class Process:
             if value is not None:
                 kwargs[name] = value
         disabled = {name: value for name, value in DISABLED_PROMPT_PREPROCESSING.items() if name in parameters}
-        return kwargs | disabled | self.pipeline_kwargs
+        return kwargs | disabled | per_row_kwargs(self.pipeline_kwargs, len(texts))
 
     def patched_pipeline(self, text_cache: TextEmbeddingCache) -> contextlib.AbstractContextManager[DiffusionPipeline]:
         """Context manager with the pipeline, patched to run this process. See `pipeline_patching.patched_pipeline`."""

@@ -23,6 +23,10 @@ SETTINGS = (
     "store",
     "workers",
 )
+# Arguments of pipelines with one text per row, beside `prompt`
+PROMPTS = ("prompt_2", "prompt_3", "prompt_4", "negative_prompt", "negative_prompt_2", "negative_prompt_3", "negative_prompt_4")
+RESERVED_KWARGS = ("prompt", "num_inference_steps", "generator", "output_type", "latents", "return_dict", "guidance_scale",
+                   "height", "width")  # fmt: skip
 RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size", "alone": "batch_prompts"}
 
 
@@ -62,6 +66,39 @@ def check_settings(
     for name, pixels in (("height", height), ("width", width)):
         if pixels is not None and not (isinstance(pixels, Integral) and pixels >= 1):
             raise InputError(f"{name} is {pixels!r}; must be an integer >= 1, in pixels")
+
+
+def per_row_kwargs(kwargs: dict[str, Any], num_rows: int) -> dict[str, Any]:
+    """Return further arguments of a pipeline, where those that follow the batch have one value per row.
+
+    Args:
+        kwargs: `Process.pipeline_kwargs`.
+        num_rows: The number of rows.
+    """
+    rows = {}
+    for name, value in kwargs.items():
+        if name in PROMPTS and value is not None:
+            rows[name] = [value if isinstance(value, str) else value[0]] * num_rows
+    return kwargs | rows
+
+
+def check_pipeline_kwargs(kwargs: dict[str, Any]) -> None:
+    """Check that further arguments of a pipeline are the same for all rows.
+
+    Args:
+        kwargs: `Process.pipeline_kwargs`.
+
+    Raises:
+        InputError: If an argument is set by Conjure, or cannot be repeated for every row.
+    """
+    for name, value in kwargs.items():
+        if name in RESERVED_KWARGS or (name.endswith(("_embeds", "_embeds_2", "_embeds_mask")) and value is not None):
+            raise InputError(f"pipeline_kwargs has {name!r}, which Conjure sets for every row; leave it out")
+        if name in ("num_images_per_prompt", "num_images") and value != 1:
+            raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be 1, since each row has one image")
+        is_single = isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str)
+        if name in PROMPTS and value is not None and not (isinstance(value, str) or is_single):
+            raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be a text or a list of one text, for all rows")
 
 
 def with_current_names(settings: dict[str, Any]) -> dict[str, Any]:

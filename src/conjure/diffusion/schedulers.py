@@ -23,8 +23,8 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
         default_scheduler: The scheduler of the pipeline.
         name: A class name of diffusers, complete or short (`lms`, `ddim`, `euler`, ...). `own` is the class of the pipeline's
             scheduler. None is LMS with evenly spaced timesteps, as in the paper, if LMS supports the model; else `own`. LMS
-            supports models that predict epsilon, x0 or v, unless they were distilled to few steps, have a learned variance, or
-            use a noise schedule that LMS does not have.
+            supports models that predict epsilon, x0 or v, unless they were distilled to few steps, have a learned variance, use
+            a noise schedule that LMS does not have, or have timesteps with trailing spacing, as distilled models have.
 
     Raises:
         InputError: If the name is unknown or the scheduler does not fit the model.
@@ -37,7 +37,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
     has_learned_variance = default_scheduler.config.get("variance_type") in ("learned", "learned_range")
     if name is None:
         predicts_flow = default_scheduler.config.get("prediction_type") == "flow_prediction"
-        is_few_step = type(default_scheduler).__name__ in FEW_STEP_SCHEDULERS
+        is_few_step = is_few_step_scheduler(default_scheduler)
         name = "lms" if "lms" in classes and not is_few_step and not predicts_flow and not has_learned_variance else "own"
     if scheduler_alias(name) == "own":
         return type(default_scheduler).from_config(default_scheduler.config)
@@ -58,6 +58,18 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
     raise InputError(
         f"the scheduler {name!r} does not support the noise schedule that this model was trained with (such as zero terminal "
         "SNR); use own"
+    )
+
+
+def is_few_step_scheduler(scheduler: Any) -> bool:
+    """Return whether a scheduler is one of models that were distilled to few steps.
+
+    Euler schedulers of distilled models (Turbo, Lightning, Hyper) start at the last timestep (`timestep_spacing` is `trailing`).
+    Models with zero terminal SNR do so too, and are not distilled.
+    """
+    is_trailing = scheduler.config.get("timestep_spacing") == "trailing"
+    return type(scheduler).__name__ in FEW_STEP_SCHEDULERS or (
+        is_trailing and not scheduler.config.get("rescale_betas_zero_snr", False)
     )
 
 
