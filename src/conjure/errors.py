@@ -15,6 +15,10 @@ class TextTruncationWarning(UserWarning):
     """A text is longer than the text encoder accepts, or has symbols that the encoder maps to its unknown token."""
 
 
+class UnknownBehaviorWarning(UserWarning):
+    """Something changes the forward pass of a model and cannot be hashed, so its results cannot be stored."""
+
+
 class NoWorkersWarning(UserWarning):
     """No worker is available: all are still starting, or the cluster has no free resources for them."""
 
