@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def check_copies(process, folder, monkeypatch, **settings):
-    """One model in memory, saved, copied, by a relative path, and in a new process has one fingerprint, before and after a run."""
+    """One model in memory, saved, copied and by a relative path has one fingerprint, before and after a run."""
     expected = process.fingerprint()
     process.pipeline.save_pretrained(folder / "saved")
     shutil.copytree(folder / "saved", folder / "elsewhere" / "copy")

@@ -12,6 +12,7 @@ import torch
 import conjure
 from conjure.diffusion import fingerprint
 from conjure.errors import InputError, UnknownBehaviorWarning
+from conjure.evaluation.pair_files import read_file
 from tiny_pipelines import FAMILIES
 
 TEXTS = ("red apple", "green pear")
@@ -57,7 +58,11 @@ def add_adapters(pipeline):
     from peft import LoraConfig
 
     for seed, name in enumerate("ab"):
-        pipeline.unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False), adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # peft warns of every second adapter
+            pipeline.unet.add_adapter(
+                LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False), adapter_name=name
+            )
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in pipeline.unet.named_parameters():
             if f".{name}." in key:
@@ -171,16 +176,15 @@ def test_results_are_not_stored_where_behaviour_is_unknown(tmp_path):
         process.fingerprint()
     assert len(caught) == 1
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UnknownBehaviorWarning)
         assert measure(process) > 0
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("text1\ttext2\tscore\na\tb\t1\na\tc\t2\nb\tc\t3\n")
+    tasks = read_file(pairs)
     with pytest.raises(InputError, match=r"results cannot be stored.*unet\.conv_in"):
         measure(process.set(store=conjure.Store(tmp_path / "s.sqlite")))
     with pytest.raises(InputError, match=r"results cannot be stored.*unet\.conv_in"):
-        from conjure.evaluation.pair_files import read_file
-
-        pairs = tmp_path / "pairs.tsv"
-        pairs.write_text("text1\ttext2\tscore\na\tb\t1\na\tc\t2\nb\tc\t3\n")
-        conjure.evaluate(process, [read_file(pairs)], samples=1, out=tmp_path / "run")
+        conjure.evaluate(process, [tasks], samples=1, out=tmp_path / "run")
     assert not Path(tmp_path / "run").exists()
 
 

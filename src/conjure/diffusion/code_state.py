@@ -21,8 +21,10 @@ KNOWN_PACKAGES = frozenset((
     "torch", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "sentence_transformers", "optimum", "torchao", "gguf",
     "bitsandbytes", "conjure", "numpy", "builtins", "functools", "collections", "math", "operator", "typing", "enum", "contextlib",
     "itertools", "re", "warnings", "weakref", "inspect", "abc",
+    "jaxtyping", "beartype",  # they check types and shapes
 ))  # fmt: skip
 MAX_DEPTH = 8
+COMPUTED_TABLES = ("freqs_cis",)  # attributes that the first call of a network computes
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.Size, slice, range, type(Ellipsis))
 
 
@@ -163,7 +165,7 @@ class Describer:
         attributes = getattr(value, "__dict__", None)
         if attributes is None and not is_known(type(value).__module__):
             return self._unknown(value)
-        state = {name: self._describe(item) for name, item in sorted((attributes or {}).items())}
+        state = {name: self._describe(item) for name, item in sorted((attributes or {}).items()) if name not in COMPUTED_TABLES}
         return [self._class(type(value)), state]
 
     def _unknown(self, value: Any) -> str:

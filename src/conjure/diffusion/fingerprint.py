@@ -6,6 +6,7 @@ It covers content only. The name of the model, its folder, its device and the li
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import warnings
 import weakref
@@ -41,17 +42,22 @@ class _Cached:
 _cached_fingerprints: weakref.WeakKeyDictionary[Any, _Cached] = weakref.WeakKeyDictionary()
 
 
-def process_fingerprint(settings: Mapping[str, Any], pipeline: Any) -> str:
+def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: Any) -> str:
     """Return the SHA-256 of everything that influences a result of a process.
 
     Args:
         settings: `Process.settings()`.
         pipeline: The pipeline.
+        scheduler: The scheduler of the process.
 
     Warns:
         UnknownBehaviorWarning: See `pipeline_fingerprint`.
     """
     hashed = {key: value for key, value in settings.items() if key not in SETTINGS_WITHOUT_INFLUENCE}
+    # A scheduler that was made from another one keeps settings of the other one, which it does not use
+    parameters = inspect.signature(type(scheduler).__init__).parameters
+    hashed["scheduler_config"] = {key: value for key, value in hashed["scheduler_config"].items() if key in parameters}
+    hashed["scheduler_class"] = Describer().class_of(type(scheduler), "scheduler, class")
     return hashlib.sha256((_serialize(hashed) + pipeline_fingerprint(pipeline)).encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.nn.modules import module as torch_module
 
-from conjure.diffusion.code_state import Describer
+from conjure.diffusion.code_state import COMPUTED_TABLES, Describer
 
 # Attributes that do not change a result
 EXCLUDED_ATTRIBUTES = frozenset(vars(torch.nn.Module())) | {
@@ -20,7 +20,6 @@ EXCLUDED_ATTRIBUTES = frozenset(vars(torch.nn.Module())) | {
     "gradient_checkpointing", "_gradient_checkpointing_func", "_require_grads_hook", # training
     "supports_gradient_checkpointing",
     "_caches", "_cache_config", "_use_kernels", "_weight_conversions",
-    "freqs_cis",  # a table that the first call computes
     "_keep_in_fp32_modules", "_no_split_modules", "_tp_plan", "_ep_plan", "_pp_plan", "_dtype_plan",
     "_tp_size", "_keep_in_fp32_modules_strict", "all_tied_weights_keys", "_keys_to_ignore_on_load_unexpected",
     "_tied_weights_keys", "_keys_to_ignore_on_load_missing", "_keys_to_ignore_on_save", "_skip_layerwise_casting_patterns",
@@ -57,7 +56,7 @@ def describe_network(network: torch.nn.Module, name: str, describer: Describer) 
         attributes = {
             key: describer.describe(value, f"{place}, attribute {key}")
             for key, value in sorted(vars(module).items())
-            if key not in EXCLUDED_ATTRIBUTES and not _is_derived(value)
+            if key not in EXCLUDED_ATTRIBUTES and key not in COMPUTED_TABLES and not _is_derived(value)
         }
         hooks = [describer.describe(hook, f"{place}, {kind}") for kind, hook in _hooks(module, place, describer)]
         if vars(module).get("forward") is not None or "_old_forward" in vars(module):

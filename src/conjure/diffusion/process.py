@@ -250,7 +250,7 @@ class Process:
         Warns:
             UnknownBehaviorWarning: If something changes the modules of the pipeline that cannot be hashed.
         """
-        return process_fingerprint(self.settings(), self.pipeline)
+        return process_fingerprint(self.settings(), self.pipeline, self.scheduler)
 
     def identity(self) -> str:
         """Deprecated name of `fingerprint`."""
