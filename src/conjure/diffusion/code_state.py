@@ -18,9 +18,9 @@ import torch
 
 # Behaviour of these packages is identified by names. All other code is hashed.
 KNOWN_PACKAGES = frozenset((
-    "torch", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "sentence_transformers", "optimum", "torchao", "gguf",
-    "bitsandbytes", "conjure", "numpy", "builtins", "functools", "collections", "math", "operator", "typing", "enum", "contextlib",
-    "itertools", "re", "warnings", "weakref", "inspect", "abc",
+    "torch", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "sentence_transformers", "optimum", "torchao",
+    "gguf", "bitsandbytes", "conjure", "numpy", "builtins", "functools", "collections", "math", "operator", "typing", "enum",
+    "contextlib", "itertools", "re", "warnings", "weakref", "inspect", "abc",
     "jaxtyping", "beartype",  # they check types and shapes
 ))  # fmt: skip
 MAX_DEPTH = 8
