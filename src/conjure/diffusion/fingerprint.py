@@ -148,7 +148,7 @@ def _describe_component(part: Any, name: str, describer: Describer) -> Any:
 
 
 def _config_of(part: Any) -> Any:
-    config = getattr(part, "config", None)
+    config: Any = getattr(part, "config", None)
     config = config.to_dict() if hasattr(config, "to_dict") else config
     return _clean_config(dict(config)) if isinstance(config, Mapping) else None
 

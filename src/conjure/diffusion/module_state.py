@@ -83,14 +83,14 @@ def _hooks(module: torch.nn.Module, place: str, describer: Describer) -> Iterato
         for hook in hooks.values():
             if getattr(hook, "__globals__", {}).get("__name__") != OUTPUT_CAPTURING:
                 yield kind, hook
-    pending = [getattr(module, "_hf_hook", None)]
+    pending: list[Any] = [getattr(module, "_hf_hook", None)]
     while pending:
-        hook = pending.pop(0)
-        if hasattr(hook, "hooks"):  # SequentialHook of accelerate
-            pending = [*hook.hooks, *pending]
-        elif hook is not None and not _places_weights(hook):
-            yield "hook of accelerate", hook
-    registry = getattr(module, "_diffusers_hook", None)
+        accelerate_hook = pending.pop(0)
+        if hasattr(accelerate_hook, "hooks"):  # a SequentialHook
+            pending = [*accelerate_hook.hooks, *pending]
+        elif accelerate_hook is not None and not _places_weights(accelerate_hook):
+            yield "hook of accelerate", accelerate_hook
+    registry: Any = getattr(module, "_diffusers_hook", None)
     for key in registry._hook_order if registry is not None else ():
         hook = registry.hooks[key]
         cls = type(hook)

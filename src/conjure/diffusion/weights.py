@@ -95,7 +95,7 @@ def _offloaded_to_disk(network: torch.nn.Module) -> dict[int, DiskTensor]:
     for module in network.modules():
         registry = getattr(module, "_diffusers_hook", None)
         for hook in registry.hooks.values() if registry is not None else ():
-            group = getattr(hook, "group", None)
+            group: Any = getattr(hook, "group", None)
             if getattr(group, "_is_offloaded_to_disk", False):
                 tensors |= {id(value): DiskTensor(group.safetensors_file_path, key) for value, key in group.tensor_to_key.items()}
     return tensors
