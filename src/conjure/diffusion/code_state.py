@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import sys
 import types
 from collections.abc import Mapping, Set
 from enum import Enum
@@ -20,17 +21,18 @@ import torch
 KNOWN_PACKAGES = frozenset((
     "torch", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "sentence_transformers", "optimum", "torchao",
     "gguf", "bitsandbytes", "conjure", "numpy", "builtins", "functools", "collections", "math", "operator", "typing", "enum",
-    "contextlib", "itertools", "re", "warnings", "weakref", "inspect", "abc",
-    "jaxtyping", "beartype",  # they check types and shapes
+    "contextlib", "re", "warnings", "weakref", "inspect", "abc",
+    "types", "huggingface_hub", "safetensors", "PIL", "jaxtyping", "beartype",  # they check types and shapes
 ))  # fmt: skip
-MAX_DEPTH = 8
+MAX_DEPTH = 12
 COMPUTED_TABLES = ("freqs_cis",)  # attributes that the first call of a network computes
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.Size, slice, range, type(Ellipsis))
 
 
 def is_known(module_name: str | None) -> bool:
-    """Return whether code of a module is identified by its name."""
-    return (module_name or "builtins").partition(".")[0].lstrip("_") in KNOWN_PACKAGES
+    """Return whether code of a module is identified by its name: a known package or the standard library."""
+    package = (module_name or "builtins").partition(".")[0]
+    return package in sys.stdlib_module_names or package.lstrip("_") in KNOWN_PACKAGES
 
 
 class Describer:
@@ -162,10 +164,16 @@ class Describer:
         return self._classes[cls]
 
     def _object(self, value: Any) -> Any:
-        attributes = getattr(value, "__dict__", None)
-        if attributes is None and not is_known(type(value).__module__):
+        slots = [
+            name
+            for base in type(value).__mro__
+            for name in np.atleast_1d(vars(base).get("__slots__", ())).tolist()
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name)
+        ]
+        if not slots and not hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in KNOWN_PACKAGES:
             return self._unknown(value)
-        state = {name: self._describe(item) for name, item in sorted((attributes or {}).items()) if name not in COMPUTED_TABLES}
+        attributes = {name: getattr(value, name) for name in slots} | getattr(value, "__dict__", {})
+        state = {name: self._describe(item) for name, item in sorted(attributes.items()) if name not in COMPUTED_TABLES}
         return [self._class(type(value)), state]
 
     def _unknown(self, value: Any) -> str:
