@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conjure.divergence.estimates import Estimate
     from conjure.engine.ray_workers import Workers
     from conjure.engine.store import Store
-    from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+    from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning, UnknownBehaviorWarning
     from conjure.evaluation.ablation import Ablation, ablate
     from conjure.evaluation.comparison import Comparison, diff
     from conjure.evaluation.evaluate import evaluate
@@ -49,6 +49,7 @@ __all__ = [
     "SimilarityEvaluator",
     "Store",
     "TextTruncationWarning",
+    "UnknownBehaviorWarning",
     "Workers",
     "ablate",
     "attribute",
@@ -79,6 +80,7 @@ _MODULES = {
     "SimilarityEvaluator": "evaluation.evaluator",
     "Store": "engine.store",
     "TextTruncationWarning": "errors",
+    "UnknownBehaviorWarning": "errors",
     "Workers": "engine.ray_workers",
     "ablate": "evaluation.ablation",
     "attribute": "explanation.attribution",

@@ -23,6 +23,10 @@ class FewStepModelWarning(UserWarning):
     """A model seems to be distilled to few steps, for which the default number of steps or guidance is unsuitable."""
 
 
+class UnknownBehaviorWarning(UserWarning):
+    """Something changes the forward pass of a model and cannot be hashed, so its results cannot be stored."""
+
+
 class NoWorkersWarning(UserWarning):
     """No worker is available: all are still starting, or the cluster has no free resources for them."""
 

@@ -1,112 +1,202 @@
-"""The fingerprint of a model: a hash of its weights in memory, its configurations and its vocabularies.
+"""The fingerprint of a model: a hash of its weights, configurations, vocabularies and behaviour in memory.
 
-The name of the model is not part of it.
+It covers content only. The name of the model, its folder, its device and the libraries that saved it are not part of it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import warnings
 import weakref
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-_cached_fingerprints: weakref.WeakKeyDictionary[Any, tuple[list[tuple[Any, ...]], str]] = weakref.WeakKeyDictionary()
+from conjure.diffusion.code_state import Describer
+from conjure.diffusion.module_state import describe_global_hooks, describe_network
+from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights
+from conjure.errors import InputError, UnknownBehaviorWarning
 
-# Keys of the settings in the hashed text. They are part of the format: other keys would change the fingerprint of every process.
-HASHED_SETTINGS = {"default_unit": "unit", "pipeline_kwargs": "call"}
+# Components that do not change a result: texts are compared by latents, and images are neither filtered nor marked
+IGNORED_COMPONENTS = ("scheduler", "safety_checker", "feature_extractor", "watermarker", "requires_safety_checker")
+
+# Keys of configurations that say where a model comes from or what saved it; the type and the quantisation are seen in the weights
+IGNORED_CONFIG_KEYS = (
+    "transformers_version", "architectures", "dtype", "torch_dtype", "quantization_config", "name_or_path", "model_type",
+)  # fmt: skip
+
+SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device")
 
 
-def process_fingerprint(settings: Mapping[str, Any], pipeline: Any) -> str:
+@dataclass(frozen=True)
+class _Cached:
+    state: Any
+    fingerprint: str
+    unknown: tuple[str, ...]
+
+
+_cached_fingerprints: weakref.WeakKeyDictionary[Any, _Cached] = weakref.WeakKeyDictionary()
+
+
+def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: Any) -> str:
     """Return the SHA-256 of everything that influences a result of a process.
-
-    Behaviour that is switched on in a module without being part of its weights or configuration, such as FreeU, is not covered.
 
     Args:
         settings: `Process.settings()`.
         pipeline: The pipeline.
+        scheduler: The scheduler of the process.
+
+    Warns:
+        UnknownBehaviorWarning: See `pipeline_fingerprint`.
     """
-    hashed: dict[str, Any] = {}
-    for key, value in settings.items():
-        if key == "batch_prompts":
-            hashed["alone"] = not value
-        else:
-            hashed[HASHED_SETTINGS.get(key, key)] = value
-    # Results do not depend on the origin of the weights or on the device
-    hashed |= {"model": "", "revision": "", "device": ""}
-    order = ("model", "revision", "pipeline", "scheduler", "scheduler_config", "steps", "guidance", "height", "width", "unit",
-             "alone", "call", "dtype", "device")  # fmt: skip
-    text = json.dumps({key: hashed[key] for key in order}, default=str)
-    return hashlib.sha256((text + pipeline_fingerprint(pipeline)).encode()).hexdigest()
+    hashed = {key: value for key, value in settings.items() if key not in SETTINGS_WITHOUT_INFLUENCE}
+    # A scheduler that was made from another one keeps settings of the other one, which it does not use
+    parameters = inspect.signature(type(scheduler).__init__).parameters
+    hashed["scheduler_config"] = {key: value for key, value in hashed["scheduler_config"].items() if key in parameters}
+    hashed["scheduler_class"] = Describer().class_of(type(scheduler), "scheduler, class")
+    return hashlib.sha256((_serialize(hashed) + pipeline_fingerprint(pipeline)).encode()).hexdigest()
 
 
 def pipeline_fingerprint(pipeline: Any) -> str:
-    """Return the SHA-256 of a pipeline's weights, configurations and vocabularies.
+    """Return the SHA-256 of a pipeline's weights, configurations, vocabularies and behaviour.
 
-    It is computed again only when a tensor or a configuration has changed.
+    It is computed again only when one of them has changed.
+
+    Warns:
+        UnknownBehaviorWarning: Once per pipeline, if something changes its modules that cannot be hashed.
     """
-    components = sorted(pipeline.components.items())
-    tensors = {name: part.state_dict() for name, part in components if isinstance(part, torch.nn.Module)}
-    # The version of a tensor counts in-place edits, but not edits through `.data`. The first and the last element reveal most of
-    # those.
-    state: list[tuple[Any, ...]] = [
-        (tensor.data_ptr(), tensor._version, *tensor.reshape(-1)[[0, -1]].tolist())
-        for state_dict in tensors.values()
-        for tensor in state_dict.values()
-        if tensor.numel()
-    ]
-    # Configurations, which can change while no tensor changes, and are cheap to read
-    pipeline_config = {
-        name: value for name, value in dict(pipeline.config).items() if not name.startswith("_") and name != "scheduler"
-    }
-    configs = {
-        name: {key: value for key, value in dict(part.config).items() if not key.startswith("_")}
-        for name, part in components
-        if name not in tensors and name != "scheduler" and hasattr(part, "config")
-    }
-    adapter_scales = [
-        module.scaling
-        for part in pipeline.components.values()
-        if isinstance(part, torch.nn.Module)
-        for module in part.modules()
-        if isinstance(getattr(module, "scaling", None), dict)
-    ]
-    state.append((json.dumps([pipeline_config, configs, adapter_scales], default=str, sort_keys=True),))
-    if pipeline in _cached_fingerprints and _cached_fingerprints[pipeline][0] == state:
-        return _cached_fingerprints[pipeline][1]
-    hasher = hashlib.sha256(str(state[-1]).encode())
-    for name, part in components:
-        if name in tensors or hasattr(part, "get_vocab"):
-            _update_hash(hasher, name, part)
-    _cached_fingerprints[pipeline] = (state, hasher.hexdigest())
-    return hasher.hexdigest()
+    return _fingerprint(pipeline).fingerprint
+
+
+def check_storable(pipeline: Any) -> None:
+    """Check that the results of a pipeline can be stored under its fingerprint.
+
+    Raises:
+        InputError: If something changes its modules that cannot be hashed.
+    """
+    if unknown := _fingerprint(pipeline).unknown:
+        raise InputError(
+            f"results cannot be stored, because the fingerprint does not cover {_listed(unknown)}; remove it, or measure without "
+            "a store and without an output folder"
+        )
 
 
 def module_fingerprint(**modules: Any) -> str:
     """Return the SHA-256 of networks and tokenizers.
 
     Args:
-        modules: By name, networks (hashed: class, configuration and weights) and tokenizers (hashed: vocabulary and rules).
+        modules: By name, networks (hashed: class, configuration, weights and behaviour) and tokenizers (hashed: vocabulary and
+            rules).
     """
-    hasher = hashlib.sha256()
-    for name, module in modules.items():
-        _update_hash(hasher, name, module)
+    hasher, describer = hashlib.sha256(), Describer()
+    for name, module in sorted(modules.items()):
+        hasher.update(_serialize([name, _describe_component(module, name, describer)]).encode())
+        if isinstance(module, torch.nn.Module):
+            _hash_weights(hasher, read_weights(module))
     return hasher.hexdigest()
 
 
-def _update_hash(hasher: Any, name: str, part: Any) -> None:
+def _fingerprint(pipeline: Any) -> _Cached:
+    describer = Describer()
+    components = {
+        name: getattr(part, "_orig_mod", part)  # of torch.compile
+        for name, part in sorted(pipeline.components.items())
+        if part is not None and name not in IGNORED_COMPONENTS
+    }
+    config = {name: value for name, value in dict(pipeline.config).items() if name not in pipeline.components}
+    replaced = {name: value for name, value in vars(pipeline).items() if callable(value) and name not in pipeline.components}
+    description = [
+        describer.class_of(type(pipeline), "pipeline, class"),
+        _clean_config(config),
+        {name: describer.describe(value, f"pipeline, attribute {name}") for name, value in sorted(replaced.items())},
+        {name: _describe_component(part, name, describer) for name, part in components.items()},
+        describe_global_hooks(describer),
+    ]
+    weights = {name: read_weights(part) for name, part in components.items() if isinstance(part, torch.nn.Module)}
+    behavior = _serialize(description)
+    state = [behavior, [_version(tensor) for tensors in weights.values() for tensor in tensors.values()]]
+    cached = _cached_fingerprints.get(pipeline)
+    if cached is not None and cached.state == state:
+        return cached
+    hasher = hashlib.sha256(behavior.encode())
+    for name, tensors in weights.items():
+        hasher.update(name.encode())
+        _hash_weights(hasher, tensors)
+    unknown = tuple(dict.fromkeys(describer.unknown))
+    if unknown and (cached is None or cached.unknown != unknown):
+        warnings.warn(
+            f"the fingerprint does not cover {_listed(unknown)}; results cannot be stored", UnknownBehaviorWarning, stacklevel=2
+        )
+    _cached_fingerprints[pipeline] = _Cached(state, hasher.hexdigest(), unknown)
+    return _cached_fingerprints[pipeline]
+
+
+def _listed(unknown: tuple[str, ...]) -> str:
+    return ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
+
+
+def _describe_component(part: Any, name: str, describer: Describer) -> Any:
     if isinstance(part, torch.nn.Module):
-        hasher.update(f"{name} {type(part).__name__} {getattr(part, 'config', None)}".encode())
-        for key, tensor in part.state_dict().items():
-            hasher.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    else:
-        rules: Any = sorted(part.get_vocab().items())
-        if hasattr(part, "backend_tokenizer"):
-            serialized = json.loads(part.backend_tokenizer.to_str())
-            # Truncation and padding depend on the last call of the tokenizer
-            rules = {key: value for key, value in serialized.items() if key not in ("truncation", "padding")}
-        settings = [getattr(part, name, None) for name in ("chat_template", "model_max_length", "padding_side")]
-        hasher.update(json.dumps([rules, settings]).encode())
+        return [_config_of(part), describe_network(part, name, describer)]
+    if hasattr(part, "get_vocab"):
+        return [type(part).__name__, _tokenizer_rules(part)]
+    return [describer.class_of(type(part), f"{name}, class"), _config_of(part)]
+
+
+def _config_of(part: Any) -> Any:
+    config: Any = getattr(part, "config", None)
+    config = config.to_dict() if hasattr(config, "to_dict") else config
+    return _clean_config(dict(config)) if isinstance(config, Mapping) else None
+
+
+def _clean_config(value: Any) -> Any:
+    """Return a configuration without origins and versions. Keys that begin with an underscore are such."""
+    if isinstance(value, Mapping):
+        items = {str(key): item for key, item in value.items()}
+        return {
+            key: _clean_config(item)
+            for key, item in sorted(items.items())
+            if not key.startswith("_") and key not in (*IGNORED_CONFIG_KEYS, *IGNORED_COMPONENTS)
+        }
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(str, value))
+    return [_clean_config(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _tokenizer_rules(tokenizer: Any) -> Any:
+    rules: Any = sorted(tokenizer.get_vocab().items())
+    if hasattr(tokenizer, "backend_tokenizer"):
+        serialized = json.loads(tokenizer.backend_tokenizer.to_str())
+        # Truncation and padding depend on the last call of the tokenizer
+        rules = {key: value for key, value in serialized.items() if key not in ("truncation", "padding")}
+    return [rules, *(getattr(tokenizer, name, None) for name in ("chat_template", "model_max_length", "padding_side"))]
+
+
+def _version(tensor: torch.Tensor | DiskTensor) -> Any:
+    """Return values that change when a tensor changes.
+
+    The version of a tensor counts in-place edits, but not edits through `.data`. The first and the last element reveal most of
+    those.
+    """
+    if isinstance(tensor, DiskTensor):
+        return tensor.version()
+    return [
+        (inner.data_ptr(), inner._version, str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
+        for _, inner in plain_tensors(tensor)
+        if inner.numel()
+    ]
+
+
+def _hash_weights(hasher: Any, tensors: Mapping[str, torch.Tensor | DiskTensor]) -> None:
+    for key, tensor in sorted(tensors.items()):
+        for part, inner in plain_tensors(tensor.read() if isinstance(tensor, DiskTensor) else tensor):
+            hasher.update(f"{key} {part} {inner.dtype} {tuple(inner.shape)}".encode())
+            hasher.update(inner.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def _serialize(value: Any) -> str:
+    return json.dumps(value, default=str, sort_keys=True)

@@ -58,6 +58,7 @@ def patched_pipeline(
             elif isinstance(part, torch.nn.Module) and name not in UNPATCHED_COMPONENTS:
                 stack.enter_context(deduplicate_rows(part, max_rows))
             elif hasattr(part, "decode") and hasattr(part, "model_max_length"):
+                stack.callback(setattr, part, "padding_side", part.padding_side)  # some pipelines set another
                 # Not through DiffusionPipeline.__setattr__, which would write the wrapper's class into the configuration
                 pipeline.__dict__[name] = TruncationWarningTokenizer(part, max_prompt_tokens)
         if getattr(pipeline, "safety_checker", None) is not None:

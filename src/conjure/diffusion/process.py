@@ -249,13 +249,12 @@ class Process:
         }
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of everything that influences a result.
+        """Return the SHA-256 of everything that influences a result, which howto/store.md lists.
 
-        These are settings, configurations, vocabularies and weights in memory.
-
-        Behaviour that is switched on in a module without being part of these, such as FreeU, is not covered.
+        Warns:
+            UnknownBehaviorWarning: If something changes the modules of the pipeline that cannot be hashed.
         """
-        return process_fingerprint(self.settings(), self.pipeline)
+        return process_fingerprint(self.settings(), self.pipeline, self.scheduler)
 
     def identity(self) -> str:
         """Deprecated name of `fingerprint`."""

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from conjure.baselines.base import Baseline
 from conjure.deprecation import renamed_keywords
+from conjure.diffusion.fingerprint import check_storable
 from conjure.diffusion.interfaces import ResultCache
 from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob
 from conjure.diffusion.noise_levels import Unit
@@ -101,6 +102,8 @@ def evaluate(
         import_pyarrow()
     options.validate(text for task in task_pairs for pair in task.texts for text in pair)
     settings, fingerprint = process.settings(), process.fingerprint()
+    if folder is not None or process.store:
+        check_storable(process.pipeline)
     if folder is not None:
         open_run_folder(folder, fingerprint, settings)
     with process_with_store(process, folder) as stored_process:
