@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from conjure.divergence.estimates import Estimate
     from conjure.engine.ray_workers import Workers
     from conjure.engine.store import Store
-    from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+    from conjure.errors import (
+        IndistinctTextWarning,
+        InputError,
+        NoWorkersWarning,
+        QuotedFieldsWarning,
+        TextTruncationWarning,
+    )
     from conjure.evaluation.ablation import Ablation, ablate
     from conjure.evaluation.comparison import Comparison, diff
     from conjure.evaluation.evaluate import evaluate
@@ -41,11 +47,13 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Explanation",
+    "IndistinctTextWarning",
     "InputError",
     "Matrix",
     "Neighbours",
     "NoWorkersWarning",
     "Process",
+    "QuotedFieldsWarning",
     "SimilarityEvaluator",
     "Store",
     "TextTruncationWarning",
@@ -71,11 +79,13 @@ _MODULES = {
     "Estimate": "divergence.estimates",
     "Evaluation": "evaluation.results",
     "Explanation": "explanation.explain",
+    "IndistinctTextWarning": "errors",
     "InputError": "errors",
     "Matrix": "similarity.matrices",
     "Neighbours": "similarity.nearest",
     "NoWorkersWarning": "errors",
     "Process": "diffusion.process",
+    "QuotedFieldsWarning": "errors",
     "SimilarityEvaluator": "evaluation.evaluator",
     "Store": "engine.store",
     "TextTruncationWarning": "errors",

@@ -15,6 +15,14 @@ class TextTruncationWarning(UserWarning):
     """A text is longer than the text encoder accepts, or has symbols that the encoder maps to its unknown token."""
 
 
+class IndistinctTextWarning(TextTruncationWarning):
+    """The tokenizer yields no token for a text, or the same tokens for two different texts."""
+
+
+class QuotedFieldsWarning(UserWarning):
+    """Texts of a file begin and end with a quotation mark, which may be meant as quoting and is measured as part of the text."""
+
+
 class NoWorkersWarning(UserWarning):
     """No worker is available: all are still starting, or the cluster has no free resources for them."""
 

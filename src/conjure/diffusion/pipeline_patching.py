@@ -11,7 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from conjure.diffusion.deduplication import TextEmbeddingCache, deduplicate_rows
-from conjure.diffusion.tokenizers import TruncationWarningTokenizer
+from conjure.diffusion.tokenizers import TruncationWarningTokenizer, is_tokenizer
 from conjure.io.logging import suppress_truncation_logs
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
@@ -49,7 +49,7 @@ def patched_pipeline(
                 stack.enter_context(text_cache.cached_encoder(part, name))
             elif isinstance(part, torch.nn.Module) and name not in UNPATCHED_COMPONENTS:
                 stack.enter_context(deduplicate_rows(part, max_rows))
-            elif hasattr(part, "decode") and hasattr(part, "model_max_length"):
+            elif is_tokenizer(part):
                 # Not through DiffusionPipeline.__setattr__, which would write the wrapper's class into the configuration
                 stack.callback(pipeline.__dict__.__setitem__, name, part)
                 pipeline.__dict__[name] = TruncationWarningTokenizer(part, max_prompt_tokens)
