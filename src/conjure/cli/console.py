@@ -13,7 +13,7 @@ import typer
 from rich import markup
 from rich.console import Console
 
-from conjure.errors import InputError, NoWorkersWarning, QuotedFieldsWarning, TextTruncationWarning
+from conjure.errors import IndistinctTextWarning, InputError, NoWorkersWarning, QuotedFieldsWarning, TextTruncationWarning
 from conjure.io.formatting import pluralize
 from conjure.io.text import printable
 
@@ -103,6 +103,8 @@ def silence() -> None:
 class TruncationWarnings:
     """Context manager that prints one line about all texts that are truncated or contain unknown tokens.
 
+    Texts without tokens and texts with the same tokens have a line of their own.
+
     Warnings about missing workers are printed immediately; all other warnings are ignored.
     """
 
@@ -130,8 +132,8 @@ class TruncationWarnings:
             texts = pluralize(len(self._messages), "text")
             print_warning(f"{texts} {verbs[0]} truncated or {verbs[1]} unknown tokens; the first: {self._messages[0]}")
         if self._indistinct:
-            number = pluralize(len(self._indistinct), "text or pair of texts").replace("textss", "texts")
-            print_warning(f"{number}; the first: {self._indistinct[0]}")
+            number = pluralize(len(self._indistinct), "warning")
+            print_warning(f"{number} about texts without tokens or with the same tokens; the first: {self._indistinct[0]}")
 
 
 @contextlib.contextmanager

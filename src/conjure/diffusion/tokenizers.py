@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ MIN_CUT = 20_000  # characters; no shorter text is cut
 CHARACTERS_PER_TOKEN = 100
 MAX_LIMIT = 10**5  # tokens; tokenizers without a limit have a very large one
 SHOWN_TOKENS = 200  # tokens beyond the limit, of which the warning shows the beginning
+_LONG_RUN = re.compile(rf"\S{{{MIN_CUT},}}|\s{{{MIN_CUT},}}")  # most tokenizers have one token for such a word, or none
 
 
 def is_tokenizer(component: Any) -> bool:
@@ -25,10 +27,11 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def cut_text(tokenizer: Any, text: str, limit: float) -> str:
-    """Return the beginning of a very long text that has the same first tokens, or the text itself.
+    """Return a part of a very long text that has the same first tokens, or the text itself.
 
-    Tokens depend on the text around them, and a cut can change those before it. The beginning is therefore doubled until twice as
-    many characters have the same first `limit` tokens and the tokens that a warning shows.
+    Tokens depend on the text around them, and a cut can change those before it. A beginning of the text is therefore used only if
+    twice as many characters have the same first tokens: `limit`, and those that a warning shows. If no short beginning has that
+    many tokens, as for a single word of a million letters, the complete text is tokenized once, to check what is cut.
 
     Args:
         tokenizer: The tokenizer.
@@ -39,15 +42,22 @@ def cut_text(tokenizer: Any, text: str, limit: float) -> str:
         return text
     num_tokens = int(limit) + SHOWN_TOKENS
     length = max(MIN_CUT, CHARACTERS_PER_TOKEN * int(limit))
-    tokens: list[int] = []
-    while length < len(text):
-        longer_tokens = token_ids(tokenizer, text[: 2 * length])[:num_tokens]
-        if len(longer_tokens) == num_tokens:
-            tokens = tokens or token_ids(tokenizer, text[:length])[:num_tokens]
-            if tokens == longer_tokens:
-                return text[:length]
-        tokens, length = longer_tokens, 2 * length
-    return text
+    if length >= len(text):
+        return text
+
+    def first_tokens(part: str) -> list[int]:
+        return token_ids(tokenizer, part)[:num_tokens]
+
+    tokens = first_tokens(text[: 2 * length])
+    if len(tokens) == num_tokens and first_tokens(text[:length]) == tokens:
+        return text[:length]
+    tokens = first_tokens(text)
+    if len(tokens) < num_tokens:
+        shorter = _LONG_RUN.sub(lambda run: run[0][:MIN_CUT], text)
+        return shorter if first_tokens(shorter) == tokens else text
+    while length < len(text) and first_tokens(text[:length]) != tokens:
+        length *= 2
+    return text[:length]
 
 
 class TruncationWarningTokenizer:
@@ -101,13 +111,13 @@ class TruncationWarningTokenizer:
 
     def _warn_of_lost_text(self, text: str, beginning: str, limit: float) -> None:
         tokens = self._tokenizer(beginning, truncation=False, verbose=False).input_ids
-        at_least = "" if len(beginning) == len(text) else "more than "
+        at_least = "more than " if text.startswith(beginning) and beginning != text else ""
         special = [getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "sep", "cls", "pad")]
         unknown = self._tokenizer.unk_token_id
         if unknown is not None and unknown not in special and unknown in tokens:
             warnings.warn(
-                f"text {text[:40]!r} has {at_least}{tokens.count(unknown)} symbols that the text encoder of this model maps to the "
-                "unknown token; rephrase them",
+                f"text {text[:40]!r} has {at_least}{tokens.count(unknown)} symbols that the text encoder of this model maps to "
+                "the unknown token; rephrase them",
                 TextTruncationWarning,
                 stacklevel=3,
             )

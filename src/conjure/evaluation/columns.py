@@ -62,10 +62,9 @@ def find_columns(names: Sequence[str], source: str, chosen: Sequence[str] | None
     scores = [name for key in SCORES for name in by_key.get(key, ())]
     advice = f"choose by columns A,B,SCORE (--columns) among its columns {listed}"
     if len(pairs) != 1:
-        found = (
-            "no known pair of columns of texts, such as text1 and text2" if not pairs else "several pairs of columns of texts: "
-        )
-        found += "; ".join(f"{a!r} and {b!r}" for a, b in pairs)
+        found = "no known pair of columns of texts, such as text1 and text2"
+        if pairs:
+            found = f"several pairs of columns of texts: {'; '.join(f'{a!r} and {b!r}' for a, b in pairs)}"
         raise InputError(f"{source!r} has {found}; {advice}")
     if len(scores) != 1:
         found = "several columns of scores" if scores else "no column 'score'"

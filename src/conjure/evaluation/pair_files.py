@@ -26,6 +26,7 @@ from conjure.io.text import is_blank
 SENTENCE_COLUMNS = ("sentence1", "sentence2")
 WORD_COLUMNS = ("word1", "word2")
 SCORE_COLUMN = "score"
+NO_PAIRS = "{!r} has no pairs; give a file with a header and at least one row"
 
 
 @dataclass(frozen=True)
@@ -143,13 +144,15 @@ def from_dataframe(frame: DataFrame, name: str = "frame", columns: Sequence[str]
 
 
 def _from_own_rows(rows: Sequence[Mapping[str, Any]], source: str, name: str, chosen: Sequence[str] | None) -> Pairs:
-    first, second, score = find_columns(list(rows[0]) if rows else [], source, chosen)
+    if not rows:
+        raise InputError(NO_PAIRS.format(source))
+    first, second, score = find_columns(list(rows[0]), source, chosen)
     pairs = from_rows(rows, source, name=name, title=name, text_columns=(first, second), score_column=score)
     quoted = [i for i, texts in enumerate(pairs.texts) if any(re.fullmatch('".*"', text, re.DOTALL) for text in texts)]
     if quoted:
         warnings.warn(
-            f"{source!r} has {pluralize(len(quoted), 'pair')} with a text that begins and ends with a quotation mark, the first in "
-            f"row {quoted[0] + 2}; the marks are part of the text; remove them if they are meant as quoting",
+            f"{source!r} has {pluralize(len(quoted), 'pair')} with a text that begins and ends with a quotation mark, the first "
+            f"in row {quoted[0] + 2}; the marks are part of the text; remove them if they are meant as quoting",
             QuotedFieldsWarning,
             stacklevel=3,
         )
@@ -185,7 +188,7 @@ def from_rows(
         InputError: If there are no rows, a column is missing, a score is not a number in the range, or a text is blank.
     """
     if not rows:
-        raise InputError(f"{source!r} has no pairs; give a file with a header and at least one row")
+        raise InputError(NO_PAIRS.format(source))
     for column in (*text_columns, score_column):
         if column not in rows[0]:
             raise InputError(f"{source!r} has no column {column!r}; its columns are {', '.join(rows[0])}")

@@ -79,7 +79,7 @@ def _split(text: str, separator: str) -> list[list[str]]:
 def _parse_quoted(text: str, separator: str) -> list[list[str]] | None:
     """Return the fields of each row of a text with quoting; None if its quotation marks are no consistent quoting."""
     if separator == "\t":
-        # Writers that quote also quote each field that contains a mark. A field in which a mark is not quoted shows a file without
+        # Writers that quote also quote each field that contains a mark, so a field with an unquoted mark shows a file without
         # quoting. Files with commas are not checked for this, since unquoted marks inside of fields are usual there.
         field = rf'(?:"[^"]*+(?:""[^"]*+)*+"|[^"{separator}\r\n]*+)'
         if not re.fullmatch(rf"(?:{field}[{separator}\r\n])*+{field}", text):
@@ -122,18 +122,15 @@ def _rows(fields: Sequence[Sequence[str]], separator: str, source: str) -> list[
 
 def _parse_json(text: str, source: str) -> list[Row]:
     advice = "give one JSON object per line, or one array of objects"
+    is_array = text.lstrip()[:1] == "["
+    documents = [text] if is_array else [line for line in split_lines(text) if line.strip()]
     rows: list[Any] = []
-    line = 0
-    try:
-        if text.lstrip()[:1] == "[":
-            rows = json.loads(text)
-        else:
-            for line, content in enumerate(split_lines(text), 1):
-                if content.strip():
-                    rows.append(json.loads(content))
-    except (ValueError, RecursionError) as error:
-        where = f", line {line}" if line else ""
-        raise InputError(f"{source!r}{where} cannot be read: {error}; {advice}") from error
+    for number, document in enumerate(documents, 1):
+        try:
+            content = json.loads(document)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{source!r}, entry {number} cannot be read: {error}; {advice}") from error
+        rows += content if is_array else [content]
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"{source!r}, entry {number} is not an object; {advice}")

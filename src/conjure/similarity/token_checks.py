@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 import warnings
 from collections.abc import Iterable
-from typing import Any
 
 from conjure.diffusion.process import Process
 from conjure.diffusion.tokenizers import MIN_CUT, is_tokenizer, token_ids
@@ -40,8 +39,8 @@ def warn_of_indistinct_texts(process: Process, pairs: Iterable[tuple[str, str]])
         tokens[text] = tuple(tuple(token_ids(tokenizer, prompt)) for tokenizer in tokenizers)
         if not any(tokens[text]):
             _warn(
-                f"the tokenizer of this model has no token for the text {ascii(shorten(text))}, which is therefore measured as the "
-                "empty text; rephrase it"
+                f"the tokenizer of this model has no token for the text {shorten(text)!a}, which is therefore measured as "
+                "the empty text; rephrase it"
             )
     for first, second in pairs:
         if first != second and tokens[first] == tokens[second] and any(tokens[first]):
@@ -56,5 +55,5 @@ def _looks_like(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _warn(message: str) -> Any:
+def _warn(message: str) -> None:
     warnings.warn(message, IndistinctTextWarning, stacklevel=4)
