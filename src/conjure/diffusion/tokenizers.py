@@ -111,7 +111,7 @@ class TruncationWarningTokenizer:
 
     def _warn_of_lost_text(self, text: str, beginning: str, limit: float) -> None:
         tokens = self._tokenizer(beginning, truncation=False, verbose=False).input_ids
-        at_least = "more than " if text.startswith(beginning) and beginning != text else ""
+        at_least = "more than " if beginning != text and len(tokens) > limit else ""
         special = [getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "sep", "cls", "pad")]
         unknown = self._tokenizer.unk_token_id
         if unknown is not None and unknown not in special and unknown in tokens:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 from conjure.diffusion.process import Process
-from conjure.diffusion.tokenizers import MIN_CUT, is_tokenizer, token_ids
+from conjure.diffusion.tokenizers import cut_text, is_tokenizer, token_ids
 from conjure.errors import IndistinctTextWarning
 from conjure.io.text import shorten
 
@@ -18,7 +19,7 @@ def warn_of_indistinct_texts(process: Process, pairs: Iterable[tuple[str, str]])
     """Warn of texts without a token, and of pairs of different texts with the same tokens. Each text is tokenized once.
 
     A pipeline with several tokenizers loses a text, or the difference of two texts, only if all of its tokenizers do. Pipelines
-    without a tokenizer are not checked, and neither are texts of more than `MIN_CUT` characters.
+    without a tokenizer are not checked.
 
     Args:
         process: The process.
@@ -32,11 +33,11 @@ def warn_of_indistinct_texts(process: Process, pairs: Iterable[tuple[str, str]])
     if not tokenizers:
         return
     preprocess = getattr(pipeline, "_text_preprocessing", None)  # in some families, it changes upper to lower case
-    pairs = [pair for pair in dict.fromkeys(pairs) if max(map(len, pair)) <= MIN_CUT]
+    pairs = list(dict.fromkeys(pairs))
     tokens: dict[str, Tokens] = {}
     for text in dict.fromkeys(text for pair in pairs for text in pair):
         prompt = text if preprocess is None else preprocess(text, clean_caption=False)[0]
-        tokens[text] = tuple(tuple(token_ids(tokenizer, prompt)) for tokenizer in tokenizers)
+        tokens[text] = tuple(_tokens(tokenizer, prompt) for tokenizer in tokenizers)
         if not any(tokens[text]):
             _warn(
                 f"the tokenizer of this model has no token for the text {shorten(text)!a}, which is therefore measured as "
@@ -49,6 +50,10 @@ def warn_of_indistinct_texts(process: Process, pairs: Iterable[tuple[str, str]])
                 f"the texts {show(shorten(first))} and {show(shorten(second))} have the same tokens in this model, so their "
                 "distance is 0; rephrase one of them"
             )
+
+
+def _tokens(tokenizer: Any, prompt: str) -> tuple[int, ...]:
+    return tuple(token_ids(tokenizer, cut_text(tokenizer, prompt, tokenizer.model_max_length)))
 
 
 def _looks_like(text: str) -> str:
