@@ -14,8 +14,8 @@ NUM_TEXTS = len({text for first, second, _ in RATED_PAIRS for text in (first, se
 
 
 def write_pairs(path: Path, rows: Iterable[tuple[str, str, float]] = RATED_PAIRS) -> Path:
-    """Write pairs as a tab-separated file whose text columns have names of their own, and return its path."""
-    path.write_text("one\ttwo\tscore\n" + "".join(f"{a}\t{b}\t{score}\n" for a, b, score in rows), encoding="utf-8")
+    """Write pairs as a tab-separated file, and return its path."""
+    path.write_text("text1\ttext2\tscore\n" + "".join(f"{a}\t{b}\t{score}\n" for a, b, score in rows), encoding="utf-8")
     return path
 
 

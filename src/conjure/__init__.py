@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from conjure.divergence.estimates import Estimate
     from conjure.engine.ray_workers import Workers
     from conjure.engine.store import Store
-    from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning, UnknownBehaviorWarning
+    from conjure.errors import (
+        FewStepModelWarning,
+        IndistinctTextWarning,
+        InputError,
+        NoWorkersWarning,
+        QuotedFieldsWarning,
+        SafetyCheckerWarning,
+        TextTruncationWarning,
+        UnknownBehaviorWarning,
+    )
     from conjure.evaluation.ablation import Ablation, ablate
     from conjure.evaluation.comparison import Comparison, diff
     from conjure.evaluation.evaluate import evaluate
@@ -41,11 +50,15 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Explanation",
+    "FewStepModelWarning",
+    "IndistinctTextWarning",
     "InputError",
     "Matrix",
     "Neighbours",
     "NoWorkersWarning",
     "Process",
+    "QuotedFieldsWarning",
+    "SafetyCheckerWarning",
     "SimilarityEvaluator",
     "Store",
     "TextTruncationWarning",
@@ -72,11 +85,15 @@ _MODULES = {
     "Estimate": "divergence.estimates",
     "Evaluation": "evaluation.results",
     "Explanation": "explanation.explain",
+    "IndistinctTextWarning": "errors",
     "InputError": "errors",
     "Matrix": "similarity.matrices",
     "Neighbours": "similarity.nearest",
+    "FewStepModelWarning": "errors",
+    "SafetyCheckerWarning": "errors",
     "NoWorkersWarning": "errors",
     "Process": "diffusion.process",
+    "QuotedFieldsWarning": "errors",
     "SimilarityEvaluator": "evaluation.evaluator",
     "Store": "engine.store",
     "TextTruncationWarning": "errors",

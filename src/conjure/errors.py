@@ -27,6 +27,14 @@ class UnknownBehaviorWarning(UserWarning):
     """Something changes the forward pass of a model and cannot be hashed, so its results cannot be stored."""
 
 
+class IndistinctTextWarning(TextTruncationWarning):
+    """The tokenizer yields no token for a text, or the same tokens for two different texts."""
+
+
+class QuotedFieldsWarning(UserWarning):
+    """Texts of a file begin and end with a quotation mark, which may be meant as quoting and is measured as part of the text."""
+
+
 class NoWorkersWarning(UserWarning):
     """No worker is available: all are still starting, or the cluster has no free resources for them."""
 

@@ -282,7 +282,7 @@ def inputs(tiny_sd, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     with contextlib.chdir(folder):
         Path("texts.txt").write_text("dog\ncat\n\nwhale\n")
-        Path("pairs.tsv").write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\tthis {i * i}\t{i % 3}\n" for i in range(4)))
+        Path("pairs.tsv").write_text("text1\ttext2\tscore\n" + "".join(f"thing {i}\tthis {i * i}\t{i % 3}\n" for i in range(4)))
         quick = ("--model", str(tiny_sd), "--steps", "1")
         assert command("bench", "--data", "pairs.tsv", "--out", "run", *quick)[0] == 0
         Path("matrix.json").write_text(command("matrix", *MATRIX_TEXTS, "--store", "s", "--samples", "1", "--json", *quick)[1])
@@ -323,7 +323,7 @@ CELLS = st.text(max_size=12) | st.sampled_from(
 SEPARATORS, LINE_ENDS = st.sampled_from(("\t", ",", ";", "|", " ")), st.sampled_from(("\n", "\r\n", "\r", "\n\n"))
 HEADERS = st.sampled_from(
     (("sentence1", "sentence2", "score"), ("score", "word1", "word2"), ("a", "b", "score", "c"), ("score", "score", "a"),
-     ("a", "score"))
+     ("a", "score"), ("", "Text_A", "text b", "Rating"))
 )  # fmt: skip
 ENCODINGS = st.sampled_from(("utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"))
 
@@ -346,16 +346,19 @@ PARQUET = b"PAR1\x15\x04\x15\x10\x15\x14L\x15\x02\x15\x00\x12\x00\x00PAR1"
 PAIRS = st.integers(0, 7).flatmap(lambda choice: st.binary(max_size=200) | st.just(PARQUET) if choice == 7 else tables())
 
 
-def check_pairs(content: bytes, inputs: Path, tiny_sd: Path) -> None:
+def check_pairs(content: bytes, suffix: str, inputs: Path, tiny_sd: Path) -> None:
     """`bench` handles any file of pairs."""
     with working_folder() as folder:
-        Path("pairs.tsv").write_bytes(content)
+        Path(f"pairs{suffix}").write_bytes(content)
         with unchanged(folder):
-            command("bench", "--data", "pairs.tsv", "--model", str(tiny_sd), "--steps", "1", "--out", "new")
+            command("bench", "--data", f"pairs{suffix}", "--model", str(tiny_sd), "--steps", "1", "--out", "new")
 
 
 test_pairs, test_many_pairs = quick_and_slow(
-    check_pairs, {"content": "\ufeffscore\ta\tb\n".encode() + b"1\tx\ty\n" * 3}, content=PAIRS
+    check_pairs,
+    {"content": "\ufeffscore\ttext1\ttext2\n".encode() + b"1\tx\ty\n" * 3, "suffix": ".tsv"},
+    content=PAIRS,
+    suffix=st.sampled_from((".tsv", ".csv", ".jsonl", ".json", ".parquet")),
 )
 
 

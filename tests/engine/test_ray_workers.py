@@ -123,7 +123,7 @@ def node_id(_):
 
 def write_pairs(path: Path, *further_lines: str) -> Path:
     lines = [f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8)]
-    path.write_text("one\ttwo\tscore\n" + "".join([*lines, *further_lines]))
+    path.write_text("text1\ttext2\tscore\n" + "".join([*lines, *further_lines]))
     return path
 
 

@@ -245,7 +245,9 @@ def test_a_store_waits_for_another_writer(open_store, tmp_path):
 @pytest.mark.slow
 def test_two_commands_share_a_store_at_the_same_time(open_store, tmp_path):
     """Both give the numbers of a command that runs alone."""
-    (tmp_path / "own.tsv").write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\tother thing {i}\t{i % 7}\n" for i in range(24)))
+    (tmp_path / "own.tsv").write_text(
+        "text1\ttext2\tscore\n" + "".join(f"thing {i}\tother thing {i}\t{i % 7}\n" for i in range(24))
+    )
 
     def start(out, *store):
         options = ("--data", tmp_path / "own.tsv", "--steps", "2", "--out", tmp_path / out, *store)

@@ -85,7 +85,7 @@ def test_every_call_uses_the_workers(fake_ray, process, tmp_path):
     np.testing.assert_allclose(explanation.forward.x_t, local.forward.x_t, atol=1e-4)
     np.testing.assert_allclose(explanation.backward.x0_second, local.backward.x0_second, atol=1e-4)
     own = tmp_path / "own.tsv"
-    own.write_text("one\ttwo\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8)))
+    own.write_text("text1\ttext2\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8)))
     pairs = read_file(own)
     ablation, expected = (conjure.ablate(variant, [pairs], {"guidance": [1.0]}) for variant in (with_workers, process))
     np.testing.assert_allclose(ablation.base.tasks["own"].distances, expected.base.tasks["own"].distances, rtol=1e-5)
@@ -218,7 +218,7 @@ class OverflowingWorker(Worker):
 def test_texts_without_finite_predictions_are_excluded(fake_ray, process, monkeypatch, tmp_path):
     """They are named and their results are stored. The other pairs have the numbers of an evaluation without them."""
     own = tmp_path / "own.tsv"
-    valid_pairs = "one\ttwo\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8))
+    valid_pairs = "text1\ttext2\tscore\n" + "".join(f"thing {i}\twhat {i % 3}\t{i % 4}\n" for i in range(8))
     own.write_text(valid_pairs + "thing 1\tan @\t3\n")
     monkeypatch.setattr(ray_workers, "Worker", OverflowingWorker)
     overflowing = process.set(workers=Workers(1))

@@ -112,7 +112,7 @@ def test_pairs_with_non_finite_predictions_are_excluded(overflowing_process, pai
     assert result.baselines["random"].agreement == expected.baselines["random"].agreement
     with pytest.raises(InputError, match="not finite for 1 text: 'no @ number'; use a smaller"):
         conjure.distance(process, "no @ number", "puppy", samples=2)
-    pairs_file.write_text("one\ttwo\tscore\npuppy\tan @\t1\nshark\tan @\t2\npuppy\tshark\t3\n")
+    pairs_file.write_text("text1\ttext2\tscore\npuppy\tan @\t1\nshark\tan @\t2\npuppy\tshark\t3\n")
     with pytest.raises(InputError, match="for 1 text: 'an @'; without them, in own: a rank correlation of 1 pairs"):
         evaluate(process, [read_file(pairs_file)])
 

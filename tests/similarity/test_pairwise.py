@@ -180,7 +180,7 @@ def test_values_that_are_not_pairs_are_refused(default_process, pairs):
     [
         (("", B), {}, "the text '' is blank"),
         ((A, " \n\t"), {}, "is blank"),
-        ((A, "\u200b\x01"), {}, "is blank"),
+        ((A, "\u2028\x01"), {}, "is blank"),
         ((A, "a\udcff"), {}, "not valid Unicode"),
         ((None, B), {}, "a text is None; must be a string"),
         ((A, B), {"samples": 0}, "samples is 0; must be an integer"),

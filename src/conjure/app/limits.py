@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conjure.errors import InputError
+from conjure.io.text import split_lines
 from conjure.similarity.validation import check_matrix_texts
 
 DEFAULT_SAMPLES = 3
@@ -57,7 +58,7 @@ class Limits:
         """
         if not isinstance(lines, str) or len(lines) > (self.max_chars + 2) * 2 * self.max_texts:
             raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
-        nonblank = [line for line in lines.splitlines() if line.strip()]
+        nonblank = [line for line in split_lines(lines) if line.strip()]
         if len(nonblank) > self.max_texts:
             raise InputError(f"there are {len(nonblank)} texts; at most {self.max_texts} are allowed")
         return check_matrix_texts(self.validated_text(line) for line in nonblank)

@@ -12,12 +12,14 @@ from conjure.cli.console import ProgressBar, TruncationWarnings, deprecations_pr
 from conjure.cli.options import (
     Antithetic,
     AsJson,
+    Columns,
     Compile,
     DataPath,
     Device,
     Divergence,
     Dtype,
     Guidance,
+    MaxFileMB,
     MaxPairs,
     Model,
     NumSamples,
@@ -34,6 +36,7 @@ from conjure.cli.options import (
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
 from conjure.errors import InputError
+from conjure.io.input_files import MAX_FILE_MB
 
 DEFAULT_AXES = ("prior", "weighting")  # they need no further run of the model
 
@@ -41,7 +44,9 @@ DEFAULT_AXES = ("prior", "weighting")  # they need no further run of the model
 def bench(
     tasks: Tasks = None,
     data: DataPath = None,
+    columns: Columns = None,
     max_pairs: MaxPairs = None,
+    max_file_mb: MaxFileMB = MAX_FILE_MB,
     model: Model = "default",
     samples: NumSamples = 1,
     steps: Steps = 10,
@@ -75,7 +80,7 @@ def bench(
         (), unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
     )
     with deprecations_printed():
-        data_sets = load_tasks(tasks, data, max_pairs)
+        data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb)
     process = ProcessOptions(
         model,
         steps,
@@ -142,7 +147,9 @@ def ablate(
     ] = None,
     tasks: Tasks = None,
     data: DataPath = None,
+    columns: Columns = None,
     max_pairs: MaxPairs = None,
+    max_file_mb: MaxFileMB = MAX_FILE_MB,
     model: Model = "default",
     samples: NumSamples = 1,
     steps: Steps = 10,
@@ -169,7 +176,7 @@ def ablate(
     check_axes(axes)
     sampling = validated_sampling((), unit, samples=samples, seed=seed)
     with deprecations_printed():
-        data_sets = load_tasks(tasks, data, max_pairs)
+        data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb)
     process = ProcessOptions(
         model,
         steps,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import conjure
-from conjure.cli.console import ProgressBar, TruncationWarnings, print_json, truncation_as_error
+from conjure.cli.console import ProgressBar, TruncationWarnings, print_json, print_text, truncation_as_error
 from conjure.cli.options import (
     Antithetic,
     AsJson,
@@ -17,6 +17,7 @@ from conjure.cli.options import (
     Divergence,
     Dtype,
     Guidance,
+    MaxFileMB,
     Model,
     NumSamplesWithError,
     NumWorkers,
@@ -30,6 +31,7 @@ from conjure.cli.options import (
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
 from conjure.errors import InputError
+from conjure.io.input_files import MAX_FILE_MB
 
 
 def compare(
@@ -132,9 +134,11 @@ def matrix(
     file: Annotated[
         str | None,
         typer.Option(
-            help="Read the texts from a file, one per line. Blank lines separate groups, whose silhouette is then measured."
+            help="Read the texts from a file, one per line, or from standard input (-). "
+            "Blank lines separate groups, whose silhouette is then measured."
         ),
     ] = None,
+    max_file_mb: MaxFileMB = MAX_FILE_MB,
     model: Model = "default",
     samples: NumSamplesWithError = 3,
     steps: Steps = 10,
@@ -160,6 +164,13 @@ def matrix(
     compiled: Compile = False,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
+    raw_texts: Annotated[
+        bool,
+        typer.Option(
+            "--raw-texts",
+            help="With --csv: do not put an apostrophe before texts that a spreadsheet would run as formulas.",
+        ),
+    ] = False,
 ) -> None:
     """Compare all pairs of texts: distances, standard errors and clusters."""
     from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path
@@ -167,9 +178,11 @@ def matrix(
 
     if as_json and as_csv:
         raise InputError("both --json and --csv are given; give only one of them")
+    if raw_texts and not as_csv:
+        raise InputError("--raw-texts is given without --csv; give both, or none")
     if bool(texts) == (file is not None):
         raise InputError("give either texts or a file of texts (--file)" + (", not both" if texts else ""))
-    groups = [list(texts or ())] if file is None else read_groups(file)
+    groups = [list(texts or ())] if file is None else read_groups(file, max_file_mb)
     all_texts = check_matrix_texts(text for group in groups for text in group)
     sampling = validated_sampling(
         all_texts, unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
@@ -201,7 +214,7 @@ def matrix(
     if as_json:
         print_json(result.to_dict() | ({} if separation is None else {"separation": separation.to_dict()}))
     elif as_csv:
-        print(result.to_csv(), end="")
+        print_text(result.to_csv(raw=raw_texts))
     else:
         from conjure.cli.display import print_matrix
 

@@ -14,8 +14,16 @@ import typer
 from rich import markup
 from rich.console import Console
 
-from conjure.errors import FewStepModelWarning, InputError, NoWorkersWarning, TextTruncationWarning
+from conjure.errors import (
+    FewStepModelWarning,
+    IndistinctTextWarning,
+    InputError,
+    NoWorkersWarning,
+    QuotedFieldsWarning,
+    TextTruncationWarning,
+)
 from conjure.io.formatting import pluralize
+from conjure.io.text import printable
 
 EXIT_FAILURE = 1
 EXIT_INVALID_INPUT = 2
@@ -30,12 +38,17 @@ def output_console(**options: Any) -> Console:
 
 def plain(text: str) -> str:
     """Return `text` with a space for each character that could control the terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else " " for character in text)
+    return printable(text, keep="\n")
 
 
 def escape(text: str) -> str:
     """Return `text` such that rich prints it literally and it cannot control the terminal."""
     return markup.escape(plain(text))
+
+
+def print_text(text: str) -> None:
+    """Print lines of text unchanged, or on a terminal with a space for each character that could control it."""
+    print(plain(text) if sys.stdout.isatty() else text, end="")
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Any], allow_nan: bool = False) -> None:
@@ -78,9 +91,10 @@ def fail(message: str) -> NoReturn:
 
 @contextlib.contextmanager
 def deprecations_printed() -> Iterator[None]:
-    """Context manager that prints the warnings about old names, which Python hides by default."""
+    """Context manager that prints the warnings about old names, which Python hides by default, and about files of pairs."""
     with warnings.catch_warnings():
         warnings.filterwarnings("always", ".* was renamed to ", DeprecationWarning)
+        warnings.simplefilter("always", QuotedFieldsWarning)
         warnings.showwarning = print_warning
         yield
 
@@ -98,11 +112,14 @@ def silence() -> None:
 class TruncationWarnings:
     """Context manager that prints one line about all texts that are truncated or contain unknown tokens.
 
+    Texts without tokens and texts with the same tokens have a line of their own.
+
     Warnings about missing workers are printed immediately; all other warnings are ignored.
     """
 
     def __enter__(self) -> None:
         self._messages: list[str] = []
+        self._indistinct: list[str] = []
         self._filters = warnings.catch_warnings()
         self._filters.__enter__()
         warnings.simplefilter("ignore")
@@ -114,7 +131,8 @@ class TruncationWarnings:
         if issubclass(category, NoWorkersWarning):
             print_warning(message)
         else:
-            self._messages.append(" ".join(str(message).split()))
+            messages = self._indistinct if issubclass(category, IndistinctTextWarning) else self._messages
+            messages.append(" ".join(str(message).split()))
 
     def __exit__(self, *exception: Any) -> None:
         self._filters.__exit__(*exception)
@@ -122,6 +140,9 @@ class TruncationWarnings:
             verbs = ("was", "contains") if len(self._messages) == 1 else ("were", "contain")
             texts = pluralize(len(self._messages), "text")
             print_warning(f"{texts} {verbs[0]} truncated or {verbs[1]} unknown tokens; the first: {self._messages[0]}")
+        if self._indistinct:
+            number = pluralize(len(self._indistinct), "warning")
+            print_warning(f"{number} about texts without tokens or with the same tokens; the first: {self._indistinct[0]}")
 
 
 @contextlib.contextmanager

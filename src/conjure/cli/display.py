@@ -14,9 +14,11 @@ from conjure.cli.console import escape, output_console
 from conjure.engine.store_maintenance import ProcessSummary
 from conjure.explanation.attribution import Attribution
 from conjure.io.formatting import format_interval, format_value, pluralize
+from conjure.io.text import shorten
 from conjure.similarity.matrix_analysis import Separation
 
 COLUMN_GAP = 2
+MAX_TEXT = 300  # characters of a text in a table
 
 
 def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None, figure: str | None) -> None:
@@ -24,7 +26,7 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None, 
     console = output_console(soft_wrap=True)
     console.print(f"[bold]{escape(str(estimate))}[/]  {estimate.divergence}, {estimate.unit}")
     for value, text in zip((estimate.forward, estimate.backward), estimate.texts, strict=True):
-        console.print(f"  {format_value(value, estimate.stderr):>8}  along the trajectory of “{escape(text)}”")
+        console.print(f"  {format_value(value, estimate.stderr):>8}  along the trajectory of “{escape(shorten(text))}”")
     low, high = estimate.asymmetry_ci95
     if low > 0 or high < 0:
         asymmetry = format_value(estimate.asymmetry, (high - low) / 2, sign="+")
@@ -37,7 +39,7 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None, 
     if attribution is not None:
         console.print("  changes of the divergence along the trajectory of the other text:")
         for effect in attribution.effects:
-            console.print(f"  {effect!s:>18}  {escape(effect.label)} in “{escape(effect.text)}”")
+            console.print(f"  {effect!s:>18}  {escape(effect.label)} in “{escape(shorten(effect.text))}”")
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     console.print(f"  [dim]model {escape(settings['model'])}, {settings['scheduler']}{guidance}, seed {estimate.seed}[/]")
     if figure is not None:
@@ -98,7 +100,7 @@ def print_neighbours(neighbours: conjure.Neighbours) -> None:
         distance = format_value(neighbour.distance, neighbour.stderr)
         interval = format_interval(neighbour.ci95, neighbour.stderr)
         style = "dim" if neighbour.eliminated else ""
-        table.add_row(escape(neighbour.text), distance, interval, str(neighbour.samples), style=style)
+        table.add_row(escape(shorten(neighbour.text, MAX_TEXT)), distance, interval, str(neighbour.samples), style=style)
     console = output_console()
     console.print(table)
     certain = f"certain at {neighbours.confidence:.0%}"
@@ -121,7 +123,12 @@ def print_store(summaries: Sequence[ProcessSummary]) -> None:
                  ("guidance ", settings.get("guidance")), ("", settings.get("scheduler"))]  # fmt: skip
         description = ", ".join(f"{name}{value}" for name, value in parts if value is not None)
         counts = (summary.trajectories, summary.evaluations, summary.pairs)
-        row = (summary.fingerprint[:12], escape(description), *(f"{count:,}" for count in counts), f"{summary.size / 1e6:.1f}")
+        row = (
+            escape(summary.fingerprint[:12]),
+            escape(description),
+            *(f"{count:,}" for count in counts),
+            f"{summary.size / 1e6:.1f}",
+        )
         table.add_row(*row)
     output_console().print(table)
 

@@ -16,6 +16,7 @@ from conjure.cli.options import (
     Divergence,
     Dtype,
     Guidance,
+    MaxFileMB,
     Model,
     NumWorkers,
     RayAddress,
@@ -27,11 +28,15 @@ from conjure.cli.options import (
     Weighting,
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
+from conjure.io.input_files import MAX_FILE_MB
 
 
 def nearest(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Text to which the candidates are compared.", show_default=False)],
-    candidates: Annotated[str, typer.Option(help="File of candidate texts, one per line.", show_default=False)],
+    candidates: Annotated[
+        str, typer.Option(help="File of candidate texts, one per line, or - for standard input.", show_default=False)
+    ],
+    max_file_mb: MaxFileMB = MAX_FILE_MB,
     top: Annotated[int, typer.Option(help="Number of nearest texts to find.")] = 1,
     model: Model = "default",
     samples: Annotated[int, typer.Option(help="Maximum number of Monte-Carlo samples per candidate.")] = 32,
@@ -55,7 +60,7 @@ def nearest(
     """Rank candidates by their distance to a text; candidates that cannot be among the nearest are eliminated early."""
     from conjure.similarity.validation import check_ranking, read_groups
 
-    candidate_texts = [candidate for group in read_groups(candidates) for candidate in group]
+    candidate_texts = [candidate for group in read_groups(candidates, max_file_mb) for candidate in group]
     check_ranking(candidate_texts, top, confidence)
     sampling = validated_sampling(
         (text, *candidate_texts),

@@ -57,9 +57,20 @@ Tasks = Annotated[
 DataPath = Annotated[
     str | None,
     typer.Option(
-        help="Folder of datasets, or a .tsv file of pairs. "
+        help="Folder of datasets, or a file of pairs (.tsv, .csv, .jsonl, .parquet). "
         "Without this option: the Hugging Face Hub, which has only the STS datasets and sickr-all."
     ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the file of pairs: first texts, second texts and scores, as in text1,text2,score. "
+        "Without this option: known names of columns.",
+        show_default=False,
+    ),
+]
+MaxFileMB = Annotated[
+    int, typer.Option("--max-file-mb", min=1, help="Largest size of a file of texts, in MB; larger files are refused.")
 ]
 MaxPairs = Annotated[int | None, typer.Option("--max-pairs", help="Use only the first pairs of each dataset, at most this many.")]
 RunFolder = Annotated[

@@ -14,7 +14,7 @@ from diffusers import DiffusionPipeline
 
 from conjure.diffusion.decoding import finite_decoding
 from conjure.diffusion.deduplication import TextEmbeddingCache, deduplicate_rows
-from conjure.diffusion.tokenizers import TruncationWarningTokenizer
+from conjure.diffusion.tokenizers import TruncationWarningTokenizer, is_tokenizer
 from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
 
@@ -57,7 +57,7 @@ def patched_pipeline(
                 stack.enter_context(finite_decoding(part))
             elif isinstance(part, torch.nn.Module) and name not in UNPATCHED_COMPONENTS:
                 stack.enter_context(deduplicate_rows(part, max_rows))
-            elif hasattr(part, "decode") and hasattr(part, "model_max_length"):
+            elif is_tokenizer(part):
                 stack.callback(setattr, part, "padding_side", part.padding_side)  # some pipelines set another
                 # Not through DiffusionPipeline.__setattr__, which would write the wrapper's class into the configuration
                 pipeline.__dict__[name] = TruncationWarningTokenizer(part, max_prompt_tokens)

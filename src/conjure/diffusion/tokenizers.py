@@ -1,17 +1,69 @@
-"""A tokenizer that emits warnings about texts that are truncated or contain unknown symbols."""
+"""Tokenizers of a pipeline: a wrapper with warnings about lost text and a cut of very long texts, and the tokens of a text."""
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from conjure.errors import TextTruncationWarning
+
+MIN_CUT = 20_000  # characters; no shorter text is cut
+CHARACTERS_PER_TOKEN = 100
+MAX_LIMIT = 10**5  # tokens; tokenizers without a limit have a very large one
+SHOWN_TOKENS = 200  # tokens beyond the limit, of which the warning shows the beginning
+_LONG_RUN = re.compile(rf"\S{{{MIN_CUT},}}|\s{{{MIN_CUT},}}")  # most tokenizers have one token for such a word, or none
+
+
+def is_tokenizer(component: Any) -> bool:
+    """Return whether a component of a pipeline is a tokenizer."""
+    return hasattr(component, "decode") and hasattr(component, "model_max_length")
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the tokens of a text without special tokens, and without truncation."""
+    return list(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids)
+
+
+def cut_text(tokenizer: Any, text: str, limit: float) -> str:
+    """Return a part of a very long text that has the same first tokens, or the text itself.
+
+    Tokens depend on the text around them, and a cut can change those before it. A beginning of the text is therefore used only if
+    twice as many characters have the same first tokens: `limit`, and those that a warning shows. If no short beginning has that
+    many tokens, as for a single word of a million letters, the complete text is tokenized once, to check what is cut.
+
+    Args:
+        tokenizer: The tokenizer.
+        text: Any text.
+        limit: The number of tokens that are kept.
+    """
+    if limit > MAX_LIMIT or getattr(tokenizer, "truncation_side", "right") != "right":
+        return text
+    num_tokens = int(limit) + SHOWN_TOKENS
+    length = max(MIN_CUT, CHARACTERS_PER_TOKEN * int(limit))
+    if length >= len(text):
+        return text
+
+    def first_tokens(part: str) -> list[int]:
+        return token_ids(tokenizer, part)[:num_tokens]
+
+    tokens = first_tokens(text[: 2 * length])
+    if len(tokens) == num_tokens and first_tokens(text[:length]) == tokens:
+        return text[:length]
+    tokens = first_tokens(text)
+    if len(tokens) < num_tokens:
+        shorter = _LONG_RUN.sub(lambda run: run[0][:MIN_CUT], text)
+        return shorter if first_tokens(shorter) == tokens else text
+    while length < len(text) and first_tokens(text[:length]) != tokens:
+        length *= 2
+    return text[:length]
 
 
 class TruncationWarningTokenizer:
     """A wrapper of a tokenizer that emits a `TextTruncationWarning` if part of a text is lost.
 
-    All attributes are those of the wrapped tokenizer.
+    Very long texts are cut before they are tokenized. All attributes are those of the wrapped tokenizer.
 
     Args:
         tokenizer: The tokenizer of a pipeline.
@@ -20,7 +72,7 @@ class TruncationWarningTokenizer:
     """
 
     def __init__(self, tokenizer: Any, max_prompt_tokens: float) -> None:
-        vars(self).update(_tokenizer=tokenizer, _max_prompt_tokens=max_prompt_tokens)
+        vars(self).update(_tokenizer=tokenizer, _max_prompt_tokens=max_prompt_tokens, _cuts={})
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
@@ -32,28 +84,47 @@ class TruncationWarningTokenizer:
         return len(self._tokenizer)
 
     def __call__(self, text: Any, *args: Any, **options: Any) -> Any:
-        limit = min(options.get("max_length") or self._tokenizer.model_max_length, self._max_prompt_tokens)
-        if options.get("truncation"):
-            texts = [text] if isinstance(text, str) else text
-            for single in dict.fromkeys(single for single in texts if isinstance(single, str)):
-                self._warn_of_lost_text(single, limit)
+        max_length = options.get("max_length") or self._tokenizer.model_max_length
+        is_truncated = bool(options.get("truncation"))
+        if is_truncated:
+            for single in dict.fromkeys([text] if isinstance(text, str) else text):
+                if isinstance(single, str):
+                    self._warn_of_lost_text(single, self._cut(single, max_length), min(max_length, self._max_prompt_tokens))
+        # Pipelines also tokenize without truncation, with the padding "longest", to log what they truncated before
+        if is_truncated or options.get("padding") == "longest":
+            text = self._cuts.get(text, text) if isinstance(text, str) else self._cut_all(text)
         return self._tokenizer(text, *args, **options)
 
-    def _warn_of_lost_text(self, text: str, limit: float) -> None:
-        tokens = self._tokenizer(text, truncation=False, verbose=False).input_ids
+    def tokenize(self, text: str, *args: Any, **options: Any) -> list[str]:
+        """Return the tokens of `text` as strings. Pipelines search them for tokens of textual inversion."""
+        return self._tokenizer.tokenize(self._cut(text, self._tokenizer.model_max_length), *args, **options)
+
+    def _cut(self, text: str, limit: float) -> str:
+        if len(text) <= MIN_CUT:
+            return text
+        if text not in self._cuts:
+            self._cuts[text] = cut_text(self._tokenizer, text, limit)
+        return self._cuts[text]
+
+    def _cut_all(self, texts: Sequence[Any]) -> list[Any]:
+        return [self._cuts.get(single, single) if isinstance(single, str) else single for single in texts]
+
+    def _warn_of_lost_text(self, text: str, beginning: str, limit: float) -> None:
+        tokens = self._tokenizer(beginning, truncation=False, verbose=False).input_ids
+        at_least = "more than " if beginning != text and len(tokens) > limit else ""
         special = [getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "sep", "cls", "pad")]
         unknown = self._tokenizer.unk_token_id
         if unknown is not None and unknown not in special and unknown in tokens:
             warnings.warn(
-                f"text {text[:40]!r} has {tokens.count(unknown)} symbols that the text encoder of this model maps to the unknown "
-                "token; rephrase them",
+                f"text {text[:40]!r} has {at_least}{tokens.count(unknown)} symbols that the text encoder of this model maps to "
+                "the unknown token; rephrase them",
                 TextTruncationWarning,
                 stacklevel=3,
             )
         if len(tokens) > limit:
-            lost = self._tokenizer.decode(tokens[int(limit) - 1 :], skip_special_tokens=True)
+            lost = self._tokenizer.decode(tokens[int(limit) - 1 :][:SHOWN_TOKENS], skip_special_tokens=True)
             warnings.warn(
-                f"text of {len(tokens)} tokens, but the text encoder of this model takes {limit}: "
+                f"text of {at_least}{len(tokens)} tokens, but the text encoder of this model takes {limit}: "
                 f"{lost[:80]!r}{'...' if len(lost) > 80 else ''} is truncated; shorten the text",
                 TextTruncationWarning,
                 stacklevel=3,

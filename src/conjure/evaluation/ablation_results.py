@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from conjure.deprecation import deprecated_property
 from conjure.evaluation.correlation import Agreement
 from conjure.evaluation.report import INTERVAL, format_interval, settings_line
 from conjure.evaluation.results import Evaluation
+from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
 from conjure.io.files import write_output
 from conjure.plotting.charts import line_chart
@@ -124,13 +123,10 @@ class Ablation:
         Raises:
             InputError: If a file cannot be written.
         """
-        document, rows, table = self.document(), self.rows(), io.StringIO()
-        writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        document, rows = self.document(), self.rows()
         texts = {
             "ablation.json": json.dumps(self.summary(), indent=1, default=str) + "\n",
-            "ablation.csv": table.getvalue(),
+            "ablation.csv": csv_text([rows[0], *(row.values() for row in rows)]),
             "ablation.md": document.to_markdown(),
             "ablation.html": document.to_html(),
         }

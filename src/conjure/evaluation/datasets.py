@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from conjure.deprecation import warn_renamed
 from conjure.errors import InputError
+from conjure.evaluation.columns import parse_columns
 from conjure.evaluation.pair_files import (
     SENTENCE_COLUMNS,
     WORD_COLUMNS,
@@ -24,8 +25,9 @@ from conjure.evaluation.pair_files import (
     from_dataframe,
     from_rows,
     read_file,
-    read_rows,
 )
+from conjure.evaluation.tables import read_unquoted
+from conjure.io.input_files import MAX_FILE_MB
 
 __all__ = [
     "PAPER_TABLE_1", "PAPER_TASKS", "TASKS", "DatasetSpec", "HubDataset", "Pairs", "from_dataframe", "from_rows", "load_tasks",
@@ -159,7 +161,13 @@ def read(task: str, data: str | Path | None = None) -> Pairs:
     return replace(pairs, revision=revision, dataset_size=spec.pairs)
 
 
-def load_tasks(tasks: str | None, data: str | Path | None, max_pairs: int | None) -> list[Pairs]:
+def load_tasks(
+    tasks: str | None,
+    data: str | Path | None,
+    max_pairs: int | None,
+    columns: str | None = None,
+    max_file_mb: int = MAX_FILE_MB,
+) -> list[Pairs]:
     """Read the tasks that a command line names.
 
     Args:
@@ -168,6 +176,9 @@ def load_tasks(tasks: str | None, data: str | Path | None, max_pairs: int | None
         data: A folder of datasets, or a single file of pairs; None reads from the Hugging Face Hub, which has only the STS
             datasets and `sickr-all`.
         max_pairs: Only the first pairs of each task are used; None uses all.
+        columns: Names of the columns of a single file: two columns of texts and one of scores, separated by commas. None finds
+            them by known names.
+        max_file_mb: Largest size of a single file of pairs, in units of 10^6 bytes.
 
     Raises:
         InputError: If an argument is not allowed, or a dataset cannot be read.
@@ -177,7 +188,9 @@ def load_tasks(tasks: str | None, data: str | Path | None, max_pairs: int | None
     if data is not None and os.path.isfile(data):
         if tasks is not None:
             raise InputError(f"{str(data)!r} is a single file of pairs; leave out --tasks, or give a folder of datasets")
-        return [read_file(data).head(max_pairs)]
+        return [read_file(data, parse_columns(columns), max_mb=max_file_mb).head(max_pairs)]
+    if columns is not None:
+        raise InputError("columns can only be chosen for a single file of pairs; leave out --columns, or name the file by --data")
     if data is not None and not os.path.isdir(data):
         raise InputError(f"{str(data)!r} is neither a file of pairs nor a folder of datasets; the documentation describes both")
     names = PAPER_TASKS if tasks is None else tuple(name.strip() for name in tasks.split(",") if name.strip())
@@ -197,7 +210,7 @@ def of_frame(frame: DataFrame, name: str = "frame") -> Pairs:
 
 
 def _read_from_folder(path: Path, spec: DatasetSpec) -> list[dict[str, str]]:
-    rows = read_rows(path)
+    rows = read_unquoted(path)
     if spec.row_filter is None:
         return rows
     column, value = spec.row_filter

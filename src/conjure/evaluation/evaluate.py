@@ -33,6 +33,7 @@ from conjure.evaluation.task_statistics import compute_task_result
 from conjure.io.files import import_pyarrow
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import jobs_for_pairs
+from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache, non_finite_message
 
 BASELINE_BATCH = 64  # pairs in one call of a baseline; an interrupted run loses at most these
@@ -101,6 +102,7 @@ def evaluate(
     if folder is not None:
         import_pyarrow()
     options.validate(text for task in task_pairs for pair in task.texts for text in pair)
+    warn_of_indistinct_texts(process, [pair for task in task_pairs for pair in task.texts])
     settings, fingerprint = process.settings(), process.fingerprint()
     if folder is not None or process.store:
         check_storable(process.pipeline)

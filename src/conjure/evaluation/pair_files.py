@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
+import reprlib
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +16,17 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
-from conjure.errors import InputError
+from conjure.errors import InputError, QuotedFieldsWarning
+from conjure.evaluation.columns import find_columns
+from conjure.evaluation.tables import read_table
+from conjure.io.formatting import pluralize
+from conjure.io.input_files import MAX_FILE_MB
+from conjure.io.text import is_blank
 
 SENTENCE_COLUMNS = ("sentence1", "sentence2")
 WORD_COLUMNS = ("word1", "word2")
 SCORE_COLUMN = "score"
+NO_PAIRS = "{!r} has no pairs; give a file with a header and at least one row"
 
 
 @dataclass(frozen=True)
@@ -81,56 +90,73 @@ class Pairs:
 
 @runtime_checkable
 class DataFrame(Protocol):
-    """The part of a pandas data frame that is used here."""
+    """The part of a pandas data frame that is used here. Frames of polars have `to_dicts` instead."""
 
     def to_dict(self, orient: Any, /) -> Any: ...
 
 
-def read_file(path: str | Path) -> Pairs:
-    """Read pairs from a tab-separated file with a header.
+def read_file(path: str | Path, columns: Sequence[str] | None = None, *, max_mb: int = MAX_FILE_MB) -> Pairs:
+    """Read pairs from a table with two columns of texts and one of scores.
 
-    The file needs two columns of texts and a column `score`. The columns of texts are `sentence1` and `sentence2`, `word1` and
-    `word2`, `text1` and `text2`, or else the first two. Other columns are ignored.
+    The file has columns separated by tabs, commas or semicolons below a header, with or without quoting, or it is a .jsonl or
+    .parquet file (see `conjure.evaluation.tables.read_table`). The columns are found by known names, such as `sentence1` and
+    `sentence2`, `text_a` and `text_b`, `premise` and `hypothesis`, and `score`, `rating` or `similarity` (see
+    `conjure.evaluation.columns`). Other columns are ignored.
 
     Args:
-        path: A UTF-8 file without quoting.
+        path: The file.
+        columns: The columns of the first texts, the second texts and the scores. None finds them by their names.
+        max_mb: The largest size of the file, in units of 10^6 bytes.
 
     Returns:
         The pairs; name and title are the name of the file without its suffix.
 
     Raises:
-        InputError: If the file cannot be read, or has missing columns, blank texts or scores that are not numbers.
+        InputError: If the file cannot be read, or has missing columns, no or several known columns, blank texts or scores that
+            are not numbers.
+
+    Warns:
+        QuotedFieldsWarning: If a text begins and ends with a quotation mark.
     """
     path = Path(path)
-    return _from_own_rows(read_rows(path), str(path), path.stem)
+    return _from_own_rows(read_table(path, max_mb), str(path), path.stem, columns)
 
 
 read_pairs = read_file  # its name in the package `conjure`, where `read_file` would not say what is read
 
 
-def from_dataframe(frame: DataFrame, name: str = "frame") -> Pairs:
-    """Return the pairs of a pandas data frame.
+def from_dataframe(frame: DataFrame, name: str = "frame", columns: Sequence[str] | None = None) -> Pairs:
+    """Return the pairs of a data frame of pandas or polars.
 
     Args:
         frame: A data frame with the columns that `read_file` describes.
         name: Name and title of the task.
+        columns: As for `read_file`.
 
     Raises:
         InputError: As for `read_file`.
+
+    Warns:
+        QuotedFieldsWarning: As for `read_file`.
     """
-    return _from_own_rows(frame.to_dict("records"), name, name)
+    rows = frame.to_dicts() if hasattr(frame, "to_dicts") else frame.to_dict("records")
+    return _from_own_rows([{str(column): value for column, value in row.items()} for row in rows], name, name, columns)
 
 
-def _from_own_rows(rows: Sequence[Mapping[str, Any]], source: str, name: str) -> Pairs:
-    columns = list(rows[0]) if rows else []
-    if SCORE_COLUMN not in columns:
-        raise InputError(f"{source!r} has no column {SCORE_COLUMN!r}; its columns are {', '.join(columns) or 'none'}")
-    other_columns = [column for column in columns if column != SCORE_COLUMN]
-    known = (SENTENCE_COLUMNS, WORD_COLUMNS, ("text1", "text2"))
-    texts = next((pair for pair in known if set(pair) <= set(other_columns)), tuple(other_columns[:2]))
-    if len(texts) != 2:
-        raise InputError(f"{source!r} has the columns {', '.join(columns)}; it needs two columns of texts and {SCORE_COLUMN!r}")
-    return from_rows(rows, source, name=name, title=name, text_columns=(texts[0], texts[1]))
+def _from_own_rows(rows: Sequence[Mapping[str, Any]], source: str, name: str, chosen: Sequence[str] | None) -> Pairs:
+    if not rows:
+        raise InputError(NO_PAIRS.format(source))
+    first, second, score = find_columns(list(rows[0]), source, chosen)
+    pairs = from_rows(rows, source, name=name, title=name, text_columns=(first, second), score_column=score)
+    quoted = [i for i, texts in enumerate(pairs.texts) if any(re.fullmatch('".*"', text, re.DOTALL) for text in texts)]
+    if quoted:
+        warnings.warn(
+            f"{source!r} has {pluralize(len(quoted), 'pair')} with a text that begins and ends with a quotation mark, the first "
+            f"in row {quoted[0] + 2}; the marks are part of the text; remove them if they are meant as quoting",
+            QuotedFieldsWarning,
+            stacklevel=3,
+        )
+    return pairs
 
 
 def from_rows(
@@ -140,6 +166,7 @@ def from_rows(
     name: str,
     title: str,
     text_columns: tuple[str, str],
+    score_column: str = SCORE_COLUMN,
     subset_column: str | None = None,
     score_range: tuple[float, float] = (-math.inf, math.inf),
     preprocess: Callable[[str], str] | None = None,
@@ -152,6 +179,7 @@ def from_rows(
         name: Name of the task.
         title: Title of the task in tables.
         text_columns: The two columns of texts.
+        score_column: The column of scores.
         subset_column: Column of the subsets; it may be missing.
         score_range: Lowest and highest allowed score.
         preprocess: Applied to every text.
@@ -160,23 +188,27 @@ def from_rows(
         InputError: If there are no rows, a column is missing, a score is not a number in the range, or a text is blank.
     """
     if not rows:
-        raise InputError(f"{source!r} has no pairs; give a file with a header and at least one row")
-    for column in (*text_columns, SCORE_COLUMN):
+        raise InputError(NO_PAIRS.format(source))
+    for column in (*text_columns, score_column):
         if column not in rows[0]:
             raise InputError(f"{source!r} has no column {column!r}; its columns are {', '.join(rows[0])}")
     low, high = score_range
     scores = []
     for number, row in enumerate(rows, 2):  # row 1 is the header
         try:
-            score = float(row[SCORE_COLUMN])
-        except (TypeError, ValueError):
+            score = float(row[score_column])
+        except (KeyError, TypeError, ValueError, OverflowError):
             score = math.nan
         if not math.isfinite(score) or not low <= score <= high:
             allowed = f"from {low:g} to {high:g}" if math.isfinite(low) else "that is finite"
-            raise InputError(f"{source!r}, row {number}: the score is {row[SCORE_COLUMN]!r}; must be a number {allowed}")
+            value = reprlib.repr(row.get(score_column))
+            raise InputError(f"{source!r}, row {number}: the score is {value}; must be a number {allowed}")
         scores.append(score)
         for column in text_columns:
-            if not isinstance(row[column], str) or not row[column].strip():
+            text = row.get(column)
+            if text is not None and not isinstance(text, str):
+                raise InputError(f"{source!r}, row {number}: {column} is {reprlib.repr(text)}; must be a text")
+            if text is None or is_blank(text):
                 raise InputError(f"{source!r}, row {number}: {column} is blank; each pair needs two texts")
     first, second = (tuple(preprocess(row[column]) if preprocess else row[column] for row in rows) for column in text_columns)
     subset = tuple(str(row[subset_column]) for row in rows) if subset_column and subset_column in rows[0] else None
@@ -189,28 +221,3 @@ def _with_hash(
     # run folders contain this hash, so its input must not change
     digest = hashlib.sha256(repr((first, second, scores.tolist(), subset)).encode()).hexdigest()
     return Pairs(name, title, first, second, scores, subset, digest)
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a tab-separated file with a header and without quoting.
-
-    Raises:
-        InputError: If the file cannot be read, or a row has another number of columns than the header.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = [line.rstrip("\r\n") for line in file] or [""]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}; give a UTF-8 file of tab-separated columns") from error
-    columns = header.split("\t")
-    rows = []
-    for number, line in enumerate(lines, 2):
-        if not line:
-            continue
-        values = line.split("\t")
-        if len(values) != len(columns):
-            raise InputError(
-                f"{str(path)!r}, row {number}: {len(values)} columns instead of {len(columns)}; separate them by tabs"
-            )
-        rows.append(dict(zip(columns, values, strict=True)))
-    return rows

@@ -27,6 +27,7 @@ from conjure.divergence.weightings import Weighting
 from conjure.io.formatting import format_with_error
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import MAX_TARGETS_PER_JOB
+from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_words
 
@@ -149,6 +150,7 @@ def attribute(
     options.validate((a, b))
     check_words(a, b, replacements, divergence)
     options.validate(replacements.values())
+    warn_of_indistinct_texts(process, [(a, b), *replacements.items()])
     variants = {text: _variants(text, replacements) for text in (a, b)}
     cache = TrajectoryCache(process, options.noise)
     jobs = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.attribution import Attribution
 from conjure.explanation.images import SampleImages, TrajectoryImages
-from conjure.io.documents import Table
+from conjure.io.documents import Table, escape_html
 from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.text import printable
 from conjure.plotting.heatmaps import COLORMAP, heatmap_limits
@@ -30,7 +29,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         sample_images: The images of the first samples; at least one.
         words: The effects of words, if they are to be shown.
     """
-    first, second = (html.escape(printable(text)) for text in estimate.texts)
+    first, second = (escape_html(text) for text in estimate.texts)
     forward, backward = (format_value(value, estimate.stderr) for value in (estimate.forward, estimate.backward))
     trajectories = [images for sample in sample_images for images in (sample.forward, sample.backward)]
     vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories if images.heatmaps is not None)
@@ -56,13 +55,13 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         "explanation.html",
         title=f"{first} and {second}",
         heading=f"“{first}” and “{second}”",
-        distance=html.escape(str(estimate)),
+        distance=escape_html(str(estimate)),
         summary=(
-            f"{html.escape(estimate.divergence)}, {estimate.unit}: {forward} on trajectories of the first text, "
+            f"{escape_html(estimate.divergence)}, {estimate.unit}: {forward} on trajectories of the first text, "
             f"{backward} on trajectories of the second; "
             f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}"
         ),
-        settings=html.escape(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
+        settings=escape_html(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
         scale=_scale_note(vmax_step, vmax_total, estimate.unit),
         words=_word_section(words),
         steps=steps.to_html(),
@@ -132,7 +131,7 @@ def _word_section(words: Attribution | None) -> str:
     for effect in words.effects:
         text = "first" if effect.text == words.texts[0] else "second"
         change = format_value(effect.change, effect.stderr, "+")
-        rows.append([printable(effect.label), text, change, format_interval(effect.ci95, effect.stderr, "+")])
+        rows.append([effect.label, text, change, format_interval(effect.ci95, effect.stderr, "+")])
     table = Table("words", ["change of the text", "text", "change of the divergence", "95% CI"], rows)
     return (
         "<h2>Effects of words</h2><p class=quiet>On trajectories of the other text. Negative: the word separates the texts. "

@@ -7,6 +7,8 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from conjure.io.text import printable
+
 
 def data_uri(content: bytes, image_format: str) -> str:
     """Return the bytes of an image file as a data URI, so that a page needs no other file.
@@ -16,6 +18,11 @@ def data_uri(content: bytes, image_format: str) -> str:
         image_format: The subtype of its MIME type, such as `png`.
     """
     return f"data:image/{image_format};base64,{base64.b64encode(content).decode()}"
+
+
+def escape_html(text: str) -> str:
+    """Return `text` such that an HTML page shows it literally, with a space for each unprintable character."""
+    return html.escape(printable(text))
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,13 @@ class Table:
 
     def to_markdown(self) -> str:
         """Return the table in Markdown, without its title."""
-        head = [f"| {' | '.join(self.columns)} |", "|" + "---|" * len(self.columns)]
+        head = [f"| {' | '.join(map(_escape_markdown, self.columns))} |", "|" + "---|" * len(self.columns)]
         return "\n".join([*head, *(f"| {' | '.join(map(_escape_markdown, row))} |" for row in self.rows)])
 
     def to_html(self) -> str:
         """Return the table in HTML, without its title."""
-        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
+        head = "".join(f"<th>{escape_html(cell)}</th>" for cell in self.columns)
+        body = "".join("<tr>" + "".join(f"<td>{escape_html(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
         return f"<table><tr>{head}</tr>{body}</table>"
 
 
@@ -64,32 +71,32 @@ class Document:
 
     def to_markdown(self) -> str:
         """Return the document in Markdown."""
-        lines = [f"# {self.title}", ""]
+        lines = [f"# {_escape_markdown(self.title)}", ""]
         for line in self.settings:
             lines += [_escape_markdown(line), ""]
         for table in self.tables:
-            lines += [f"## {table.title}", "", table.to_markdown(), ""]
+            lines += [f"## {_escape_markdown(table.title)}", "", table.to_markdown(), ""]
         return "\n".join([*lines, self.note, ""])
 
     def to_html(self) -> str:
         """Return the document as one HTML page."""
-        parts = [f"<h2>{html.escape(table.title)}</h2><div>{table.to_html()}</div>" for table in self.tables]
+        parts = [f"<h2>{escape_html(table.title)}</h2><div>{table.to_html()}</div>" for table in self.tables]
         for title, image in self.images.items():
             source = data_uri(image, "png")
-            parts.append(f'<h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="{source}">')
+            parts.append(f'<h2>{escape_html(title)}</h2><img alt="{escape_html(title)}" src="{source}">')
         return (
             '<!doctype html><html lang="en"><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(self.title)}</title>'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape_html(self.title)}</title>'
             "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}div{overflow-x:auto}"
             "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ccc}"
             "td:first-child,th:first-child{text-align:left}img{max-width:100%;background:#fff}"
             "@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}}</style>"
-            f"<h1>{html.escape(self.title)}</h1>{''.join(f'<p>{html.escape(line)}</p>' for line in self.settings)}"
-            f"{''.join(parts)}<p>{html.escape(self.note)}</p></html>\n"
+            f"<h1>{escape_html(self.title)}</h1>{''.join(f'<p>{escape_html(line)}</p>' for line in self.settings)}"
+            f"{''.join(parts)}<p>{escape_html(self.note)}</p></html>\n"
         )
 
 
 def _escape_markdown(cell: str) -> str:
     for mark in "\\`*_[]<>|":
         cell = cell.replace(mark, "\\" + mark)
-    return " ".join(cell.split())
+    return " ".join(printable(cell).split())

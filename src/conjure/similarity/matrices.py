@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +20,7 @@ from conjure.divergence.divergences import Divergence, Reduction
 from conjure.divergence.estimates import t_interval
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
+from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
 from conjure.io.files import atomic_write
 from conjure.io.formatting import format_with_error, pluralize
@@ -127,12 +126,14 @@ class Matrix:
                ("unit", "divergence", "weighting", "antithetic", "samples", "seed", "process", "fingerprint", "version")},
         }  # fmt: skip
 
-    def to_csv(self) -> str:
-        """Return the distances as comma-separated values, with the texts as first row and first column."""
-        output = io.StringIO()
+    def to_csv(self, *, raw: bool = False) -> str:
+        """Return the distances as comma-separated values, with the texts as first row and first column.
+
+        Args:
+            raw: Write texts unchanged. Otherwise a text that a spreadsheet would run as a formula gets an apostrophe before it.
+        """
         rows = ([text, *row] for text, row in zip(self.texts, self.distance.tolist(), strict=True))
-        csv.writer(output, lineterminator="\n").writerows([["", *self.texts], *rows])
-        return output.getvalue()
+        return csv_text([["", *self.texts], *rows], raw=raw)
 
     def to_frame(self) -> DataFrame:
         """Return the distances as a pandas data frame.

@@ -21,6 +21,7 @@ from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import jobs_for_pairs, run_metadata
+from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_ranking
 
@@ -163,6 +164,7 @@ def nearest(
         reduction=reduction, antithetic=antithetic,
     )  # fmt: skip
     options.validate((text, *candidates))
+    warn_of_indistinct_texts(process, [(text, candidate) for candidate in candidates])
 
     cache = TrajectoryCache(process, options.noise)
     samples_drawn = dict.fromkeys(candidates, 0)

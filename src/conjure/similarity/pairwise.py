@@ -16,6 +16,7 @@ from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import compute_pairs, draw_samples, jobs_for_pairs, run_metadata
+from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 
 
@@ -59,6 +60,7 @@ def distance(
         InputError: If a text is blank or a value is out of range.
 
     Warns:
+        IndistinctTextWarning: If the model has no token for a text, or the same tokens for two different texts.
         TextTruncationWarning: If a text is truncated.
 
     Reference:
@@ -72,6 +74,7 @@ def distance(
         results, samples, _ = draw_samples(process, a, b, options, progress=progress)
     else:
         options.validate((a, b))
+        warn_of_indistinct_texts(process, [(a, b)])
         jobs = jobs_for_pairs([(a, b)], range(samples), options.noise)
         results = TrajectoryCache(process, options.noise)
         results.compute(jobs, final_latents=divergence == "direct", progress=progress)

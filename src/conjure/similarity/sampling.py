@@ -15,6 +15,7 @@ from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import NoiseSeeds
 from conjure.divergence.estimates import t_interval
 from conjure.similarity.options import SamplingOptions
+from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 
 MAX_TARGETS_PER_JOB = 128  # more targets of a source text are split into several jobs, which bounds the rows in memory
@@ -53,6 +54,7 @@ def compute_pairs(
         InputError: If a text or an option is invalid, before anything is computed.
     """
     options.validate(text for pair in pairs for text in pair)
+    warn_of_indistinct_texts(process, pairs)
     cache = TrajectoryCache(process, options.noise)
     jobs = jobs_for_pairs(pairs, range(options.samples), options.noise)
     cache.compute(jobs, final_latents=options.config.divergence == "direct", progress=progress)
@@ -85,6 +87,7 @@ def draw_samples(
         InputError: If a text or an option is invalid, before anything is computed.
     """
     options.validate((a, b))
+    warn_of_indistinct_texts(process, [(a, b)])
     cache, with_latents = TrajectoryCache(process, options.noise), list[TrajectoryResult]()
     target = options.target_relative_error
     samples, done = options.samples if target is None else max(options.samples, 2), 0

@@ -7,21 +7,25 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from conjure.errors import InputError
+from conjure.io.input_files import MAX_FILE_MB, read_input_text
+from conjure.io.text import is_blank, shorten, split_lines
 
 
 def check_texts(texts: Iterable[str]) -> None:
-    """Check that each text is a string with a visible character and valid Unicode.
+    """Check that each text is a string of valid Unicode that is not blank.
+
+    Whether a model has tokens for a text is not checked here: see `conjure.similarity.token_checks`.
 
     Raises:
-        InputError: If a text is not a string, is blank, or is not valid Unicode.
+        InputError: If a text is not a string, is empty, has only white space and control characters, or is not valid Unicode.
     """
     for text in texts:
         if not isinstance(text, str):
             raise InputError(f"a text is {text!r}; must be a string")
-        if not any(character.isprintable() and not character.isspace() for character in text):
-            raise InputError(f"the text {text!r} is blank; give a text with at least one visible character")
+        if is_blank(text):
+            raise InputError(f"the text {shorten(text)!r} is blank; give a text with at least one visible character")
         if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-            raise InputError(f"the text {text!r} is not valid Unicode; give it in UTF-8")
+            raise InputError(f"the text {shorten(text)!r} is not valid Unicode; give it in UTF-8")
 
 
 def check_words(a: str, b: str, replacements: Mapping[str, str], divergence: str) -> None:
@@ -39,7 +43,7 @@ def check_words(a: str, b: str, replacements: Mapping[str, str], divergence: str
     for word, replacement in replacements.items():
         if word not in words:
             raise InputError(f"the word {word!r} to replace is in neither text; their words are {', '.join(words)}")
-        if not isinstance(replacement, str) or not replacement.strip():
+        if not isinstance(replacement, str) or is_blank(replacement):
             raise InputError(f"the replacement of {word!r} is {replacement!r}; must be a word")
 
 
@@ -65,7 +69,7 @@ def check_distinct(texts: Sequence[str]) -> None:
     seen = set[str]()
     for text in texts:
         if text in seen:
-            raise InputError(f"the text {text!r} occurs twice; give each text once")
+            raise InputError(f"the text {shorten(text)!r} occurs twice; give each text once")
         seen.add(text)
 
 
@@ -84,18 +88,21 @@ def check_ranking(candidates: Sequence[str], top: int, confidence: float) -> Non
         raise InputError(f"confidence is {confidence!r}; must be a number between 0 and 1")
 
 
-def read_groups(path: str | Path) -> list[list[str]]:
-    """Read groups of texts from a UTF-8 file with one text per line. Blank lines separate groups.
+def read_groups(path: str | Path, max_mb: int = MAX_FILE_MB) -> list[list[str]]:
+    r"""Read groups of texts from a UTF-8 file with one text per line. Blank lines separate groups.
+
+    Only `\n`, `\r\n` and `\r` end a line.
+
+    Args:
+        path: The file, or `-` for standard input.
+        max_mb: The largest size of the file, in units of 10^6 bytes.
 
     Raises:
-        InputError: If the file cannot be read.
+        InputError: If the file cannot be read, is not a regular file, or is too large.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}; give a UTF-8 file with one text per line") from error
+    advice = "give a UTF-8 file with one text per line, or - for standard input"
     groups: list[list[str]] = [[]]
-    for line in lines:
+    for line in split_lines(read_input_text(path, max_mb, advice=advice)):
         if line.strip():
             groups[-1].append(line.strip())
         elif groups[-1]:

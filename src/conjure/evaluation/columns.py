@@ -1,0 +1,72 @@
+"""Which columns of a table are the two texts and the score: by known names, or as the user says. They are never guessed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from conjure.errors import InputError
+
+NUMBERED_STEMS = ("sentence", "sent", "text", "word", "phrase", "caption", "question", "string", "s")
+TEXT_PAIRS = (
+    *((f"{stem}1", f"{stem}2") for stem in NUMBERED_STEMS),
+    *((f"{stem}a", f"{stem}b") for stem in NUMBERED_STEMS if stem != "s"),
+    ("premise", "hypothesis"),
+)
+SCORES = (
+    "score", "rating", "similarity", "similarityscore", "relatedness", "relatednessscore", "label", "gold", "goldscore",
+    "goldlabel", "humanscore", "humanrating", "humanmean", "meanscore", "simlex999",
+)  # fmt: skip
+
+
+def parse_columns(columns: str | None) -> tuple[str, str, str] | None:
+    """Return the three names of the option `--columns`, which are separated by commas.
+
+    Raises:
+        InputError: If there are not three names.
+    """
+    if columns is None:
+        return None
+    names = [name.strip() for name in columns.split(",")]
+    if len(names) != 3 or not all(names):
+        raise InputError(f"columns is {columns!r}; must be two columns of texts and one of scores, as in text1,text2,score")
+    return names[0], names[1], names[2]
+
+
+def find_columns(names: Sequence[str], source: str, chosen: Sequence[str] | None = None) -> tuple[str, str, str]:
+    """Return the columns of the first texts, of the second texts and of the scores.
+
+    Upper case, spaces and punctuation of the names do not matter, unless `chosen` is given.
+
+    Args:
+        names: All columns of the table.
+        source: Where the table comes from, for error messages.
+        chosen: The three columns; None finds them by their names.
+
+    Raises:
+        InputError: If a chosen column is missing, or there is not exactly one known pair and one known score.
+    """
+    listed = ", ".join(map(repr, names)) or "none"
+    if chosen is not None:
+        if isinstance(chosen, str) or len(chosen) != 3 or len(set(chosen)) != 3:
+            raise InputError(f"columns is {chosen!r}; must be three different names: two columns of texts and one of scores")
+        for column in chosen:
+            if column not in names:
+                raise InputError(f"{source!r} has no column {column!r}; its columns are {listed}")
+        first, second, score = chosen
+        return first, second, score
+    by_key: dict[str, list[str]] = {}
+    for name in names:
+        by_key.setdefault(re.sub(r"[\W_]+", "", name.lower()), []).append(name)
+    pairs = [(a, b) for first, second in TEXT_PAIRS for a in by_key.get(first, ()) for b in by_key.get(second, ())]
+    scores = [name for key in SCORES for name in by_key.get(key, ())]
+    advice = f"choose by columns A,B,SCORE (--columns) among its columns {listed}"
+    if len(pairs) != 1:
+        found = "no known pair of columns of texts, such as text1 and text2"
+        if pairs:
+            found = f"several pairs of columns of texts: {'; '.join(f'{a!r} and {b!r}' for a, b in pairs)}"
+        raise InputError(f"{source!r} has {found}; {advice}")
+    if len(scores) != 1:
+        found = "several columns of scores" if scores else "no column 'score'"
+        raise InputError(f"{source!r} has {found}; {advice}")
+    return *pairs[0], scores[0]
