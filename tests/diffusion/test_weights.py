@@ -66,7 +66,6 @@ def run_quantized(quantize):
     def process(scale=1):
         pipeline = family.build()
         with torch.no_grad():
-            pipeline.unet.mid_block.attentions[0].proj_in.weight.mul_(1)
             pipeline.unet.mid_block.attentions[0].transformer_blocks[0].attn1.to_q.weight.mul_(scale)
         return conjure.load(pipeline, steps=1, **family.settings)
     def quantize(unet):
