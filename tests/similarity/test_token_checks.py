@@ -25,8 +25,7 @@ def process(default_process):
 @pytest.mark.parametrize("text", ["\u0301", "\ufe0f", "\u200b\u200d", "\uf8ff"])
 def test_texts_without_tokens(process, text):
     with pytest.warns(IndistinctTextWarning, match=NO_TOKEN):
-        estimate = conjure.distance(process, text, "dog", samples=1)
-    assert estimate.distance == conjure.distance(process, ".", "dog", samples=1).distance or estimate.distance > 0
+        assert conjure.distance(process, text, "dog", samples=1).distance > 0
 
 
 @pytest.mark.filterwarnings("ignore::conjure.TextTruncationWarning")
@@ -80,35 +79,36 @@ def pairs():
     return from_dataframe(SimpleNamespace(to_dict=lambda orient: records))
 
 
+class CharacterTokenizer:
+    """A tokenizer with one token for each character."""
+
+    model_max_length = 77
+
+    def decode(self, tokens):
+        return "".join(map(chr, tokens))
+
+    def __call__(self, text, **options):
+        return SimpleNamespace(input_ids=[ord(character) for character in text])
+
+
+def process_with(*tokenizers, **methods):
+    components = {f"tokenizer_{number}": tokenizer for number, tokenizer in enumerate(tokenizers)}
+    return SimpleNamespace(pipeline=SimpleNamespace(components=components, **methods))
+
+
 def test_several_tokenizers_must_agree(process):
-    lower = process.pipeline.tokenizer
-
-    class CaseSensitive:
-        model_max_length = 77
-
-        def decode(self, tokens):
-            raise NotImplementedError
-
-        def __call__(self, text, **options):
-            return SimpleNamespace(input_ids=[ord(character) for character in text])
-
-    both = SimpleNamespace(pipeline=SimpleNamespace(components={"tokenizer": lower, "tokenizer_2": CaseSensitive()}))
-    warn_of_indistinct_texts(both, [("Dog", "dog"), ("\u0301", "dog")])
-    twice = SimpleNamespace(pipeline=SimpleNamespace(components={"tokenizer": lower, "tokenizer_2": lower}))
+    uncased = process.pipeline.tokenizer
+    warn_of_indistinct_texts(process_with(uncased, CharacterTokenizer()), [("Dog", "dog"), ("\u0301", "dog")])
     with pytest.warns(IndistinctTextWarning, match=SAME):
-        warn_of_indistinct_texts(twice, [("Dog", "dog")])
+        warn_of_indistinct_texts(process_with(uncased, uncased), [("Dog", "dog")])
 
 
 def test_lower_case_of_a_pipeline_is_noticed():
     """Some pipelines change texts to lower case before they tokenize them."""
-    tokenizer = SimpleNamespace(model_max_length=77, decode=None)
-    tokenizer = type("Tokenizer", (), {"model_max_length": 77, "decode": None, "__call__": lambda self, text, **_: SimpleNamespace(
-        input_ids=[ord(character) for character in text])})()  # fmt: skip
-    pipeline = SimpleNamespace(
-        components={"tokenizer": tokenizer}, _text_preprocessing=lambda text, clean_caption: [text.lower().strip()]
-    )
+    warn_of_indistinct_texts(process_with(CharacterTokenizer()), [("Dog", "dog")])
+    lower = process_with(CharacterTokenizer(), _text_preprocessing=lambda text, clean_caption: [text.lower().strip()])
     with pytest.warns(IndistinctTextWarning, match=SAME):
-        warn_of_indistinct_texts(SimpleNamespace(pipeline=pipeline), [("Dog", "dog")])
+        warn_of_indistinct_texts(lower, [("Dog", "dog")])
 
 
 def test_commands_print_the_warning(conjure_command, monkeypatch):

@@ -22,9 +22,13 @@ def csv_text(rows: Iterable[Iterable[object]], *, raw: bool = False) -> str:
     Reference:
         OWASP, "CSV Injection".
     """
-    output = io.StringIO()
-    csv.writer(output, lineterminator="\n").writerows([cell if raw else _neutralized(cell) for cell in row] for row in rows)
-    return output.getvalue()
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        # with the terminator \r\n, because Python before 3.13 quotes \r only if it is part of the terminator
+        csv.writer(line, lineterminator="\r\n").writerow([cell if raw else _neutralized(cell) for cell in row])
+        lines.append(line.getvalue().removesuffix("\r\n") + "\n")
+    return "".join(lines)
 
 
 def _neutralized(cell: object) -> object:
