@@ -13,11 +13,12 @@ import typer
 from rich import markup
 from rich.console import Console
 
-from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+from conjure.errors import InputError, NoWorkersWarning, ReadOnlyStoreWarning, TextTruncationWarning
 from conjure.io.formatting import pluralize
 
 EXIT_FAILURE = 1
 EXIT_INVALID_INPUT = 2
+IMMEDIATE_WARNINGS = (NoWorkersWarning, ReadOnlyStoreWarning)  # printed when they are issued
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
@@ -96,7 +97,7 @@ def silence() -> None:
 class TruncationWarnings:
     """Context manager that prints one line about all texts that are truncated or contain unknown tokens.
 
-    Warnings about missing workers are printed immediately; all other warnings are ignored.
+    Warnings about missing workers and read-only stores are printed immediately; all other warnings are ignored.
     """
 
     def __enter__(self) -> None:
@@ -105,11 +106,12 @@ class TruncationWarnings:
         self._filters.__enter__()
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", TextTruncationWarning)  # once per text
-        warnings.simplefilter("always", NoWorkersWarning)
+        for category in IMMEDIATE_WARNINGS:
+            warnings.simplefilter("always", category)
         warnings.showwarning = self._collect
 
     def _collect(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        if issubclass(category, NoWorkersWarning):
+        if issubclass(category, IMMEDIATE_WARNINGS):
             print_warning(message)
         else:
             self._messages.append(" ".join(str(message).split()))
@@ -127,6 +129,7 @@ def truncation_as_error(strict: bool) -> Iterator[None]:
     """Context manager that prints one warning per truncated text or, if `strict`, raises `InputError` for the first one."""
     with warnings.catch_warnings():
         warnings.simplefilter("error" if strict else "default", TextTruncationWarning)
+        warnings.simplefilter("always", ReadOnlyStoreWarning)
         try:
             yield
         except TextTruncationWarning as warning:
