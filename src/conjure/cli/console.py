@@ -70,10 +70,10 @@ def print_warning(message: Warning | str, *_: object, **__: object) -> None:
     stderr.print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}")
 
 
-def fail(message: str) -> NoReturn:
-    """Print invalid input as one line on standard error and exit with 2."""
+def fail(message: str, code: int) -> NoReturn:
+    """Print an error as one line on standard error and exit with `code`."""
     stderr.print(f"[red]error:[/] {escape(' '.join(message.split()))}")
-    sys.exit(EXIT_INVALID_INPUT)
+    sys.exit(code)
 
 
 @contextlib.contextmanager
