@@ -60,10 +60,9 @@ def test_a_closed_pipe_ends_quietly(filled_store_file):
 def test_unusable_widths_are_ignored(conjure_command, filled_store_file, monkeypatch, width):
     expected = conjure_command("store", "info", filled_store_file)
     assert expected[0] == 0
-    for name in ("COLUMNS", "LINES"):
-        monkeypatch.setenv(name, width)
-        assert conjure_command("store", "info", filled_store_file) == expected
-        assert name not in os.environ
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("LINES", width)
+    assert conjure_command("store", "info", filled_store_file) == expected
     monkeypatch.setenv("COLUMNS", width)
     assert "Usage" in conjure_command("--help")[1]
 
@@ -125,7 +124,7 @@ def test_hosts_that_the_app_cannot_use_are_refused(conjure_command, host):
 def test_ports_out_of_range_are_refused(conjure_command, port):
     code, out, err = conjure_command("app", "--port", port)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "is not in the range 1<=x<=65535" in err
+    assert "Invalid value for '--port': Input should be" in err
 
 
 def test_a_port_in_use_is_refused():

@@ -8,6 +8,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_results_that_a_read_only_store_lacks_are_computed(short_process, open_s
     process = short_process.set(store=open_store(read_only_store))
     with pytest.warns(ReadOnlyStoreWarning, match="is read-only, so new results are not stored; copy it") as caught:
         estimates = [conjure.distance(variant, "puppy", "train", samples=1) for variant in (process, process.set(steps=3))]
-    assert len(caught) == 1
+    assert [warning.category for warning in caught].count(ReadOnlyStoreWarning) == 1
     for estimate, variant in zip(estimates, (short_process, short_process.set(steps=3)), strict=True):
         assert estimate.samples == pytest.approx(conjure.distance(variant, "puppy", "train", samples=1).samples, rel=1e-5)
     steps = StepCounter()
@@ -95,22 +96,20 @@ def test_the_command_warns_once_of_a_read_only_store(conjure_command, read_only_
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="needs root to become a user without rights")
-def test_a_user_without_rights_reads_a_store(filled_store, tmp_path):
+def test_a_user_without_rights_reads_a_store(filled_store):
     """The permissions are real here: the file and its folder belong to another user."""
-    folder = tmp_path / "medium"
-    folder.mkdir()
-    path = filled_store.copy_to(folder / "s")
-    path.chmod(0o444)
-    folder.chmod(0o555)
     code = (
-        "import os, sys\n"
+        "import os\n"
         "from conjure.engine.store_maintenance import open_store, summarize\n"
-        f"descriptor = os.open({str(folder)!r}, os.O_RDONLY)\n"
-        "os.fchdir(descriptor)\n"
         f"os.setuid({NOBODY})\n"
-        "print(summarize(open_store('s'))[0].evaluations)\n"
+        "print(summarize(open_store(os.environ['STORE']))[0].evaluations)\n"
     )
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's folders are closed to other users
+        path = filled_store.copy_to(Path(folder) / "s")
+        path.chmod(0o444)
+        os.chmod(folder, 0o555)
+        environment = os.environ | {"STORE": str(path)}
+        completed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert completed.stdout == f"{NUM_EVALUATIONS}\n", completed.stderr
 
 
@@ -139,7 +138,7 @@ def test_repair_refuses_the_file_of_another_program(conjure_command, tmp_path, k
     assert path.read_bytes() == before
     if kind != "empty":
         code, _, err = conjure_command("store", "info", path)
-        assert (code, "repair" in err, "it is not a store of Conjure; name another file" in err) == (2, False, True)
+        assert (code, "store repair" in err, "it is not a store of Conjure; name another file" in err) == (2, False, True)
 
 
 def test_a_store_whose_tables_are_in_the_journal_is_a_store(tmp_path):
