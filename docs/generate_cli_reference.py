@@ -14,7 +14,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from conjure.cli import app
+from conjure.cli.commands import app
 
 PAGE = Path(__file__).parent / "cli.md"
 

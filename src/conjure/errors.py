@@ -11,6 +11,10 @@ class InputError(ValueError):
     """Invalid input: a text, a setting, a model or a path. The command line prints the message and exits with code 2."""
 
 
+class OutputError(InputError):
+    """An output cannot be written, as on a full disk or in a read-only folder. The command line exits with code 1."""
+
+
 class TextTruncationWarning(UserWarning):
     """A text is longer than the text encoder accepts, or has symbols that the encoder maps to its unknown token."""
 
@@ -33,6 +37,10 @@ class IndistinctTextWarning(TextTruncationWarning):
 
 class QuotedFieldsWarning(UserWarning):
     """Texts of a file begin and end with a quotation mark, which may be meant as quoting and is measured as part of the text."""
+
+
+class ReadOnlyStoreWarning(UserWarning):
+    """A store cannot be written, so that new results are not kept."""
 
 
 class NoWorkersWarning(UserWarning):

@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.core import TyperGroup
 
-from conjure.cli import app
 from conjure.cli.aliases import OLD_NAMES
+from conjure.cli.commands import app
 
 QUICK = ("--samples", 1, "--steps", 1, "--json")
 

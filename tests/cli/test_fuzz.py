@@ -29,7 +29,8 @@ import typer
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from conjure.cli import app, main
+from conjure.cli import main
+from conjure.cli.commands import app
 from conjure.engine.store_schema import SCHEMA_VERSION
 
 FEW_EXAMPLES = 3

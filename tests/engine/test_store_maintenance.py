@@ -93,7 +93,7 @@ def test_repair_by_command(conjure_command, filled_store, tmp_path):
         (("info", "nowhere"), "there is no store 'nowhere'; give the file, or the folder"),
         (("repair", "nowhere"), "there is no store 'nowhere'"),
         (("info", "text"), "cannot be used as a store of results"),
-        (("info", "older"), "is not a store of this version of Conjure; fix it"),
+        (("info", "older"), "is not a store of this version of Conjure; it is not a store of Conjure; name another file"),
         (("prune", "s", "f00"), "0 entries have a fingerprint that begins with 'f00'"),
         (("prune", "s", ""), "0 entries"),
         (("export", "s", "all.csv"), "must end with .parquet"),

@@ -163,7 +163,7 @@ def test_unreadable_settings_of_a_run_are_refused(fast_process, pairs_file, tmp_
 
 
 def test_full_disk(conjure_command, tmp_path):
-    """One line and exit code 2; finished results are stored, and the same command resumes when there is space again."""
+    """One line and exit code 1; finished results are stored, and the same command resumes when there is space again."""
     pairs_file = write_pairs(tmp_path / "own.tsv", numbered_pairs(24))
     command = ("bench", "--data", pairs_file, "--out", tmp_path / "run", "--steps", 2)
     soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -172,7 +172,7 @@ def test_full_disk(conjure_command, tmp_path):
         code, _, err = conjure_command(*command)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft_limit, hard_limit))
-    assert code == 2
+    assert code == 1
     assert "cannot be written" in err.splitlines()[-1]
     assert "Traceback" not in err
     num_before = num_stored(tmp_path / "run")
@@ -200,7 +200,7 @@ def test_file_system_without_space(tmp_path):
     full = subprocess.run(
         [*in_namespace, "sh", mount_point, "sh", "-c", copy, "sh", *run, str(mount_point / "run")], capture_output=True, text=True
     )
-    assert (full.returncode, "Traceback" in full.stderr) == (2, False), full.stderr
+    assert (full.returncode, "Traceback" in full.stderr) == (1, False), full.stderr
     assert "cannot be written: database or disk is full" in full.stderr.splitlines()[-1]
     num_before = num_stored(tmp_path / "run")
     assert 0 < num_before < 120

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,8 @@ def serve_app(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all network interfaces.")] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(help="Port to listen on. Without this option: the first free port from 7860.")
+        int | None,
+        typer.Option(min=1, max=65_535, help="Port to listen on. Without this option: the first free port from 7860."),
     ] = None,
     user: Annotated[
         str | None,
@@ -45,6 +47,7 @@ def serve_app(
         raise InputError(f"the user is {user!r} and CONJURE_PASSWORD is {state}; give both or neither")
     if runs is not None and not os.path.isdir(runs):
         raise InputError(f"runs is {runs!r}, which is not a folder; give a folder whose subfolders are runs of conjure bench")
+    check_address(host, port)
     with stderr.status("starting"):
         from conjure.app.limits import Limits
         from conjure.app.service import Service
@@ -56,3 +59,24 @@ def serve_app(
         service = Service(names, Path(runs) if runs else None, limits, device, open_store(store))
         service.process(names[0] if names else models, steps=1)  # report a model that cannot be loaded before serving
     serve(service, host=host, port=port, user=(user, str(password)) if user else None)
+
+
+def check_address(host: str, port: int | None) -> None:
+    """Check that a server can listen on an address.
+
+    Args:
+        host: A name or an address.
+        port: The port; None for any.
+
+    Raises:
+        InputError: If the address is not one of this machine, or the port is in use or not permitted.
+    """
+    try:
+        if not host.strip():
+            raise OSError("it is blank")
+        family, _, _, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        where = f"on the host {host!r}" + (f", port {port}" if port else "")
+        raise InputError(f"the app cannot listen {where}: {reason}; give another --host or --port") from error

@@ -20,6 +20,7 @@ from conjure.errors import (
     InputError,
     NoWorkersWarning,
     QuotedFieldsWarning,
+    ReadOnlyStoreWarning,
     TextTruncationWarning,
 )
 from conjure.io.formatting import pluralize
@@ -27,6 +28,7 @@ from conjure.io.text import printable
 
 EXIT_FAILURE = 1
 EXIT_INVALID_INPUT = 2
+IMMEDIATE_WARNINGS = (NoWorkersWarning, ReadOnlyStoreWarning)  # printed when they are issued
 
 stderr = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
@@ -83,10 +85,10 @@ def print_warning(message: Warning | str, *_: object, **__: object) -> None:
     stderr.print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}")
 
 
-def fail(message: str) -> NoReturn:
-    """Print invalid input as one line on standard error and exit with 2."""
+def fail(message: str, code: int) -> NoReturn:
+    """Print an error as one line on standard error and exit with `code`."""
     stderr.print(f"[red]error:[/] {escape(' '.join(message.split()))}")
-    sys.exit(EXIT_INVALID_INPUT)
+    sys.exit(code)
 
 
 @contextlib.contextmanager
@@ -112,9 +114,8 @@ def silence() -> None:
 class TruncationWarnings:
     """Context manager that prints one line about all texts that are truncated or contain unknown tokens.
 
-    Texts without tokens and texts with the same tokens have a line of their own.
-
-    Warnings about missing workers are printed immediately; all other warnings are ignored.
+    Texts without tokens and texts with the same tokens have a line of their own. Warnings about missing workers and read-only
+    stores are printed immediately; all other warnings are ignored.
     """
 
     def __enter__(self) -> None:
@@ -124,11 +125,12 @@ class TruncationWarnings:
         self._filters.__enter__()
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", TextTruncationWarning)  # once per text
-        warnings.simplefilter("always", NoWorkersWarning)
+        for category in IMMEDIATE_WARNINGS:
+            warnings.simplefilter("always", category)
         warnings.showwarning = self._collect
 
     def _collect(self, message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        if issubclass(category, NoWorkersWarning):
+        if issubclass(category, IMMEDIATE_WARNINGS):
             print_warning(message)
         else:
             messages = self._indistinct if issubclass(category, IndistinctTextWarning) else self._messages
@@ -150,6 +152,7 @@ def truncation_as_error(strict: bool) -> Iterator[None]:
     """Context manager that prints one warning per truncated text or, if `strict`, raises `InputError` for the first one."""
     with warnings.catch_warnings():
         warnings.simplefilter("error" if strict else "default", TextTruncationWarning)
+        warnings.simplefilter("always", ReadOnlyStoreWarning)
         try:
             yield
         except TextTruncationWarning as warning:

@@ -1,68 +1,77 @@
-"""The command `conjure`. Exit codes: 0 on success, 2 for invalid input (one line on standard error), 1 for any other failure."""
+"""The command `conjure`. Exit codes: 0 on success, 2 for invalid input (one line on standard error), 1 for any other failure.
+
+This module imports little, so that Ctrl-C is handled also while all other modules are imported.
+"""
 
 from __future__ import annotations
 
-import io
+import atexit
+import os
+import signal
 import sys
-from importlib.metadata import version
-from typing import Annotated
 
-import typer
-
-from conjure.cli.aliases import CommandWithAliases
-from conjure.cli.app import serve_app
-from conjure.cli.bench import ablate, bench, diff
-from conjure.cli.check import check
-from conjure.cli.compare import compare, matrix
-from conjure.cli.console import EXIT_FAILURE, fail, stderr
-from conjure.cli.nearest import nearest
-from conjure.cli.store import store_app
-from conjure.errors import InputError
-
-EXIT_INTERRUPTED = 130  # typer returns it after Ctrl-C
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-
-
-def _print_version(requested: bool) -> None:
-    if requested:
-        print(f"conjure {version('conjure')}")
-        raise typer.Exit
-
-
-@app.callback()
-def conjure(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """Measure the similarity of texts by the predictions of a text-to-image diffusion model."""
-
-
-for command in (compare, matrix, nearest, check, bench, diff, ablate):
-    app.command(cls=CommandWithAliases)(command)
-app.command("app", cls=CommandWithAliases)(serve_app)
-app.add_typer(store_app, name="store")
+EXIT_FAILURE = 1
+WIDTHS = range(20, 10_001)  # usable widths of a terminal, in columns
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code.
 
     Args:
-        arguments: The command and its options; `sys.argv` by default.
+        arguments: The command and its options; `sys.argv` by default, where the command is the whole Python process.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # for terminals that cannot encode a text
+    is_whole_process = arguments is None
     try:
-        code = app(arguments, standalone_mode=False)
-    except InputError as error:
-        fail(str(error))
-    except typer.TyperException as error:
-        fail(f"{error.format_message()} (see conjure --help)")
-    except (typer.Abort, KeyboardInterrupt):
-        code = EXIT_INTERRUPTED
-    if code == EXIT_INTERRUPTED:
-        stderr.print("interrupted")
+        if is_whole_process:
+            signal.signal(signal.SIGINT, interrupt)
+        ignore_unusable_widths()
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # for terminals that cannot encode a text
+        from conjure.cli.commands import run
+
+        code = run(arguments)
+    except KeyboardInterrupt:
+        if is_whole_process:
+            end_interrupted_process()
+        print("interrupted", file=sys.stderr)
         code = EXIT_FAILURE
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
+
+
+def interrupt(signal_number: int, frame: object) -> None:
+    """Handle Ctrl-C: raise `KeyboardInterrupt`, or end the process during an import.
+
+    There is nothing to clean up during an import, and extension modules abort on an exception in their initialisation.
+
+    Args:
+        signal_number: The signal.
+        frame: The Python code that is being executed.
+
+    Raises:
+        KeyboardInterrupt: Outside of imports.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":  # type: ignore[attr-defined]
+            end_interrupted_process()
+        frame = frame.f_back  # type: ignore[attr-defined]
+    raise KeyboardInterrupt
+
+
+def end_interrupted_process() -> None:
+    """End the process without waiting for its threads, which could abort it while they compute."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.write(2, b"interrupted\n")
+    atexit._run_exitfuncs()  # for example of Ray, which ends its workers
+    os._exit(EXIT_FAILURE)
+
+
+def ignore_unusable_widths() -> None:
+    """Remove sizes of the terminal from the environment in which nothing could be printed, so that defaults are used."""
+    for name, allowed in (("COLUMNS", WIDTHS), ("LINES", range(1, 10_001)), ("TERMINAL_WIDTH", WIDTHS)):
+        try:
+            is_usable = int(os.environ.get(name, "80")) in allowed
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            del os.environ[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from conjure.errors import InputError
@@ -31,7 +32,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
     """
     if not isinstance(name, str | None):
         raise InputError(f"the scheduler is {name!r}; must be a name, such as lms or own")
-    classes = {scheduler_alias(cls.__name__): cls for cls in [*default_scheduler.compatibles, type(default_scheduler)]}
+    classes = _classes(default_scheduler)
     requested = name
     # Only the scheduler with which the model was trained can use a learned variance
     has_learned_variance = default_scheduler.config.get("variance_type") in ("learned", "learned_range")
@@ -71,6 +72,31 @@ def is_few_step_scheduler(scheduler: Any) -> bool:
     return type(scheduler).__name__ in FEW_STEP_SCHEDULERS or (
         is_trailing and not scheduler.config.get("rescale_betas_zero_snr", False)
     )
+
+
+def scheduler_from_config(default_scheduler: Any, name: str, config: Mapping[str, Any]) -> Any:
+    """Return a scheduler with a configuration that was stored as plain data.
+
+    Args:
+        default_scheduler: The scheduler of the pipeline.
+        name: The name of the class.
+        config: The complete configuration.
+
+    Raises:
+        InputError: If there is no such class for this model, or the configuration is not one of it.
+    """
+    classes = _classes(default_scheduler)
+    if name not in classes:
+        raise InputError(f"unknown scheduler {name!r} for this model; must be one of {', '.join(sorted(classes))}")
+    try:
+        return classes[name].from_config(dict(config))
+    except Exception as error:  # each scheduler computes with values of the configuration
+        raise InputError(f"the scheduler {name!r} cannot be made from its stored configuration") from error
+
+
+def _classes(default_scheduler: Any) -> dict[str, Any]:
+    """Return the classes that fit the configuration of a scheduler, by their short names."""
+    return {scheduler_alias(cls.__name__): cls for cls in [*default_scheduler.compatibles, type(default_scheduler)]}
 
 
 def has_same_noise_schedule(a: Any, b: Any) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ import torch
 from conjure.diffusion.interfaces import StoredResults
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel
-from conjure.engine.store_database import REPAIR_HINT, StoreDatabase, checksum
+from conjure.engine.store_database import StoreDatabase, checksum
+from conjure.engine.store_file import REPAIR_HINT
 from conjure.errors import InputError
+from conjure.io.files import parse_json
 
 ENGINE_VERSION = 1  # increased when the engine computes other results for the same process, so that old results are not read
 
@@ -72,7 +75,7 @@ class ProcessResults:
         self.database = database
         self.key = f"{ENGINE_VERSION} {fingerprint}"
         self.process, metadata = database.get_or_create(self.key, json.dumps(settings, default=str))
-        self.metadata = json.loads(metadata) if metadata else None
+        self.metadata = _parse_metadata(metadata, database.path) if metadata else None
 
     def add(self, results: Sequence[TrajectoryResult]) -> None:
         """Store the results of a batch, all of them or none.
@@ -136,7 +139,12 @@ class ProcessResults:
             return {}
         query = "SELECT target, squared_differences, crc32 FROM squared_differences WHERE process = ? AND text = ? AND seed = ?"
         rows = self.database.read(query, (self.process, text, seed))
-        return {target: values for target, values, crc32 in rows if checksum(self.key, text, seed, target, values) == crc32}
+        num_bytes = len(self.metadata["timesteps"]) * np.dtype(np.float64).itemsize
+        return {
+            target: values
+            for target, values, crc32 in rows
+            if checksum(self.key, text, seed, target, values) == crc32 and _is_blob(values, num_bytes)
+        }
 
     def _has_final_latent(self, text: str, seed: int, *, check: bool) -> bool:
         """Return whether the final latent of a trajectory is stored and, with `check`, valid."""
@@ -150,8 +158,37 @@ class ProcessResults:
         """Return the final latent of a trajectory and whether it is valid, None if it is not stored."""
         query = "SELECT latents, crc32 FROM final_latents WHERE process = ? AND text = ? AND seed = ?"
         for latents, crc32 in self.database.read(query, (self.process, text, seed)):
-            return latents, checksum(self.key, text, seed, latents) == crc32
+            num_bytes = 0 if self.metadata is None else math.prod(self.metadata["shape"]) * np.dtype(np.float32).itemsize
+            return latents, checksum(self.key, text, seed, latents) == crc32 and _is_blob(latents, num_bytes)
         return None
+
+
+def _parse_metadata(text: str, path: Path) -> dict[str, Any]:
+    """Return the metadata of the trajectories of a process from its JSON.
+
+    Raises:
+        InputError: If a value has another form than `ProcessResults.add` writes.
+    """
+    what = f"{str(path)!r}, the metadata of a process"
+    metadata = parse_json(text, what, allow_nan=True)
+    timesteps, levels, shape = (metadata.get(key) for key in ("timesteps", "levels", "shape"))
+    names = {field.name for field in fields(NoiseLevel)}
+    is_valid = (
+        isinstance(timesteps, list)
+        and all(isinstance(timestep, int | float) for timestep in timesteps)
+        and isinstance(levels, list)
+        and all(isinstance(level, dict) and set(level) == names for level in levels)
+        and all(isinstance(value, int | float) for level in levels for value in level.values())
+        and isinstance(shape, list)
+        and all(isinstance(size, int) and size >= 0 for size in shape)
+    )
+    if not is_valid:
+        raise InputError(f"{what} is not what Conjure writes; {REPAIR_HINT}")
+    return metadata
+
+
+def _is_blob(value: object, num_bytes: int) -> bool:
+    return isinstance(value, bytes) and len(value) == num_bytes
 
 
 class LazyFinalLatents(Mapping[tuple[str, int], torch.Tensor]):
@@ -194,7 +231,7 @@ class BaselineResults:
         return {
             (first, second): np.frombuffer(distances)
             for first, second, distances, crc32 in self.database.read(query, (self.baseline,))
-            if checksum(self.key, first, second, distances) == crc32
+            if checksum(self.key, first, second, distances) == crc32 and _is_blob(distances, len(distances) // 8 * 8)
         }
 
     def add(self, pairs: Sequence[tuple[str, str]], distances: np.ndarray) -> None:

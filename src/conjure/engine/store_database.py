@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from conjure.engine.store_schema import CREATE_TABLES, MIGRATION, SCHEMA_2_TABLES, SCHEMA_VERSION, TABLES
-from conjure.errors import InputError
-
-DATABASE_ERRORS = (sqlite3.Error, UnicodeError)  # UnicodeError if SQLite's message quotes corrupted text of the file
-REPAIR_HINT = "fix it with conjure store repair, or name another file"
+from conjure.engine.store_file import DATABASE_ERRORS, REPAIR_HINT, advice, connect, database_error, is_read_only
+from conjure.engine.store_schema import CREATE_TABLES, MIGRATION, READ_ONLY_OVERLAY, SCHEMA_2_TABLES, SCHEMA_VERSION, TABLES
+from conjure.errors import InputError, OutputError, ReadOnlyStoreWarning
 
 
 def checksum(*parts: str | int | bytes | None) -> int:
@@ -28,29 +27,53 @@ def checksum(*parts: str | int | bytes | None) -> int:
 class StoreDatabase:
     """The database in the file `path`, which is created if it does not exist.
 
+    A file that cannot be written is read. New rows are then kept in memory until it is closed.
+
     Args:
         path: The file.
 
+    Attributes:
+        path: The file.
+        read_only: Whether the file cannot be written.
+
     Raises:
-        InputError: If the file is not a store, is corrupted, or cannot be written.
+        InputError: If the file is not a store or is corrupted.
+        OutputError: If the file cannot be opened or created.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.read_only = is_read_only(self.path)
+        self._warns_of_new_rows = self.read_only
         self._lock = threading.RLock()
         try:
-            self.connection = sqlite3.connect(self.path, isolation_level=None, timeout=60, check_same_thread=False)
-            tables = set(self.connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"))
-            ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
-            if tables == SCHEMA_2_TABLES and version == 2:
-                self.connection.executescript(MIGRATION)
-            elif tables and (tables != TABLES or version != SCHEMA_VERSION):  # other programs use small version numbers too
-                raise InputError(f"{str(self.path)!r} is not a store of this version of Conjure; {REPAIR_HINT}")
-            self.connection.execute("PRAGMA synchronous = NORMAL")
-            if not tables:  # an existing store is not written to until there are new results
-                self.connection.executescript(CREATE_TABLES)
+            self.connection = connect(self.path, self.read_only)
+            try:
+                self._prepare()
+            except BaseException:
+                self.connection.close()
+                raise
         except DATABASE_ERRORS as error:
-            raise InputError(f"{str(self.path)!r} cannot be used as a store of results: {error}; {REPAIR_HINT}") from error
+            raise database_error(self.path, "cannot be used as a store of results", error) from error
+
+    def _prepare(self) -> None:
+        """Check the schema. Migrate a store of the previous schema, and create the tables of a new one."""
+        tables = set(self.connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"))
+        ((version,),) = self.connection.execute("PRAGMA user_version").fetchall()
+        is_schema_2 = tables == SCHEMA_2_TABLES and version == 2
+        is_current = tables == TABLES and version == SCHEMA_VERSION  # other programs use small version numbers too
+        if tables and not is_current and not is_schema_2:
+            raise InputError(f"{str(self.path)!r} is not a store of this version of Conjure; {advice(self.path)}")
+        if self.read_only and not is_current:
+            raise OutputError(f"{str(self.path)!r} is read-only and has to be changed first; copy it to a writable folder")
+        if self.read_only:
+            self.connection.executescript(READ_ONLY_OVERLAY)
+            return
+        if is_schema_2:
+            self.connection.executescript(MIGRATION)
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+        if not tables:  # an existing store is not written to until there are new results
+            self.connection.executescript(CREATE_TABLES)
 
     def close(self) -> None:
         """Close the file."""
@@ -100,7 +123,7 @@ class StoreDatabase:
             with self._lock:
                 return self.connection.execute(query, values).fetchall()
         except DATABASE_ERRORS as error:
-            raise InputError(f"{str(self.path)!r} cannot be read: {error}; {REPAIR_HINT}") from error
+            raise database_error(self.path, "cannot be read", error) from error
 
     def write(self, statement: str, rows: Sequence[tuple[object, ...]] | None = None) -> None:
         """Execute a statement once, or once per row if `rows` is given.
@@ -115,13 +138,31 @@ class StoreDatabase:
                 else:
                     self.connection.executemany(statement, rows)
         except DATABASE_ERRORS as error:
-            raise InputError(
-                f"{str(self.path)!r} cannot be written: {error}; finished results are kept, run the same command again"
-            ) from error
+            raise database_error(self.path, "cannot be written", error) from error
+
+    def require_writable(self) -> None:
+        """Check that the file can be written.
+
+        Raises:
+            OutputError: If it cannot.
+        """
+        if self.read_only:
+            raise OutputError(f"{str(self.path)!r} is read-only; copy it to a writable folder, and give the copy")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Context manager with a transaction: after an error, nothing of it is written."""
+        """Context manager with a transaction: after an error, nothing of it is written.
+
+        Warns:
+            ReadOnlyStoreWarning: If the file is read-only, so that new rows are kept in memory only; once.
+        """
+        if self._warns_of_new_rows:
+            self._warns_of_new_rows = False
+            warnings.warn(
+                f"{str(self.path)!r} is read-only, so new results are not stored; copy it to a writable folder to store them",
+                ReadOnlyStoreWarning,
+                stacklevel=4,
+            )
         with self._lock:
             self.write("BEGIN IMMEDIATE")
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ import numpy as np
 
 from conjure.deprecation import deprecated_property
 from conjure.engine.store import Store
-from conjure.engine.store_database import DATABASE_ERRORS, StoreDatabase, checksum
+from conjure.engine.store_database import StoreDatabase, checksum
+from conjure.engine.store_file import DATABASE_ERRORS, REPAIR_HINT, database_error
 from conjure.engine.store_schema import CONTENT
 from conjure.errors import InputError
-from conjure.io.files import atomic_open, import_pyarrow
+from conjure.io.files import atomic_open, import_pyarrow, output_error, parse_json
 
 ROW_GROUP_SIZE = 100_000  # of an exported Parquet file
 
@@ -108,7 +108,7 @@ def summarize(store: Store) -> list[ProcessSummary]:
         summaries.append(
             ProcessSummary(
                 fingerprint=key.split()[-1],
-                settings=json.loads(settings),
+                settings=parse_json(settings, f"{str(store.path)!r}, the settings of a process", allow_nan=True),
                 trajectories=counts["final_latents"],
                 evaluations=counts["squared_differences"],
                 pairs=counts["baseline_distances"],
@@ -135,7 +135,7 @@ def verify(store: Store) -> VerificationReport:
     rows, corrupted = 0, dict[str, list[tuple[Any, ...]]]()
     ((message,),) = store.database.read("PRAGMA quick_check(1)")
     if message != "ok":
-        raise InputError(f"{str(store.path)!r} is corrupted: {' '.join(message.split())}; fix it with conjure store repair")
+        raise InputError(f"{str(store.path)!r} is corrupted: {' '.join(message.split())}; {REPAIR_HINT}")
     for table in CONTENT:
         corrupted[table] = []
         for key, _, is_valid in _iter_rows(store.database, table):
@@ -155,7 +155,7 @@ def _iter_rows(database: StoreDatabase, table: str) -> Iterator[tuple[tuple[Any,
             is_valid = process in process_keys and checksum(process_keys[process], *key, content) == crc32
             yield (process, *key), content, is_valid
     except DATABASE_ERRORS as error:
-        raise InputError(f"{str(database.path)!r} cannot be read: {error}; fix it with conjure store repair") from error
+        raise database_error(database.path, "cannot be read", error) from error
 
 
 def prune(store: Store, fingerprints: Sequence[str]) -> int:
@@ -170,7 +170,9 @@ def prune(store: Store, fingerprints: Sequence[str]) -> int:
 
     Raises:
         InputError: If a prefix matches no process or baseline, or more than one.
+        OutputError: If the store is read-only.
     """
+    store.database.require_writable()
     before = _file_size(store.path)
     processes = [(number, key) for number, key, _ in _processes(store.database)]
     numbers = []
@@ -208,7 +210,8 @@ def export(store: Store, path: str | Path) -> int:
         The number of rows.
 
     Raises:
-        InputError: If the file cannot be written, or pyarrow is not installed.
+        InputError: If there is no such folder, or pyarrow is not installed.
+        OutputError: If the file cannot be written.
     """
     pyarrow, parquet = import_pyarrow()
     process_keys = {number: key for number, key, _ in _processes(store.database)}
@@ -233,5 +236,5 @@ def export(store: Store, path: str | Path) -> int:
                 writer.write_table(pyarrow.table([list(column) for column in zip(*group, strict=True)], schema=schema))
                 written += len(group)
     except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be written: {error.strerror}; name a file in an existing folder") from error
+        raise output_error(path, error) from error
     return written

@@ -11,9 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from conjure.engine.store_database import DATABASE_ERRORS, StoreDatabase, checksum
+from conjure.engine.store_database import StoreDatabase, checksum
+from conjure.engine.store_file import DATABASE_ERRORS, is_store_file
 from conjure.engine.store_maintenance import store_file
 from conjure.engine.store_schema import CONTENT
+from conjure.errors import InputError
+from conjure.io.files import output_error
 
 
 def repair(path: str | Path) -> tuple[int, Path]:
@@ -28,25 +31,41 @@ def repair(path: str | Path) -> tuple[int, Path]:
         The number of valid rows, and the new path of the old file.
 
     Raises:
-        InputError: If there is no such file.
+        InputError: If there is no such file, or it is not a store.
+        OutputError: If no new file can be written; the store is unchanged then.
     """
     path = store_file(path)
+    if not is_store_file(path):
+        raise InputError(f"{str(path)!r} is not a store of Conjure, so it is not changed; name a store")
     names = (path.with_name(f"{path.name}.broken{number or ''}") for number in itertools.count())
     old_file = next(name for name in names if not name.exists())  # files of earlier repairs are kept
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conjure-") as folder:
-        new, saved = StoreDatabase(Path(folder) / "new"), 0
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conjure-") as folder:
+            new = Path(folder) / "new"
+            num_rows = _copy(path, new)
+            for suffix in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(f"{path}{suffix}", f"{old_file}{suffix}")
+            os.replace(new, path)
+    except OSError as error:
+        raise output_error(path, error) from error
+    return num_rows, old_file
+
+
+def _copy(path: Path, new_path: Path) -> int:
+    """Copy the valid rows of the store `path` to a new one. Return their number."""
+    num_rows = 0
+    new = StoreDatabase(new_path)
+    try:
         with contextlib.closing(sqlite3.connect(path)) as broken:
             broken.text_factory = bytes  # corrupted text may not be valid UTF-8
             copied = _copy_processes(broken, new)
             for table, (keys, content) in CONTENT.items():
-                saved += _copy_rows(broken, new, table, (*keys, content), copied)
+                num_rows += _copy_rows(broken, new, table, (*keys, content), copied)
         new.read("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
         new.close()
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(f"{path}{suffix}", f"{old_file}{suffix}")
-        os.replace(new.path, path)
-    return saved, old_file
+    return num_rows
 
 
 def _copy_processes(broken: sqlite3.Connection, new: StoreDatabase) -> dict[int, tuple[int, str]]:

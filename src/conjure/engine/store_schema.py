@@ -1,4 +1,4 @@
-"""The tables of a store, and the migration from the previous schema."""
+"""The tables of a store, the migration from the previous schema, and the additions to a store that cannot be written."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ CONTENT = {
     "final_latents": (("text", "seed"), "latents"),
     "baseline_distances": (("text1", "text2"), "distances"),
 }
+# Parts of the definitions of tables, in this schema and the previous one, that databases of other programs do not contain
+COLUMN_DEFINITIONS = (
+    "(process INTEGER, text TEXT, seed INTEGER, target TEXT, ",
+    "(process INTEGER, text TEXT, seed INTEGER, latents BLOB ",
+    "(process INTEGER, text1 TEXT, text2 TEXT, distances BLOB ",
+)
 TABLES = {("table", name) for name in ("process", *CONTENT)}
 
 # Schema 2 had the same tables and contents under other names. Checksums do not cover names, so they stay valid.
@@ -39,5 +45,41 @@ MIGRATION = "\n".join(
         "ALTER TABLE squared_differences RENAME COLUMN squared TO squared_differences;",
         f"PRAGMA user_version = {SCHEMA_VERSION};",
         "COMMIT;",
+    ]
+)
+
+
+def _overlay(table: str, columns: tuple[str, ...], keys: tuple[str, ...]) -> str:
+    """Return the statements for a temporary table of new rows, and a view of these and the stored rows with the table's name."""
+    is_new = " AND ".join(f"new.{key} = old.{key}" for key in keys)
+    values = ", ".join(f"NEW.{column}" for column in columns)
+    return f"""
+CREATE TEMP TABLE new_{table} ({", ".join(columns)}, PRIMARY KEY ({", ".join(keys)}));
+CREATE TEMP VIEW {table} AS SELECT * FROM temp.new_{table} UNION ALL
+    SELECT * FROM main.{table} AS old WHERE NOT EXISTS (SELECT 1 FROM temp.new_{table} AS new WHERE {is_new});
+CREATE TEMP TRIGGER insert_{table} INSTEAD OF INSERT ON {table} BEGIN
+    INSERT OR REPLACE INTO new_{table} VALUES ({values});
+END;
+"""
+
+
+# New results of a store that cannot be written are kept in memory. Temporary views have precedence over the stored tables of the
+# same names, so that all queries read both. The number of a process is assigned here, since a view has no rowid.
+READ_ONLY_OVERLAY = "\n".join(
+    [
+        "PRAGMA temp_store = MEMORY;",
+        _overlay("process", ("id", "key", "settings", "metadata", "crc32"), ("id",)),
+        "DROP TRIGGER insert_process;",
+        """CREATE TEMP TRIGGER insert_process INSTEAD OF INSERT ON process
+    WHEN NOT EXISTS (SELECT 1 FROM process WHERE key = NEW.key) BEGIN
+    INSERT INTO new_process SELECT coalesce(max(id), 0) + 1, NEW.key, NEW.settings, NEW.metadata, NEW.crc32 FROM process;
+END;
+CREATE TEMP TRIGGER update_process INSTEAD OF UPDATE ON process BEGIN
+    INSERT OR REPLACE INTO new_process VALUES (OLD.id, OLD.key, OLD.settings, NEW.metadata, NEW.crc32);
+END;""",
+        *(
+            _overlay(table, ("process", *keys, content, "crc32"), ("process", *keys))
+            for table, (keys, content) in CONTENT.items()
+        ),
     ]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
 from conjure.evaluation.report import INTERVAL, describe_process, format_interval
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
+from conjure.evaluation.run_schema import TaskTable
 from conjure.io.documents import Document, Table
 from conjure.plotting.images import contact_sheet
 
@@ -154,13 +156,16 @@ def diff(first: str | Path, second: str | Path) -> Comparison:
 
 def _compare_task(name: str, runs: tuple[Run, Run]) -> TaskComparison:
     first, second = (run.tables[name] for run in runs)
-    if first.data_hash != second.data_hash:
+    first_keys, second_keys = (_pair_keys(table) for table in (first, second))
+    if set(first_keys) != set(second_keys):
         raise InputError(
-            f"the runs have different pairs for the task {name!r} ({len(first.columns['score'])} and "
-            f"{len(second.columns['score'])} pairs); run both on the same data, with the same --max-pairs"
+            f"the runs have different pairs for the task {name!r} ({len(first_keys)} and {len(second_keys)} pairs); run both on "
+            "the same data, with the same --max-pairs"
         )
     scores = np.array(first.columns["score"])
-    distances = [np.array(table.columns["samples"], dtype=float) for table in (first, second)]
+    rows = {key: row for row, key in enumerate(second_keys)}
+    second_samples = np.array(second.columns["samples"])[[rows[key] for key in first_keys]]
+    distances = [np.array(first.columns["samples"]), second_samples]
     ranks = [percentile_ranks(-samples.mean(1)) for samples in distances]
     human_ranks = percentile_ranks(scores)
     changes = abs(ranks[0] - ranks[1])
@@ -180,6 +185,16 @@ def _compare_task(name: str, runs: tuple[Run, Run]) -> TaskComparison:
             for i in largest
         ],
     )
+
+
+def _pair_keys(table: TaskTable) -> list[tuple[Any, ...]]:
+    """Return what identifies each pair of a task: its texts, rating and subset, and how many equal pairs precede it."""
+    num_equal: Counter[tuple[Any, ...]] = Counter()
+    keys = []
+    for pair in zip(*(table.columns[column] for column in ("text1", "text2", "score", "part")), strict=True):
+        keys.append((*pair, num_equal[pair]))
+        num_equal[pair] += 1
+    return keys
 
 
 def generate_images(comparison: Comparison, number: int, device: str | None = None) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ from conjure.diffusion.process import Process
 from conjure.errors import InputError
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.pair_files import Pairs, from_rows
+from conjure.io.files import output_error
 
 
 class SimilarityEvaluator:
@@ -120,4 +121,4 @@ class SimilarityEvaluator:
                     writer.writeheader()
                 writer.writerow(row)
         except OSError as error:
-            raise InputError(f"{str(path)!r} cannot be written: {error.strerror}; give another folder") from error
+            raise output_error(path, error) from error

@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from conjure.errors import InputError
+
 
 def upgrade_summary(summary: dict[str, Any]) -> dict[str, Any]:
     """Return the content of a `summary.json` with the current keys.
 
     A summary of an earlier version has the key `identity` instead of `fingerprint`. Its other old keys are replaced one level at
     a time, because names of tasks, subsets and baselines are keys too.
+
+    Raises:
+        InputError: If a value of an old summary has another form.
     """
     if "identity" not in summary:
         return summary
+    try:
+        return _upgrade_summary(summary)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"summary.json of an earlier version is incomplete: {type(error).__name__} {error}") from error
+
+
+def _upgrade_summary(summary: dict[str, Any]) -> dict[str, Any]:
     upgraded = _rename_keys(summary, {"identity": "fingerprint", "broken": "non_finite_texts"})
     upgraded["process"] = upgrade_process(summary["process"])
     upgraded["tasks"] = {name: _upgrade_task(task) for name, task in summary["tasks"].items()}

@@ -218,6 +218,12 @@ def from_rows(
 def _with_hash(
     name: str, title: str, first: tuple[str, ...], second: tuple[str, ...], scores: np.ndarray, subset: tuple[str, ...] | None
 ) -> Pairs:
+    return Pairs(name, title, first, second, scores, subset, pairs_hash(first, second, scores.tolist(), subset))
+
+
+def pairs_hash(
+    first: tuple[str, ...], second: tuple[str, ...], scores: Sequence[float], subset: tuple[str | None, ...] | None
+) -> str:
+    """Return the hash of texts, scores and subsets, `Pairs.sha256`."""
     # run folders contain this hash, so its input must not change
-    digest = hashlib.sha256(repr((first, second, scores.tolist(), subset)).encode()).hexdigest()
-    return Pairs(name, title, first, second, scores, subset, digest)
+    return hashlib.sha256(repr((first, second, list(scores), subset)).encode()).hexdigest()

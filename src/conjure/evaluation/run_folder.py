@@ -7,19 +7,21 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from conjure.diffusion.loading import load
 from conjure.diffusion.process import Process
+from conjure.diffusion.schedulers import scheduler_from_config
 from conjure.engine.store import Store
-from conjure.errors import InputError
+from conjure.errors import InputError, OutputError
 from conjure.evaluation.hub_export import hub_files
 from conjure.evaluation.legacy_keys import upgrade_process, upgrade_summary
-from conjure.evaluation.report import describe_process, html_page, markdown, settings_line
+from conjure.evaluation.report import html_page, markdown, settings_line
 from conjure.evaluation.results import Evaluation, TaskResult
-from conjure.io.files import import_pyarrow, write_output
+from conjure.evaluation.run_schema import TEXT, TaskTable, check_object, check_summary, distances_hash, read_table
+from conjure.io.files import NO_SUCH_FOLDER, import_pyarrow, read_json, write_output
 
 
 def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any]) -> None:
@@ -38,19 +40,19 @@ def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any])
     path = folder / "run.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        found = None if is_new else json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found = None if not path.exists() else upgrade_process(read_json(path, "its run.json"))
+        if found is not None:
+            check_object(found, {"fingerprint": TEXT}, "its run.json")
+    except OSError as error:
+        cls = InputError if isinstance(error, NO_SUCH_FOLDER) else OutputError
+        reason = error.strerror or error
+        raise cls(f"the folder {str(folder)!r} cannot be used: {reason}; name another by --out") from error
+    except InputError as error:
         raise InputError(f"the folder {str(folder)!r} cannot be used: {error}; name another by --out") from error
     run = json.loads(json.dumps({"fingerprint": fingerprint, **settings}, default=str))
-    if is_new:
+    if found is None:
         write_output(path, (json.dumps(run, indent=1) + "\n").encode())
         return
-    found = upgrade_process(found) if isinstance(found, dict) else {}
-    if "fingerprint" not in found:
-        raise InputError(
-            f"the folder {str(folder)!r} cannot be used: its run.json has no fingerprint of a process; name another by --out"
-        )
     if found["fingerprint"] != fingerprint:
         changed = [
             f"{key} {found.get(key)!r} instead of {value!r}"
@@ -90,8 +92,11 @@ def write_run_folder(folder: Path, evaluation: Evaluation) -> None:
     """
     for name, result in evaluation.tasks.items():
         _write_parquet(folder / f"{name}.parquet", result)
+    summary = evaluation.summary()
+    for name, result in evaluation.tasks.items():
+        summary["tasks"][name]["distances_sha256"] = distances_hash(result.distances)
     files = {
-        "summary.json": json.dumps(evaluation.summary(), indent=1, default=str) + "\n",
+        "summary.json": json.dumps(summary, indent=1, default=str) + "\n",
         "report.md": markdown(evaluation),
         "report.html": html_page(evaluation),
     }
@@ -136,18 +141,6 @@ def _write_parquet(path: Path, result: TaskResult) -> None:
     write_output(path, sink.getvalue().to_pybytes())
 
 
-class TaskTable(NamedTuple):
-    """The pairs of a task and their distances, from the Parquet file of a run.
-
-    Attributes:
-        columns: The columns text1, text2, score and samples.
-        data_hash: Hash of texts, ratings and subsets (`Pairs.sha256`).
-    """
-
-    columns: dict[str, list[Any]]
-    data_hash: str
-
-
 @dataclass(frozen=True)
 class Run:
     """A finished run.
@@ -169,23 +162,16 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         InputError: If the folder contains no finished run.
     """
-    pyarrow, parquet = import_pyarrow()
+    import_pyarrow()  # reports a missing package before anything else
     folder = Path(folder)
     try:
-        summary = upgrade_summary(json.loads((folder / "summary.json").read_text()))
-        tables = {}
-        for name in summary["tasks"]:
-            table = parquet.read_table(folder / f"{name}.parquet")
-            columns = table.select(["text1", "text2", "score", "samples"]).to_pydict()
-            tables[name] = TaskTable(columns, (table.schema.metadata or {})[b"data"].decode())
-        describe_process(summary["process"])
-        for key in ("fingerprint", "measure", "samples", "seed"):
-            summary[key]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
-        raise InputError(
-            f"{str(folder)!r} contains no finished run ({reason}); give a folder that conjure bench wrote"
-        ) from error
+        summary = upgrade_summary(read_json(folder / "summary.json", "summary.json", allow_nan=True))
+        check_summary(summary)
+        tables = {
+            name: read_table(folder / f"{name}.parquet", task, summary["samples"]) for name, task in summary["tasks"].items()
+        }
+    except (OSError, InputError) as error:
+        raise InputError(f"{str(folder)!r} contains no finished run ({error}); give a folder that conjure bench wrote") from error
     return Run(folder, summary, tables)
 
 
@@ -203,19 +189,23 @@ def process_from_settings(settings: Mapping[str, Any], fingerprint: str, device:
     name, revision = settings["model"], settings["revision"]
     if revision is not None and "@" not in name:
         name = f"{name}@{revision}"
-    process = load(
+    own = load(
         name,
         steps=settings["steps"],
         guidance=settings["guidance"],
+        scheduler="own",
         height=settings["height"],
         width=settings["width"],
         unit=settings["default_unit"],
         device=device,
         dtype=settings["dtype"],
     )
-    # the settings do not contain whether the scheduler was the default one, was given by name, or is the model's own
-    for scheduler in (None, settings["scheduler"], "own"):
-        candidate = process if scheduler is None else process.set(scheduler=scheduler)
-        if candidate.fingerprint() == fingerprint:
-            return candidate
-    raise InputError(f"the model {name!r} is not the one of the run, because its fingerprint has changed; run it again")
+    process = replace(
+        own,
+        scheduler=scheduler_from_config(own.pipeline.scheduler, settings["scheduler"], settings["scheduler_config"]),
+        pipeline_kwargs=settings["pipeline_kwargs"],
+        batch_prompts=settings["batch_prompts"],
+    )
+    if process.fingerprint() != fingerprint:
+        raise InputError(f"the model {name!r} is not the one of the run, because its fingerprint has changed; run it again")
+    return process

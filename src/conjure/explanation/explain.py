@@ -18,7 +18,7 @@ from conjure.explanation.attribution import Attribution, attribute
 from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
 from conjure.explanation.images import SampleImages, TrajectoryImages, decode_trajectory, iter_decoded
-from conjure.io.files import atomic_write
+from conjure.io.files import write_output
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.pairwise import make_estimate
@@ -71,7 +71,7 @@ class Explanation:
             content = explanation_page(self.estimate, self.sample_images, self.words).encode()
         else:
             content = self._figure_bytes(file_format)
-        atomic_write(path, content)
+        write_output(path, content, make_folders=False)
 
     def _figure_bytes(self, file_format: str) -> bytes:
         return figure_bytes(comparison_figure(self.estimate, self.sample_images, self.words), file_format)

@@ -1,15 +1,21 @@
-"""Files that are written completely or not at all, and the optional package for Parquet tables."""
+"""Files that are written completely or not at all, files of JSON, and the optional package for Parquet tables."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from conjure.errors import InputError
+from conjure.errors import InputError, OutputError
+
+MAX_JSON_BYTES = 64_000_000  # of a file of JSON; the largest that Conjure writes have some megabytes
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_SUCH_FOLDER = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -42,19 +48,93 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def write_output(path: Path, content: bytes) -> None:
-    """Write a file of a run, completely or not at all. Missing parent folders are created.
+def write_output(path: Path, content: bytes, make_folders: bool = True) -> None:
+    """Write an output file, completely or not at all.
+
+    Args:
+        path: The file.
+        content: Its content.
+        make_folders: Whether missing parent folders are created.
 
     Raises:
-        InputError: If the file cannot be written.
+        InputError: If there is no such folder.
+        OutputError: If the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
     except OSError as error:
-        raise InputError(
-            f"{str(path)!r} cannot be written: {error.strerror}; free some space and run the same command again"
-        ) from error
+        raise output_error(path, error) from error
+
+
+def output_error(path: str | Path, error: OSError) -> InputError:
+    """Return the error, in one line with its fix, for a file that cannot be written.
+
+    Args:
+        path: The file.
+        error: Why it cannot be written.
+    """
+    advice = "free some space and run the same command again" if error.errno in FULL_DISK else "name a file in a writable folder"
+    cls = InputError if isinstance(error, NO_SUCH_FOLDER) else OutputError
+    return cls(f"{str(path)!r} cannot be written: {error.strerror or error}; {advice}")
+
+
+def read_json(path: Path, what: str, *, allow_nan: bool = False) -> dict[str, Any]:
+    """Read a file that contains a JSON object.
+
+    Args:
+        path: The file.
+        what: What the file is, as the subject of messages, such as `the file 'run.json'`.
+        allow_nan: Whether NaN, which JSON does not define, is allowed. Infinities always are, since configurations of schedulers
+            contain them.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: If the file is missing, unreadable, not a regular file, too large, not in UTF-8, or not a JSON object.
+    """
+    try:
+        if not path.is_file():
+            problem = "is not a regular file" if path.exists() else "does not exist"
+            raise InputError(f"{what} {problem}")
+        if (size := path.stat().st_size) > MAX_JSON_BYTES:
+            raise InputError(f"{what} has {size / 1e6:,.0f} MB; at most {MAX_JSON_BYTES / 1e6:.0f} MB are read")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{what} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{what} cannot be read: it is not in UTF-8") from error
+    return parse_json(text, what, allow_nan=allow_nan)
+
+
+def parse_json(text: str, what: str, *, allow_nan: bool = False) -> dict[str, Any]:
+    """Return the JSON object in `text`. The other arguments and the errors are those of `read_json`."""
+
+    def parse_constant(name: str) -> float:
+        if name == "NaN" and not allow_nan:
+            raise ValueError("it contains NaN")
+        return float(name)
+
+    try:
+        value = json.loads(text, parse_constant=parse_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate could be neither printed nor written later
+    except RecursionError as error:
+        raise InputError(f"{what} cannot be read: it is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} cannot be read: it contains a lone surrogate") from error
+    except ValueError as error:
+        raise InputError(f"{what} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{what} must contain a JSON object; it contains {describe_json(value)}")
+    return value
+
+
+def describe_json(value: Any) -> str:
+    """Return the type of a JSON value in words."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
 def _umask() -> int:

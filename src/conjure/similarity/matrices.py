@@ -22,7 +22,7 @@ from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
-from conjure.io.files import atomic_write
+from conjure.io.files import write_output
 from conjure.io.formatting import format_with_error, pluralize
 from conjure.plotting.charts import scatter_plot
 from conjure.plotting.heatmaps import clustered_heatmap
@@ -167,7 +167,7 @@ class Matrix:
         path = check_path(path)
         file_format = path.suffix.lower().removeprefix(".")
         content = self._page().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
-        atomic_write(path, content)
+        write_output(path, content, make_folders=False)
 
     def save_mds(self, path: str | Path, groups: Sequence[Iterable[str]] = ()) -> None:
         """Write a chart of `mds_embedding` to `path`.
@@ -184,7 +184,7 @@ class Matrix:
         embedding = self.mds_embedding
         title = f"{self.process['model']}, {self.divergence}; the plane explains {embedding.explained:.0%} of the variance"
         figure = scatter_plot(embedding.points, self.texts, [group_numbers.get(text, 0) for text in self.texts], title)
-        atomic_write(path, figure_bytes(figure, path.suffix.lower().removeprefix(".")))
+        write_output(path, figure_bytes(figure, path.suffix.lower().removeprefix(".")), make_folders=False)
 
     def _page(self) -> str:
         """Return an HTML page with the heat map as an image and the distances with their errors as a table."""

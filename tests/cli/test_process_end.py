@@ -1,0 +1,153 @@
+"""How a command ends: closed or full outputs, unusable widths, Ctrl-C, and addresses that the app cannot listen on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conjure.cli.app import check_address
+from conjure.errors import InputError
+from conjure.plotting.output import check_path
+
+CONSOLE_SCRIPT = "from conjure.cli import main; main()"
+INTERRUPT_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
+
+
+def run(*arguments: str, environment: dict[str, str] | None = None, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", CONSOLE_SCRIPT, *arguments]
+    return subprocess.run(
+        command, env=os.environ | (environment or {}), stderr=subprocess.PIPE, text=True, timeout=120, **options
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("store", "info", "s"), ("store", "info", "s", "--json")])
+def test_a_full_standard_output_is_one_line(filled_store_file, arguments):
+    with open("/dev/full", "w") as full:
+        completed = run(*arguments, stdout=full, cwd=filled_store_file.parent)
+    assert completed.returncode == 1
+    assert completed.stderr.count("\n") == 1
+    assert "standard output cannot be used: No space left on device; free some space" in completed.stderr
+
+
+@pytest.fixture(scope="module")
+def filled_store_file(tmp_path_factory):
+    import conjure
+
+    path = tmp_path_factory.mktemp("store") / "s"
+    store = conjure.Store(path)
+    store.for_baseline({"name": "b"})
+    store.close()
+    return path
+
+
+def test_a_closed_pipe_ends_quietly(filled_store_file):
+    reader, writer = os.pipe()
+    os.close(reader)
+    completed = run("store", "info", str(filled_store_file), "--json", stdout=writer)
+    os.close(writer)
+    assert (completed.returncode, completed.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("width", ["0", "1", "²", "9" * 5000])
+def test_unusable_widths_are_ignored(conjure_command, filled_store_file, monkeypatch, width):
+    expected = conjure_command("store", "info", filled_store_file)
+    assert expected[0] == 0
+    monkeypatch.setenv("COLUMNS", width)
+    monkeypatch.setenv("LINES", width)
+    assert conjure_command("store", "info", filled_store_file) == expected
+    monkeypatch.setenv("COLUMNS", width)
+    assert "Usage" in conjure_command("--help")[1]
+
+
+def test_a_usable_width_is_used(conjure_command, filled_store_file, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    assert max(map(len, conjure_command("store", "info", filled_store_file)[1].splitlines())) <= 30
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [("typer", ("--help",)), ("rich", ("--help",)), ("torch", ("compare", "a", "b")), ("gradio", ("app",))],
+)
+def test_an_interrupt_during_an_import_ends_in_one_line(tmp_path, module, arguments):
+    """A module that is imported in the first seconds sends the signal and then fails, as an import that does not end."""
+    (tmp_path / f"{module}.py").write_text(f"{INTERRUPT_ITSELF}raise SystemError('the import went on')\n")
+    python_path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    completed = run(*arguments, environment={"PYTHONPATH": python_path}, stdout=subprocess.PIPE)
+    assert (completed.returncode, completed.stderr, completed.stdout) == (1, "interrupted\n", "")
+
+
+def test_an_interrupt_while_other_threads_compute_ends_in_one_line(tmp_path):
+    """Threads of PyTorch would abort a process that waits for their end."""
+    code = (
+        "import sys, threading, time, conjure.cli.commands as commands\n"
+        "from conjure.cli import main\n"
+        "def command(arguments):\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        f"    {INTERRUPT_ITSELF}"
+        "    time.sleep(60)\n"
+        "commands.run = command\n"
+        "main()\n"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (completed.returncode, completed.stderr) == (1, "interrupted\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.3, 1, 2])
+@pytest.mark.parametrize("arguments", [("compare", "a", "b"), ("app",)])
+def test_an_interrupt_at_any_time_ends_without_a_traceback(arguments, delay):
+    process = subprocess.Popen([sys.executable, "-c", CONSOLE_SCRIPT, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (0, 1, -signal.SIGINT)
+    assert b"Traceback" not in stderr
+    assert b"terminate" not in stderr
+
+
+@pytest.mark.parametrize("host", ["999.1.1.1", "", " ", "192.0.2.1", "a..b", "x" * 300])
+def test_hosts_that_the_app_cannot_use_are_refused(conjure_command, host):
+    code, out, err = conjure_command("app", "--host", host)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "the app cannot listen on the host" in err
+
+
+@pytest.mark.parametrize("port", [-1, 0, 99_999])
+def test_ports_out_of_range_are_refused(conjure_command, port):
+    code, out, err = conjure_command("app", "--port", port)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "Invalid value for '--port': Input should be" in err
+
+
+def test_a_port_in_use_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(InputError, match=f"cannot listen on the host '127.0.0.1', port {port}: .*; give another"):
+            check_address("127.0.0.1", port)
+    check_address("127.0.0.1", None)
+    check_address("localhost", None)
+    check_address("0.0.0.0", None)
+
+
+def test_a_figure_that_cannot_be_written_is_one_line(conjure_command, tiny_sd, tmp_path, monkeypatch):
+    """The disk becomes full while the figure is computed."""
+
+    def raise_disk_full(*args):
+        raise OSError(28, "No space left on device")
+
+    check_path(tmp_path / "x.png")
+    monkeypatch.setattr("os.replace", raise_disk_full)
+    arguments = ("--model", tiny_sd, "--steps", 1, "--samples", 2, "--mds", tmp_path / "x.png")
+    code, _, err = conjure_command("matrix", "red", "green", "blue", *arguments)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "x.png' cannot be written: No space left on device; free some space" in err
+    assert list(tmp_path.iterdir()) == []
