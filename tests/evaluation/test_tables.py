@@ -19,7 +19,7 @@ pandas = pytest.importorskip("pandas")
 PLAIN = [("snow leopard", "bengal tiger", 3.5), ("red apple", "green pear", 1.0), ("the sun", "the moon", 4.0)]
 HARD = [
     ('He said "no"', "a, b; c\td", 3.5),
-    ("two\nlines", "carriage\rreturn", 1.0),
+    ("two\nlines", "two\n\nmore", 1.0),
     ('"quoted"', "=1+1", 2.0),
     ("line\u2028separator", "next\x85line", 4.0),
     ("NA", "null", 5.0),
