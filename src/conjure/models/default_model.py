@@ -45,12 +45,17 @@ def text_encoder() -> Any:
     return encoder_cls.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
 
 
+def has_sentence_encoder(pipeline: Any) -> bool:
+    """Return whether the text encoder of a pipeline is a `SentenceEncoder`, as that of the default model."""
+    return type(getattr(pipeline, "text_encoder", None)).__name__ == "SentenceEncoder"
+
+
 def optimize_cross_attention(pipeline: Any) -> None:
     """Replace cross-attention to a constant text by its closed form, in pipelines whose text encoder is a `SentenceEncoder`.
 
     Other pipelines are left unchanged.
     """
-    if type(getattr(pipeline, "text_encoder", None)).__name__ == "SentenceEncoder":
+    if has_sentence_encoder(pipeline):
         from conjure.models.sentence_encoder import use_constant_text_attention
 
         use_constant_text_attention(pipeline.transformer)
