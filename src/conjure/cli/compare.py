@@ -26,6 +26,7 @@ from conjure.cli.options import (
     Steps,
     StorePath,
     Unit,
+    Variant,
     Weighting,
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
@@ -37,7 +38,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="TEXT", help="Second text.", show_default=False)],
     model: Model = "default",
     samples: NumSamplesWithError = 3,
-    steps: Steps = 10,
+    steps: Steps = None,
     guidance: Guidance = None,
     scheduler: Scheduler = None,
     seed: Seed = 0,
@@ -70,6 +71,7 @@ def compare(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    variant: Variant = None,
     store: StorePath = None,
     compiled: Compile = False,
     strict: Annotated[bool, typer.Option("--strict", help="Reject texts that the text encoder truncates.")] = False,
@@ -90,7 +92,7 @@ def compare(
         reduction=reduction, antithetic=antithetic, target_relative_error=target_relative_error,
     )  # fmt: skip
     process = ProcessOptions(
-        model, steps, guidance, scheduler, unit, device=device, dtype=dtype, compile=compiled, store=store
+        model, steps, guidance, scheduler, unit, device=device, dtype=dtype, variant=variant, compile=compiled, store=store
     ).load()
     attribution = None
     with truncation_as_error(strict), ProgressBar() as progress:
@@ -137,7 +139,7 @@ def matrix(
     ] = None,
     model: Model = "default",
     samples: NumSamplesWithError = 3,
-    steps: Steps = 10,
+    steps: Steps = None,
     guidance: Guidance = None,
     scheduler: Scheduler = None,
     seed: Seed = 0,
@@ -154,6 +156,7 @@ def matrix(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    variant: Variant = None,
     store: StorePath = None,
     workers: NumWorkers = None,
     ray: RayAddress = None,
@@ -186,6 +189,7 @@ def matrix(
         unit,
         device=device,
         dtype=dtype,
+        variant=variant,
         compile=compiled,
         store=store,
         workers=workers,

@@ -12,6 +12,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -252,6 +253,23 @@ class Process:
         Behaviour that is switched on in a module without being part of these, such as FreeU, is not covered.
         """
         return process_fingerprint(self.settings(), self.pipeline)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write the pipeline and the settings to a folder that `conjure.load` loads as the same process.
+
+        The folder has the format of diffusers, with the settings in its file `conjure.json`. It does not contain a store, workers
+        or the batch size, which influence no number. It is loaded once to check that it has the same fingerprint.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            InputError: If the folder cannot be written, or if it would load as another process, because the pipeline or its
+                settings have changes that it cannot hold.
+        """
+        from conjure.diffusion.saving import save_process
+
+        save_process(self, folder)
 
     def identity(self) -> str:
         """Deprecated name of `fingerprint`."""

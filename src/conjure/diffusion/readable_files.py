@@ -114,6 +114,6 @@ def check_pickles(folder: Path, model: str) -> None:
         pickles = sorted(name for name in names if name.endswith(UNSAFE_EXTENSIONS) and name not in TRAINING_FILES)
         if pickles and not any(name.endswith(".safetensors") for name in names):
             raise InputError(
-                f"the model {model!r} has weights in {str((directory / pickles[0]).relative_to(folder))!r}, a pickled checkpoint, "
+                f"the model {model!r} has weights in the pickle {str((directory / pickles[0]).relative_to(folder))!r}, "
                 "which can run code; only safetensors are read: convert it with save_pretrained(folder, safe_serialization=True)"
             )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conjure.diffusion.fingerprint import pipeline_fingerprint
-from conjure.diffusion.model_settings import CONFIG_KEY, DTYPES, FILE_NAME
+from conjure.diffusion.model_settings import DTYPES, FILE_NAME
 from conjure.diffusion.pipeline_files import load_pipeline, torch_dtype
 from conjure.errors import InputError
 from conjure.io.logging import silenced
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from conjure.diffusion.process import Process
 
 
-def save_process(process: Process, folder: str | Path) -> None:
+def save_process(process: Process, folder: str | os.PathLike[str]) -> None:
     """Write a process to a folder that `conjure.load` loads as the same process. See `Process.save`."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -27,6 +28,7 @@ def save_process(process: Process, folder: str | Path) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Renamed when it is complete, so that no other folder has this name
+        parent_mode = folder.parent.stat().st_mode
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise InputError(f"cannot write to {str(folder)!r}: {error}; give another folder") from error
@@ -40,7 +42,7 @@ def save_process(process: Process, folder: str | Path) -> None:
                 f"{type(process.pipeline).__name__} has changes that save_pretrained does not write, such as adapters, hooks or "
                 "quantised weights; fuse or remove them, then save"
             )
-        temporary.chmod(0o777 & ~_umask())
+        temporary.chmod(parent_mode)
         temporary.replace(folder)
     except OSError as error:
         raise InputError(f"cannot write to {str(folder)!r}: {error}; give another folder") from error

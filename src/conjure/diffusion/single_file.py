@@ -1,4 +1,4 @@
-"""Loading of a single checkpoint in the original format, such as `model.safetensors`, with a configuration that is available offline."""
+"""Loading of a single checkpoint in the original format, with a configuration that is available offline."""
 
 from __future__ import annotations
 
