@@ -41,7 +41,7 @@ def open_model(model: str, unused: str | None = None) -> Iterator[Path]:
         with silenced():
             folder = _resolve(model)
             check_pickles(folder, model)
-            with readable_folder(folder) as readable, complete_weights(model, unused):
+            with readable_folder(folder, model) as readable, complete_weights(model, unused):
                 yield readable
     except InputError:
         raise

@@ -14,7 +14,7 @@ import torch
 from diffusers import DiffusionPipeline, ModularPipeline
 
 from conjure.diffusion.hub import download_pipeline
-from conjure.diffusion.model_folder import one_line
+from conjure.diffusion.model_folder import one_line, read_index
 from conjure.diffusion.model_settings import CONFIG_KEY, read_settings, settings_of_pipeline, stored_scheduler
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_files import load_pipeline, torch_dtype
@@ -128,6 +128,7 @@ def _load(name: str, dtype: torch.dtype | None, variant: str | None) -> tuple[An
         return pipeline, {}, None
     with silenced():
         folder, revision = _resolve(name, variant)
+        read_index(folder, name)  # refuses other folders
         settings = read_settings(folder, name)
         weights_dtype = dtype or torch_dtype(settings.get("dtype", "float32"))
         pipeline = load_pipeline(folder, name, weights_dtype, variant)

@@ -49,7 +49,7 @@ def load_pipeline(folder: Path, name: str, dtype: torch.dtype, variant: str | No
     if "requires_safety_checker" in index:
         components["requires_safety_checker"] = False
     try:
-        with readable_folder(folder) as readable, complete_weights(name):
+        with readable_folder(folder, name) as readable, complete_weights(name):
             if (folder / "model_index.json").exists():
                 options: dict[str, Any] = {"use_safetensors": True, "local_files_only": True, "trust_remote_code": False}
                 pipeline: Any = DiffusionPipeline.from_pretrained(readable, dtype=dtype, variant=chosen, **options, **components)

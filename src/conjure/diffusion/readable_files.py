@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import transformers
+
 from conjure.errors import InputError
 
 READABLE = (".json", ".txt", ".model", ".safetensors", ".jinja", ".tiktoken", ".spm", ".vocab", ".bpe", ".md", ".yaml")
@@ -20,12 +22,14 @@ OTHER_BACKENDS = ("onnx", "openvino", "coreml")  # folders that only other runti
 
 # Keys of configurations that make a library execute code of a repository, or ask whether it may
 CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
+# Keys of the classes that read such a configuration
+CLASS_KEYS = ("tokenizer_class", "image_processor_type", "feature_extractor_type", "video_processor_type", "processor_class")
 # Large files that name no code
 DATA_FILES = ("tokenizer.json", "vocab.json", "added_tokens.json")
 
 
 @contextlib.contextmanager
-def readable_folder(folder: Path) -> Iterator[Path]:
+def readable_folder(folder: Path, model: str) -> Iterator[Path]:
     """Context manager that returns a folder from which a library cannot execute code.
 
     The classes of a library read the same files as before. If `folder` holds code, pickles, or configurations that refer to code,
@@ -34,9 +38,13 @@ def readable_folder(folder: Path) -> Iterator[Path]:
 
     Args:
         folder: The folder of a model, with components in its subfolders.
+        model: The name of the model, for messages.
+
+    Raises:
+        InputError: If a configuration names a class that only the code of the model defines.
     """
     files = [directory / name for directory, names in _walk(folder) for name in names]
-    configs = {path: config for path in files if (config := _without_code(path)) is not None}
+    configs = {path: config for path in files if (config := _without_code(path, model)) is not None}
     if not configs and not any(path.suffix in (".py", *UNSAFE_EXTENSIONS) for path in files):
         yield folder
         return
@@ -71,7 +79,7 @@ def _link(path: Path, link: Path) -> None:
         shutil.copyfile(path, link)
 
 
-def _without_code(path: Path) -> Any:
+def _without_code(path: Path, model: str) -> Any:
     """Return the content of a configuration without its references to code, or None if it has none."""
     if path.suffix != ".json" or path.name in DATA_FILES or path.name.endswith(".safetensors.index.json"):
         return None
@@ -80,7 +88,13 @@ def _without_code(path: Path) -> Any:
         cleaned = _clean(config)
     except (OSError, ValueError, RecursionError):
         return None  # no library can parse it either
-    return cleaned if cleaned != config else None
+    if cleaned == config:
+        return None
+    for key in CLASS_KEYS:  # a class of the library that does the same is not known
+        cls = config.get(key)
+        if isinstance(cls, str) and not (hasattr(transformers, cls) or hasattr(transformers, cls.removesuffix("Fast"))):
+            raise InputError(f"model {model!r} needs its own code for {cls!r} ({path.parent.name}/{path.name}), which is not run")
+    return cleaned
 
 
 def _clean(value: Any) -> Any:

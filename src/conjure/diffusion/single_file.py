@@ -45,7 +45,7 @@ def load_single_file(checkpoint: Path, name: str, dtype: torch.dtype) -> Any:
     if "requires_safety_checker" in index:
         unused["requires_safety_checker"] = False
     try:
-        with readable_folder(folder) as readable, complete_weights(name):
+        with readable_folder(folder, name) as readable, complete_weights(name):
             cls = getattr(diffusers, diffusers.DiffusionPipeline.load_config(str(readable))["_class_name"])
             pipeline = cls.from_single_file(str(checkpoint), config=str(readable), dtype=dtype, local_files_only=True, **unused)
     except InputError:
