@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ import conjure
 from conjure.diffusion.noise_levels import prediction_type, unit_scale
 from conjure.diffusion.process import Process
 from conjure.diffusion.shared_trajectory import DenoisingStep, run_on_shared_trajectories
+from conjure.io.version import package_version
 from noise_designs import DESIGNS, NET_SIZE, NUM_SEEDS, negated_samples, rows_per_sample
 
 HERE = Path(__file__).parent
@@ -172,7 +172,7 @@ def make_table(folder: Path, human_scores: np.ndarray) -> list[str]:
     relative_deviation = np.sqrt((variance(distance) / squared_mean).mean())
     random_step = variance(distance) + step_variance.sum(-1).mean(1)
     return [
-        f"{pairs} pairs of STS-B dev, {NUM_SEEDS} samples per pair, default model, conjure {version('conjure')}. The relative "
+        f"{pairs} pairs of STS-B dev, {NUM_SEEDS} samples per pair, default model, conjure {package_version()}. The relative "
         f"standard deviation of a sample is {relative_deviation:.3f} (root mean square over pairs).",
         "Variances are relative to the default design, at equal numbers of denoiser rows (elements of a batch), with 95% "
         "intervals over pairs.",

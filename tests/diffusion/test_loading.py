@@ -26,27 +26,12 @@ from conjure.io import logging
 print([library.get_verbosity() for library in logging.LIBRARIES])
 print([library.is_progress_bar_enabled() for library in logging.WITH_PROGRESS_BARS], logging.are_progress_bars_disabled())
 """
-PRINT_DISTANCE = """
-import json, sys
-import conjure
-folder, settings, pipeline_kwargs = json.loads(sys.argv[1])
-process = conjure.load(folder, **settings).set(pipeline_kwargs=pipeline_kwargs)
-print(conjure.distance(process, "sun", "moon", samples=1).distance)
-"""
 
 
 @pytest.fixture
 def model_folder(tiny_sd, tmp_path) -> Path:
     """A copy of the tiny Stable Diffusion, for changes."""
     return shutil.copytree(tiny_sd, tmp_path / "model")
-
-
-@pytest.fixture(scope="module")
-def saved_default_model(tmp_path_factory) -> Path:
-    """The default model in the format of diffusers. A second pipeline is saved, since saving changes its configuration."""
-    folder = tmp_path_factory.mktemp("default") / "model"
-    conjure.load().pipeline.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -81,24 +66,6 @@ def test_default_model_is_small_and_has_a_model_card():
         assert required.lower() in card.lower()
 
 
-def test_saved_default_model_has_the_same_distances(default_process, saved_default_model, monkeypatch):
-    index = json.loads((saved_default_model / "model_index.json").read_text())
-    assert index["text_encoder"] == ["conjure.sentence_encoder", "SentenceEncoder"]
-    monkeypatch.delitem(sys.modules, "conjure.sentence_encoder")  # loading imports the module that the folder names
-    saved = conjure.load(saved_default_model, guidance=default_process.guidance, unit=default_process.default_unit)
-    saved = saved.set(pipeline_kwargs=default_process.pipeline_kwargs)
-    expected, distance = (conjure.distance(process, "sun", "moon", samples=1).distance for process in (default_process, saved))
-    assert distance == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_saved_default_model_in_a_new_interpreter(default_process, saved_default_model):
-    settings = {"guidance": default_process.guidance, "unit": default_process.default_unit}
-    argument = json.dumps([str(saved_default_model), settings, default_process.pipeline_kwargs])
-    output = run_python(PRINT_DISTANCE, argument)
-    assert float(output) == pytest.approx(conjure.distance(default_process, "sun", "moon", samples=1).distance, rel=1e-5)
-
-
 def test_loading_prints_nothing_and_restores_the_switches_of_the_libraries():
     assert run_python(PRINT_SWITCHES) == "[30, 30, 30]\n[True, True] False\n"
 
@@ -131,8 +98,7 @@ def test_half_precision_keeps_sums_in_float32(tiny_sd):
 
 def test_a_loaded_pipeline_is_accepted(default_process, tiny_sd):
     """It keeps its weights, which may have been changed after loading, such as by fused adapters."""
-    process = conjure.load(default_process.pipeline, guidance=default_process.guidance, unit=default_process.default_unit)
-    process = process.set(pipeline_kwargs=default_process.pipeline_kwargs)
+    process = conjure.load(default_process.pipeline)
     expected, distance = (conjure.distance(p, "sun", "moon", samples=1).distance for p in (default_process, process))
     assert distance == expected
     assert process.fingerprint() == default_process.fingerprint()
@@ -211,21 +177,6 @@ def test_hub_without_a_connection(monkeypatch):
         InputError, match="'nobody/nothing@v1' cannot be downloaded from the Hugging Face Hub.*give a local folder"
     ):
         conjure.load("nobody/nothing@v1")
-
-
-def test_hub_name_with_revision(tiny_sd, tmp_path, monkeypatch):
-    """A snapshot in the cache of the Hub is loaded, and its commit is reported as the revision."""
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    request: dict[str, object] = {}
-
-    def download(name, **options):
-        request.update(options, name=name)
-        return str(shutil.copytree(tiny_sd, tmp_path / "snapshots" / commit))
-
-    monkeypatch.setattr("diffusers.DiffusionPipeline.download", download)
-    process = conjure.load("somebody/model@main")
-    assert (request["name"], request["revision"], request["use_safetensors"]) == ("somebody/model", "main", True)
-    assert process.settings()["revision"] == commit
 
 
 # Folders that are no text-to-image pipeline

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from conjure.baselines.huggingface import NO_REMOTE_CODE, load_errors, resolve_model
+from conjure.baselines.huggingface import NO_REMOTE_CODE, open_model, weights_options
 from conjure.diffusion.fingerprint import module_fingerprint
 from conjure.diffusion.seeding import derive_seed
 from conjure.errors import InputError
@@ -83,10 +83,9 @@ class ContinuationDistance:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        path, revision = resolve_model(model)
-        with load_errors(model):
-            tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_REMOTE_CODE)
-            network = AutoModelForCausalLM.from_pretrained(path, revision=revision, use_safetensors=True, **NO_REMOTE_CODE)
+        with open_model(model) as folder:
+            tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
+            network = AutoModelForCausalLM.from_pretrained(folder, **weights_options(folder, model), **NO_REMOTE_CODE)
         return cls(f"trajectories:{model}", network.to(device).eval(), tokenizer, **options)
 
     def settings(self) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Shaped
 
 from conjure.baselines.base import Cosine
-from conjure.baselines.huggingface import NO_REMOTE_CODE, load_errors, pool, resolve_model
+from conjure.baselines.huggingface import NO_REMOTE_CODE, open_model, pool, weights_options
 from conjure.diffusion.batched_call import BatchedCall
+from conjure.diffusion.complete_weights import POOLER
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint, pipeline_fingerprint
 from conjure.diffusion.memoization import patched_forward
@@ -159,9 +160,9 @@ def sentence_transformer(model: str, device: str = "cpu") -> Cosine:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise InputError("sentence models need the package sentence-transformers: pip install 'conjure[bench]'") from error
-    path, revision = resolve_model(model)
-    with load_errors(model):
-        network = SentenceTransformer(path, revision=revision, device=device, model_kwargs={"use_safetensors": True})
+    with open_model(model, unused=POOLER) as folder:
+        options: dict[str, Any] = {"device": device, "local_files_only": True, **NO_REMOTE_CODE}
+        network = SentenceTransformer(str(folder), model_kwargs=weights_options(folder, model), **options)
     module_configs: list[Any] = [(type(module).__name__, getattr(module, "get_config_dict", dict)()) for module in network]
     encode_settings = [module_configs, network.prompts, network.default_prompt_name, network.max_seq_length]
     tokenizers = {"tokenizer": network.tokenizer} if hasattr(network.tokenizer, "get_vocab") else {}
@@ -183,10 +184,9 @@ def transformers_encoder(model: str, pooling: Literal["cls", "mean"], device: st
     """
     from transformers import AutoModel, AutoTokenizer
 
-    path, revision = resolve_model(model)
-    with load_errors(model):
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, **NO_REMOTE_CODE)
-        network = AutoModel.from_pretrained(path, revision=revision, use_safetensors=True, **NO_REMOTE_CODE).to(device).eval()
+    with open_model(model, unused=POOLER) as folder:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
+        network = AutoModel.from_pretrained(folder, **weights_options(folder, model), **NO_REMOTE_CODE).to(device).eval()
     encoder = network.get_encoder() if getattr(network.config, "is_encoder_decoder", False) else network
 
     @torch.no_grad()

@@ -3,48 +3,78 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 
+from conjure.diffusion.complete_weights import complete_weights
+from conjure.diffusion.hub import download_model
+from conjure.diffusion.readable_files import check_pickles, readable_folder
+from conjure.diffusion.weight_variants import choose_variant
 from conjure.errors import InputError
 from conjure.io.logging import silenced
+from conjure.models.default_model import encoder_folder
 
-# transformers asks at the terminal whether to run code of a repository, unless the answer is given here
+# transformers would ask at the terminal whether to run code of a repository
 NO_REMOTE_CODE = {"trust_remote_code": False}
 
 
-def resolve_model(model: str) -> tuple[str, str | None]:
-    """Return the folder or the Hub name of a model, and its revision.
+@contextlib.contextmanager
+def open_model(model: str, unused: str | None = None) -> Iterator[Path]:
+    """Context manager that returns the folder from which to load a model, and reports any failure to load it in one line.
+
+    The folder has no code and no pickles. All networks that are loaded inside the context must have all their tensors. Other
+    output of the libraries is silenced.
 
     Args:
         model: A folder, a Hub name with an optional `@revision`, or `minilm` for the text encoder of the default model.
-    """
-    if model == "minilm":
-        from conjure.models.default_model import encoder_folder
-
-        return str(encoder_folder()), None
-    name, _, revision = model.partition("@")
-    return name, revision or None
-
-
-@contextlib.contextmanager
-def load_errors(model: str) -> Iterator[None]:
-    """Context manager that reports any failure to load `model` in one line, and silences all other output of the loading.
+        unused: Pattern of the names of tensors that may be missing, since nothing uses them.
 
     Raises:
         InputError: For any exception inside the context.
     """
     try:
         with silenced():
-            yield
+            folder = _resolve(model)
+            check_pickles(folder, model)
+            with readable_folder(folder, model) as readable, complete_weights(model, unused):
+                yield readable
+    except InputError:
+        raise
     except Exception as error:  # transformers, safetensors and the Hub client each raise exceptions of different classes
         message = " ".join(str(error).split())[:200]
         raise InputError(
             f"the model {model!r} cannot be loaded: {message}; give a folder with safetensors, or a Hub name"
         ) from error
+
+
+def _resolve(model: str) -> Path:
+    if model == "minilm":
+        return encoder_folder()
+    if os.path.isdir(model):  # not pathlib's, which raises for a name that is too long
+        folder = Path(model)
+    elif model.startswith((".", "/", "~")) or model.partition("@")[0].count("/") > 1:
+        raise FileNotFoundError("there is no such folder")
+    else:
+        folder, _ = download_model(model)
+    if not any((folder / name).exists() for name in ("config.json", "modules.json")):
+        raise FileNotFoundError("it has no config.json")
+    return folder
+
+
+def weights_options(folder: Path, model: str) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` that select the weights of a folder: safetensors, of the only variant there is.
+
+    Args:
+        folder: The folder of the model.
+        model: The name of the model, for messages.
+    """
+    variant = choose_variant({"the model": [path.name for path in folder.iterdir()]}, None, model)
+    return {"use_safetensors": True} | ({} if variant is None else {"variant": variant})
 
 
 def pool(output: Any, mask: Shaped[torch.Tensor, "rows tokens"] | None) -> Float[torch.Tensor, "rows *dimensions"]:

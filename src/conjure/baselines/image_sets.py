@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 
 from conjure.baselines.base import MAX_CACHED_TEXTS
-from conjure.baselines.huggingface import NO_REMOTE_CODE, load_errors, pool, resolve_model
+from conjure.baselines.huggingface import NO_REMOTE_CODE, open_model, pool, weights_options
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint
@@ -76,10 +76,9 @@ def load_feature_extractor(model: str | None, device: str = "cpu") -> FeatureExt
         return FeatureExtractor("colours", {"side": GRID_SIZE}, mean_colours)  # hashed into store keys: must not change
     from transformers import AutoImageProcessor, AutoModel
 
-    path, revision = resolve_model(model)
-    with load_errors(model):
-        image_processor = AutoImageProcessor.from_pretrained(path, revision=revision, **NO_REMOTE_CODE)
-        network = AutoModel.from_pretrained(path, revision=revision, use_safetensors=True, **NO_REMOTE_CODE).to(device).eval()
+    with open_model(model) as folder:
+        image_processor = AutoImageProcessor.from_pretrained(folder, **NO_REMOTE_CODE)
+        network = AutoModel.from_pretrained(folder, **weights_options(folder, model), **NO_REMOTE_CODE).to(device).eval()
 
     @torch.no_grad()
     def extract(images: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conjure.cli.console import EXIT_FAILURE, escape, output_console, print_json
-from conjure.cli.options import AsJson, Device, Dtype, Guidance, Height, Scheduler, Steps, Width
+from conjure.cli.options import AsJson, Device, Dtype, Guidance, Height, Scheduler, Steps, Variant, Width
 from conjure.cli.process import ProcessOptions
 
 
@@ -23,13 +23,16 @@ def check(
     width: Width = None,
     device: Device = None,
     dtype: Dtype = None,
+    variant: Variant = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that a model works with Conjure: compare the engine with the original pipeline, which runs one text at a time.
 
     Exit with 0 if all checks pass, and with 1 if one fails.
     """
-    process = ProcessOptions(model, steps, guidance, scheduler, height=height, width=width, device=device, dtype=dtype).load()
+    process = ProcessOptions(
+        model, steps, guidance, scheduler, height=height, width=width, device=device, dtype=dtype, variant=variant
+    ).load()
     from conjure.diffusion.noise_levels import prediction_type
     from conjure.diffusion.schedulers import scheduler_alias
     from conjure.pipeline_checks import CHECKS, check_model

@@ -27,6 +27,7 @@ from conjure.cli.options import (
     Steps,
     StorePath,
     Unit,
+    Variant,
     Weighting,
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
@@ -39,7 +40,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="TEXT", help="Second text.", show_default=False)],
     model: Model = "default",
     samples: NumSamplesWithError = 3,
-    steps: Steps = 10,
+    steps: Steps = None,
     guidance: Guidance = None,
     scheduler: Scheduler = None,
     seed: Seed = 0,
@@ -72,6 +73,7 @@ def compare(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    variant: Variant = None,
     store: StorePath = None,
     compiled: Compile = False,
     strict: Annotated[bool, typer.Option("--strict", help="Reject texts that the text encoder truncates.")] = False,
@@ -92,7 +94,7 @@ def compare(
         reduction=reduction, antithetic=antithetic, target_relative_error=target_relative_error,
     )  # fmt: skip
     process = ProcessOptions(
-        model, steps, guidance, scheduler, unit, device=device, dtype=dtype, compile=compiled, store=store
+        model, steps, guidance, scheduler, unit, device=device, dtype=dtype, variant=variant, compile=compiled, store=store
     ).load()
     attribution = None
     with truncation_as_error(strict), ProgressBar() as progress:
@@ -141,7 +143,7 @@ def matrix(
     max_file_mb: MaxFileMB = MAX_FILE_MB,
     model: Model = "default",
     samples: NumSamplesWithError = 3,
-    steps: Steps = 10,
+    steps: Steps = None,
     guidance: Guidance = None,
     scheduler: Scheduler = None,
     seed: Seed = 0,
@@ -158,6 +160,7 @@ def matrix(
     ] = None,
     device: Device = None,
     dtype: Dtype = None,
+    variant: Variant = None,
     store: StorePath = None,
     workers: NumWorkers = None,
     ray: RayAddress = None,
@@ -199,6 +202,7 @@ def matrix(
         unit,
         device=device,
         dtype=dtype,
+        variant=variant,
         compile=compiled,
         store=store,
         workers=workers,

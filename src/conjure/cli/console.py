@@ -102,10 +102,11 @@ def deprecations_printed() -> Iterator[None]:
 
 
 def silence() -> None:
-    """Switch off the log messages and warnings of libraries until the command ends."""
-    from conjure.io.logging import silence_libraries
+    """Switch off the log messages and warnings of libraries, and print the progress of downloads, until the command ends."""
+    from conjure.io.logging import set_reporter, silence_libraries
 
     silence_libraries()
+    set_reporter(lambda message: stderr.print(escape(message)))
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", FewStepModelWarning)
     warnings.showwarning = print_warning

@@ -25,6 +25,7 @@ from conjure.cli.options import (
     Steps,
     StorePath,
     Unit,
+    Variant,
     Weighting,
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
@@ -41,7 +42,7 @@ def nearest(
     model: Model = "default",
     samples: Annotated[int, typer.Option(help="Maximum number of Monte-Carlo samples per candidate.")] = 32,
     confidence: Annotated[float, typer.Option(help="Probability that none of the nearest texts is eliminated.")] = 0.95,
-    steps: Steps = 10,
+    steps: Steps = None,
     guidance: Guidance = None,
     scheduler: Scheduler = None,
     seed: Seed = 0,
@@ -51,6 +52,7 @@ def nearest(
     antithetic: Antithetic = False,
     device: Device = None,
     dtype: Dtype = None,
+    variant: Variant = None,
     store: StorePath = None,
     workers: NumWorkers = None,
     ray: RayAddress = None,
@@ -79,6 +81,7 @@ def nearest(
         unit,
         device=device,
         dtype=dtype,
+        variant=variant,
         compile=compiled,
         store=store,
         workers=workers,

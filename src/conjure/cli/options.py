@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 Model = Annotated[str, typer.Option(help="Model: default, a folder in diffusers format, or a Hub name (owner/name@revision).")]
-Steps = Annotated[int, typer.Option(min=1, help="Number of denoising steps T.")]
+Variant = Annotated[
+    str | None,
+    typer.Option(help="Variant of the weight files, such as fp16. Without this option: the default files, or the only variant."),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of denoising steps T. Without this option: the model's stored number, or 10."),
+]
 Guidance = Annotated[
     float | None, typer.Option(min=0, help="Scale of classifier-free guidance. Without this option: the model's default scale.")
 ]

@@ -16,7 +16,7 @@ class ProcessOptions:
     """The options of a command that define its process and its hardware; None selects the default of `conjure.load`."""
 
     model: str
-    steps: int
+    steps: int | None
     guidance: float | None = None
     scheduler: str | None = None
     unit: str | None = None
@@ -24,6 +24,7 @@ class ProcessOptions:
     width: int | None = None
     device: str | None = None
     dtype: str | None = None
+    variant: str | None = None
     compile: bool = False
     store: str | None = None
     workers: int | None = None
@@ -48,7 +49,7 @@ class ProcessOptions:
             workers = None
             if num_workers is not None or ray is not None:
                 workers = conjure.Workers(
-                    num_workers, ray, {name: settings[name] for name in ("device", "compile") if settings[name]}
+                    num_workers, ray, {name: settings[name] for name in ("device", "compile", "variant") if settings[name]}
                 )
                 settings |= {"device": "cpu", "compile": False}  # the local process only provides settings and fingerprint
             opened_store = open_store(store)

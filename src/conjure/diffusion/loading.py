@@ -9,35 +9,32 @@ import inspect
 import os
 import re
 import warnings
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers import DiffusionPipeline, ModularPipeline
 
-from conjure.diffusion.model_folder import (
-    UNUSED_COMPONENTS,
-    check_components,
-    one_line,
-    read_default_settings,
-    read_index,
-)
-from conjure.diffusion.modular import modular_pipeline
+from conjure.diffusion.hub import download_pipeline
+from conjure.diffusion.model_folder import one_line, read_index
+from conjure.diffusion.model_settings import CONFIG_KEY, read_settings, settings_of_pipeline, stored_scheduler
 from conjure.diffusion.noise_levels import Unit
+from conjure.diffusion.pipeline_files import load_pipeline, torch_dtype
 from conjure.diffusion.process import Process
 from conjure.diffusion.schedulers import is_few_step_scheduler, make_scheduler
+from conjure.diffusion.single_file import load_single_file
 from conjure.errors import FewStepModelWarning, InputError
 from conjure.io.logging import silenced
 from conjure.models import default_model
 
+DEFAULT_STEPS = 10
 FEW_STEP_NAMES = re.compile(r"turbo|lightning|lcm|hyper-?sd|distill", re.IGNORECASE)
 
 
 def load(
     model: str | Path | DiffusionPipeline | None = None,
     *,
-    steps: int = 10,
+    steps: int | None = None,
     guidance: float | None = None,
     scheduler: str | None = None,
     height: int | None = None,
@@ -45,6 +42,7 @@ def load(
     unit: Unit | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    variant: str | None = None,
     compile: bool = False,
     channels_last: bool = False,
 ) -> Process:
@@ -52,9 +50,10 @@ def load(
 
     Args:
         model: `default` or None for the model in the package; a folder in the format of diffusers; a name on the Hub, optionally
-            with `@revision`; or a loaded pipeline. A loaded pipeline keeps its changes, such as fused adapters, and stays on its
-            device unless `device` is given.
-        steps: The number of denoising steps T.
+            with `@revision`; a single `.safetensors` checkpoint; or a loaded pipeline. A loaded pipeline keeps its changes, such
+            as fused adapters, and stays on its device unless `device` is given.
+        steps: The number of denoising steps T; None for the model's stored number, or 10 if it has none. The other settings
+            follow the same rule: None is the stored setting of a folder that `Process.save` wrote, or else the value below.
         guidance: The classifier-free guidance scale; None for the model's default (7.5 for Stable Diffusion, as in the paper).
         scheduler: A name such as `ddim`; `own` for the model's scheduler; None for LMS, as in the paper, if LMS supports the
             model, else `own`. See `schedulers.make_scheduler`.
@@ -64,6 +63,8 @@ def load(
             (as in the paper) if it has none.
         device: `cpu`, `cuda` or `mps`; None for the best available device.
         dtype: `float32` (None), `float16` or `bfloat16`. Differences and sums are always computed in float32.
+        variant: The variant of the weight files, such as `fp16` for `model.fp16.safetensors`; None for the default files, or
+            the only variant.
         compile: Whether to compile the denoiser with `torch.compile`, which is worthwhile for long runs.
         channels_last: Whether to store the denoiser's weights in the memory format `channels_last`, in which GPUs compute
             convolutions faster.
@@ -75,21 +76,22 @@ def load(
         InputError: If the model cannot be loaded or a setting cannot be used.
     """
     _check_device(device)
-    defaults: dict[str, Any] = {}
+    weights_dtype = None if dtype is None else torch_dtype(dtype)
     if isinstance(model, ModularPipeline):
         raise InputError("a Modular pipeline is loaded from a folder: write it with save_pretrained, and give the folder")
     if isinstance(model, DiffusionPipeline):
+        if variant is not None:
+            raise InputError("variant selects files of weights, and a loaded pipeline has none; leave it out")
         pipeline, name, revision = model, type(model).__name__, None
+        defaults = settings_of_pipeline(pipeline)
     else:
-        name, torch_dtype = "default" if model is None else str(model), _torch_dtype(dtype)
-        folder, revision = _resolve(name)
-        with silenced():
-            pipeline, defaults = _read(folder, name, torch_dtype)
+        name = "default" if model is None else str(model)
+        pipeline, defaults, revision = _load(name, weights_dtype, variant)
     try:
         if not isinstance(model, DiffusionPipeline):
             pipeline.to(device or _best_device())
         elif device or dtype:
-            pipeline.to(device or pipeline.device, _torch_dtype(dtype) if dtype else pipeline.dtype)
+            pipeline.to(device or pipeline.device, weights_dtype or pipeline.dtype)
         _optimize_denoiser(pipeline, compile, channels_last)
     except InputError:
         raise
@@ -106,17 +108,21 @@ def load(
     is_default_guidance = given_guidance is None and "guidance" not in defaults
     if is_default_guidance and scheduler is None and guidance is not None and guidance > 1:
         _warn_of_few_step_model(pipeline, name, guidance)
+    stored = stored_scheduler(defaults, name) if scheduler is None else None
+    if height is None and width is None:
+        height, width = defaults.get("height"), defaults.get("width")
     return Process(
         pipeline=pipeline,
-        scheduler=make_scheduler(pipeline.scheduler, scheduler),
-        steps=steps,
+        scheduler=make_scheduler(pipeline.scheduler, scheduler) if stored is None else stored,
+        steps=defaults.get("steps", DEFAULT_STEPS) if steps is None else steps,
         guidance=guidance,
         height=height,
         width=width,
         default_unit=cast(Unit, defaults.get("unit", "output") if unit is None else unit),
-        pipeline_kwargs=defaults.get("call", {}),
+        pipeline_kwargs=dict(defaults.get("call", {})),
         model=name,
         revision=revision,
+        batch_prompts=defaults.get("batch_prompts"),
     )
 
 
@@ -136,59 +142,38 @@ def _warn_of_few_step_model(pipeline: Any, name: str, guidance: float) -> None:
         )
 
 
-def _read(folder: Path, name: str, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
-    """Load the pipeline in `folder`. Return it with the model's default settings."""
-    components: dict[str, Any] = {}
-    if name == "default":
-        components = {"text_encoder": default_model.text_encoder(), "tokenizer": default_model.tokenizer()}
-    index = read_index(folder, name)
-    check_components(folder, name, {part: declared for part, declared in index.items() if part not in components})
-    if ["conjure.sentence_encoder", "SentenceEncoder"] in index.values():
-        import_module("conjure.sentence_encoder")  # diffusers accepts components of imported modules only
-    # Components that a folder declares as empty must be passed as None; images are not filtered
-    components |= {part: None for part, declared in index.items() if declared == [None, None] or part in UNUSED_COMPONENTS}
-    if "requires_safety_checker" in index:
-        components["requires_safety_checker"] = False
-    try:
-        if (folder / "model_index.json").exists():
-            pipeline = DiffusionPipeline.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True, **components
-            )
-        else:
-            pipeline = modular_pipeline(folder, name, dtype)
-        for part in components.values():
-            if isinstance(part, torch.nn.Module):
-                part.to(dtype)
-        default_model.optimize_cross_attention(pipeline)
-    except InputError:
-        raise
-    except Exception as error:  # diffusers, transformers, tokenizers and safetensors each raise their own types
-        raise InputError(f"model {name!r} cannot be loaded: {one_line(error)}") from error
-    return pipeline, read_default_settings(folder, name)
+def _load(name: str, dtype: torch.dtype | None, variant: str | None) -> tuple[Any, dict[str, Any], str | None]:
+    """Return the pipeline of the model `name`, its stored settings, and its revision if it comes from the Hub."""
+    if os.path.isfile(name):
+        with silenced():
+            pipeline = load_single_file(Path(name), name, dtype or torch.float32)
+        return pipeline, {}, None
+    with silenced():
+        folder, revision = _resolve(name, variant)
+        read_index(folder, name)  # refuses other folders
+        settings = read_settings(folder, name)
+        weights_dtype = dtype or torch_dtype(settings.get("dtype", "float32"))
+        pipeline = load_pipeline(folder, name, weights_dtype, variant)
+    settings = settings or settings_of_pipeline(pipeline)
+    if settings:
+        pipeline.register_to_config(**{CONFIG_KEY: settings})  # save_pretrained of the pipeline keeps them
+    return pipeline, settings, revision
 
 
-def _resolve(name: str) -> tuple[Path, str | None]:
+def _resolve(name: str, variant: str | None) -> tuple[Path, str | None]:
     """Return the folder of the model `name`, and its revision if it comes from the Hub."""
     if name == "default":
         return default_model.FOLDER, None
     if os.path.isdir(name):  # not pathlib's, which raises for a name that is too long
         return Path(name), None
-    repository, _, revision = name.partition("@")
+    repository = name.partition("@")[0]
     owner_and_name = repository.split("/")
     if name.startswith((".", "/", "~")) or len(owner_and_name) != 2 or not all(owner_and_name) or os.path.exists(name):
         raise InputError(
-            f"model {name!r} is neither a folder nor a Hub name; must be default, a folder with a model_index.json, "
-            "owner/name or owner/name@revision"
+            f"model {name!r} is neither a folder nor a Hub name; must be default, a folder with a model_index.json, a "
+            ".safetensors file, owner/name or owner/name@revision"
         )
-    try:
-        # This class method downloads only what the pipeline needs, and works from the cache offline
-        folder = Path(DiffusionPipeline.download(repository, revision=revision or None, use_safetensors=True))
-    except Exception as error:  # the Hub client, its transport and diffusers each raise their own types
-        raise InputError(
-            f"model {name!r} cannot be downloaded from the Hugging Face Hub: {one_line(error)}; check the name, the revision, "
-            "your access and the connection, or give a local folder"
-        ) from error
-    return folder, folder.name  # the cache names a snapshot by its commit
+    return download_pipeline(name, variant)
 
 
 def _optimize_denoiser(pipeline: Any, compile: bool, channels_last: bool) -> None:
@@ -201,13 +186,6 @@ def _optimize_denoiser(pipeline: Any, compile: bool, channels_last: bool) -> Non
             part.compile_repeated_blocks(dynamic=True)  # compiles minutes faster than the whole network, and runs as fast
         elif compile:
             part.forward = torch.compile(part.forward, dynamic=True)
-
-
-def _torch_dtype(dtype: str | None) -> torch.dtype:
-    dtypes = {None: torch.float32, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-    if not isinstance(dtype, str | None) or dtype not in dtypes:
-        raise InputError(f"unknown dtype {dtype!r}; must be float32, float16 or bfloat16")
-    return dtypes[dtype]
 
 
 def _check_device(device: str | None) -> None:

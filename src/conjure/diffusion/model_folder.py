@@ -10,7 +10,9 @@ from typing import Any
 import diffusers
 from diffusers import DiffusionPipeline, ModularPipeline
 
+from conjure.diffusion.hub import UNUSED_COMPONENTS
 from conjure.diffusion.modular import MODULAR_INDEX
+from conjure.diffusion.readable_files import UNSAFE_EXTENSIONS
 from conjure.errors import InputError
 
 # Parameters that the call of a pipeline must have, and parameters of pipelines for other inputs (images, masks) or other outputs
@@ -19,8 +21,12 @@ REQUIRED_PARAMETERS = ("prompt", "num_inference_steps", "generator", "output_typ
 NON_TEXT_PARAMETERS = ("strength", "mask_image", "control_image", "num_frames", "audio_length_in_s", "audio_end_in_s")
 
 LIBRARIES = ("diffusers", "transformers", "sentence_transformers", "conjure.sentence_encoder")  # besides diffusers' pipelines
-UNSAFE_EXTENSIONS = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
-UNUSED_COMPONENTS = ("safety_checker", "watermarker")
+
+
+def index_path(folder: Path) -> Path:
+    """Return the file in which a model declares its components."""
+    path = folder / "model_index.json"
+    return folder / MODULAR_INDEX if not path.exists() and (folder / MODULAR_INDEX).exists() else path
 
 
 def read_index(folder: Path, name: str) -> dict[str, Any]:
@@ -33,16 +39,14 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
     Raises:
         InputError: If the file is missing or unreadable, or does not declare a text-to-image pipeline of diffusers.
     """
-    path = folder / "model_index.json"
-    if not path.exists() and (folder / MODULAR_INDEX).exists():
-        path = folder / MODULAR_INDEX
+    path = index_path(folder)
     try:
         index = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise InputError(
             f"model {name!r} has no model_index.json; give a folder that a pipeline's save_pretrained wrote"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"model {name!r} has a {path.name} that cannot be read: {one_line(error)}") from error
     is_modular = path.name == MODULAR_INDEX
     class_name = index.get("_class_name") if isinstance(index, dict) else None
@@ -74,16 +78,11 @@ def check_components(folder: Path, name: str, index: dict[str, Any]) -> None:
     Raises:
         InputError: If a component is missing, is of another library, or has pickled weights only.
     """
+    check_libraries(index, name)
     for part, declared in index.items():
-        if isinstance(declared, list) and len(declared) != 2:
-            raise InputError(f"model {name!r} declares its component {part!r} as {declared!r}; must be a library and a class")
         if not isinstance(declared, list) or declared[0] is None or part in UNUSED_COMPONENTS:
             continue
-        library, cls = declared
-        if library not in LIBRARIES and not hasattr(diffusers.pipelines, str(library)):  # diffusers would import any module
-            raise InputError(
-                f"model {name!r} takes its component {part!r} from {library!r}; must be one of {', '.join(LIBRARIES)}"
-            )
+        cls = declared[1]
         if not (folder / part).is_dir():
             raise InputError(f"model {name!r} lacks its component {part!r} ({cls}); the folder is incomplete, copy it again")
         names = {file.name for file in (folder / part).iterdir()}
@@ -95,48 +94,44 @@ def check_components(folder: Path, name: str, index: dict[str, Any]) -> None:
                 f"model {name!r} has its {part!r} in a pickled checkpoint, which can run code; only safetensors are read: "
                 "convert it with pipeline.save_pretrained(folder, safe_serialization=True)"
             )
+        if "adapter_config.json" in names:  # transformers would load the base model that it names
+            raise InputError(f"model {name!r} has an adapter as its {part!r}; merge it into its base model, and save that")
         if "model_index.json" in names:  # diffusers would load it by other rules
             raise InputError(f"model {name!r} has a complete pipeline as its component {part!r}; give the folder of a single one")
-        for shard_index in (folder / part).glob("*.safetensors.index.json"):
+        for shard_index in (folder / part).glob("*.safetensors.index*.json"):
             _check_shards(shard_index, name)
+
+
+def check_libraries(index: dict[str, Any], name: str) -> None:
+    """Check that every declared component is of a known library.
+
+    Args:
+        index: The declared components, as `read_index` returns them.
+        name: The name of the model, for messages.
+
+    Raises:
+        InputError: If a component is of another library.
+    """
+    for part, declared in index.items():
+        if isinstance(declared, list) and len(declared) != 2:
+            raise InputError(f"model {name!r} declares its component {part!r} as {declared!r}; must be a library and a class")
+        if not isinstance(declared, list) or declared[0] is None or part in UNUSED_COMPONENTS:
+            continue
+        library = declared[0]
+        if library not in LIBRARIES and not hasattr(diffusers.pipelines, str(library)):  # diffusers would import any module
+            raise InputError(
+                f"model {name!r} takes its component {part!r} from {library!r}; must be one of {', '.join(LIBRARIES)}"
+            )
 
 
 def _check_shards(path: Path, name: str) -> None:
     """Check that an index of shards names safetensors only, since a pickled file that it names would be unpickled."""
     try:
         shards = set(json.loads(path.read_text())["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"model {name!r} has a {path.name} that cannot be read: {one_line(error)}") from error
     if unsafe := sorted(str(shard) for shard in shards if not str(shard).endswith(".safetensors")):
         raise InputError(f"model {name!r} names {unsafe[0]!r} in its {path.name}; only safetensors are read")
-
-
-def read_default_settings(folder: Path, name: str) -> dict[str, Any]:
-    """Return the default settings of a model from its file `conjure.json`.
-
-    Args:
-        folder: The folder of the model.
-        name: The name of the model, for messages.
-
-    Returns:
-        The settings `guidance`, `unit` and `call` (further arguments of the pipeline's call). Empty without the file.
-
-    Raises:
-        InputError: If the file is unreadable or has other entries.
-    """
-    path = folder / "conjure.json"
-    if not path.exists():
-        return {}
-    try:
-        settings = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {name!r} has a conjure.json that cannot be read: {one_line(error)}") from error
-    if not isinstance(settings, dict) or set(settings) - {"guidance", "unit", "call"}:
-        raise InputError(f"conjure.json of model {name!r} must be an object with no other keys than guidance, unit and call")
-    call = settings.get("call", {})
-    if not isinstance(call, dict) or {*REQUIRED_PARAMETERS, "negative_prompt"} & set(call):
-        raise InputError(f"call in conjure.json of model {name!r} is {call!r}; must be an object of further arguments")
-    return settings
 
 
 def one_line(error: BaseException) -> str:

@@ -17,6 +17,7 @@ import diffusers
 import torch
 from diffusers import ModularPipeline
 
+from conjure.diffusion.weight_variants import variant_of
 from conjure.errors import InputError
 
 MODULAR_INDEX = ModularPipeline.config_name
@@ -57,13 +58,14 @@ class CallSignatureMixin:
                 self.guider = guider
 
 
-def modular_pipeline(folder: Path, name: str, dtype: torch.dtype) -> Any:
+def modular_pipeline(folder: Path, name: str, dtype: torch.dtype, variant: str | None = None) -> Any:
     """Load a text-to-image pipeline that `ModularPipeline.save_pretrained` wrote, without downloads.
 
     Args:
         folder: The folder.
         name: The name of the model, for messages.
         dtype: The type of the weights.
+        variant: The variant of the weights, where a component has it; None for the default weights.
 
     Returns:
         The pipeline, with `CallSignatureMixin`.
@@ -86,5 +88,7 @@ def modular_pipeline(folder: Path, name: str, dtype: torch.dtype) -> Any:
     for part in pipeline.pretrained_component_names:  # one by one, since `load_components` skips what it cannot load
         spec = pipeline.get_component_spec(part)
         if spec.pretrained_model_name_or_path is not None:
-            pipeline.register_components(**{part: spec.load(pretrained_model_name_or_path=str(folder), **options)})
+            has_variant = any(variant_of(path.name) == variant for path in (folder / part).glob("*.*"))
+            chosen = {"variant": variant} if variant and has_variant else {}
+            pipeline.register_components(**{part: spec.load(pretrained_model_name_or_path=str(folder), **options, **chosen)})
     return pipeline

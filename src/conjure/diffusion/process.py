@@ -12,6 +12,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -255,6 +256,23 @@ class Process:
             UnknownBehaviorWarning: If something changes the modules of the pipeline that cannot be hashed.
         """
         return process_fingerprint(self.settings(), self.pipeline, self.scheduler)
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write the pipeline and the settings to a folder that `conjure.load` loads as the same process.
+
+        The folder has the format of diffusers, with the settings in its file `conjure.json`. It does not contain a store, workers
+        or the batch size, which influence no number. It is loaded once to check that it has the same fingerprint.
+
+        Args:
+            folder: A new or empty folder.
+
+        Raises:
+            InputError: If the folder cannot be written, or if it would load as another process, because the pipeline or its
+                settings have changes that it cannot hold.
+        """
+        from conjure.diffusion.saving import save_process
+
+        save_process(self, folder)
 
     def identity(self) -> str:
         """Deprecated name of `fingerprint`."""

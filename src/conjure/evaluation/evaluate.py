@@ -7,7 +7,6 @@ computed from the same squared differences of predictions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,7 @@ from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.evaluation.run_folder import open_run_folder, process_with_store, write_run_folder
 from conjure.evaluation.task_statistics import compute_task_result
 from conjure.io.files import import_pyarrow
+from conjure.io.version import package_version
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import jobs_for_pairs
 from conjure.similarity.token_checks import warn_of_indistinct_texts
@@ -119,7 +119,7 @@ def evaluate(
         results = {task.name: _evaluate_task(cache, task, non_finite_texts, options, baseline_distances) for task in task_pairs}
     evaluation = Evaluation(
         tasks=results, config=options.config, process=settings, fingerprint=fingerprint, samples=samples, seed=int(seed),
-        antithetic=antithetic, version=version("conjure"), non_finite_texts=non_finite_texts,
+        antithetic=antithetic, version=package_version(), non_finite_texts=non_finite_texts,
     )  # fmt: skip
     if folder is not None:
         write_run_folder(folder, evaluation)

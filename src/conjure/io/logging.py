@@ -1,11 +1,12 @@
-"""Switches for the log output and progress bars of diffusers, transformers and the Hub client."""
+"""Switches for the log output and progress bars of diffusers, transformers and the Hub client; the reporter of downloads."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from diffusers.utils import logging as diffusers_logging
@@ -17,6 +18,29 @@ WITH_PROGRESS_BARS = (diffusers_logging, transformers_logging)
 LIBRARIES = (*WITH_PROGRESS_BARS, hub_logging)
 
 _lock = threading.RLock()  # the libraries' switches are global
+
+
+def print_progress(message: str) -> None:
+    """Print a line on standard error."""
+    print(message, file=sys.stderr, flush=True)
+
+
+_reporter: Callable[[str], None] = print_progress
+
+
+def set_reporter(reporter: Callable[[str], None]) -> None:
+    """Set the function that receives lines about the progress of downloads; `print_progress` unless it is set.
+
+    Args:
+        reporter: Called with one line of text, from any thread.
+    """
+    global _reporter
+    _reporter = reporter
+
+
+def report(message: str) -> None:
+    """Report the progress of a download."""
+    _reporter(message)
 
 
 def silence_libraries() -> None:

@@ -42,7 +42,12 @@ def text_encoder() -> Any:
     """Return all-MiniLM-L6-v2 with frozen weights: a BERT of 6 layers that encodes a text as one vector of 384 dimensions."""
     # Imported under the name in model_index.json, since diffusers accepts components of imported modules only
     encoder_cls = import_module("conjure.sentence_encoder").SentenceEncoder
-    return encoder_cls.from_pretrained(encoder_folder(), add_pooling_layer=False).eval().requires_grad_(False)
+    return encoder_cls.from_pretrained(encoder_folder()).eval().requires_grad_(False)
+
+
+def has_sentence_encoder(pipeline: Any) -> bool:
+    """Return whether the text encoder of a pipeline is a `SentenceEncoder`, as that of the default model."""
+    return type(getattr(pipeline, "text_encoder", None)).__name__ == "SentenceEncoder"
 
 
 def optimize_cross_attention(pipeline: Any) -> None:
@@ -50,7 +55,7 @@ def optimize_cross_attention(pipeline: Any) -> None:
 
     Other pipelines are left unchanged.
     """
-    if type(getattr(pipeline, "text_encoder", None)).__name__ == "SentenceEncoder":
+    if has_sentence_encoder(pipeline):
         from conjure.models.sentence_encoder import use_constant_text_attention
 
         use_constant_text_attention(pipeline.transformer)

@@ -24,6 +24,10 @@ class SentenceEncoder(BertModel):
     # The module name that diffusers writes into model_index.json. It must not change, so that existing folders can be loaded.
     __module__ = "conjure.sentence_encoder"
 
+    def __init__(self, config: Any, add_pooling_layer: bool = False) -> None:
+        # Nothing uses the pooler of BERT. A saved folder does not have it, so that loading must not make one of random weights
+        super().__init__(config, add_pooling_layer=add_pooling_layer)
+
     def forward(self, input_ids: Int[Tensor, "texts tokens"], attention_mask: Int[Tensor, "texts tokens"], **options: Any) -> Any:
         """Return the output of BERT with another `last_hidden_state`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob, TrajectoryRe
 from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import NoiseSeeds
 from conjure.divergence.estimates import t_interval
+from conjure.io.version import package_version
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
@@ -132,5 +132,5 @@ def run_metadata(process: Process, options: SamplingOptions) -> dict[str, Any]:
         "seed": int(options.noise.seed),
         "process": process.settings(),
         "fingerprint": process.fingerprint(),
-        "version": version("conjure"),
+        "version": package_version(),
     }

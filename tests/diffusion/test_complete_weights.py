@@ -1,0 +1,124 @@
+"""Checkpoints with missing, unknown or mismatched tensors are refused by name; nothing is filled with random numbers."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+import transformers as t
+from safetensors.torch import load_file, save_file
+
+import conjure
+from conjure import InputError
+from conjure.baselines.continuations import ContinuationDistance
+from conjure.baselines.embeddings import sentence_transformer, transformers_encoder
+from conjure.baselines.image_sets import load_feature_extractor
+from conjure.diffusion.complete_weights import complete_weights
+from tiny_language_models import save_bert, save_gpt2
+from tiny_pipelines import FAMILIES
+
+WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+DAMAGES = ("missing", "renamed", "reshaped")
+
+
+def change_tensor(file: Path, damage: str, suffix: str = "weight") -> str:
+    """Change a tensor of a file of safetensors, and return its name."""
+    tensors = load_file(file)
+    name = max(key for key in tensors if key.endswith(suffix) and tensors[key].ndim > 1 and "pooler" not in key)
+    tensor = tensors.pop(name)
+    if damage == "renamed":
+        tensors[f"{name}_of_another_model"] = tensor
+    elif damage == "reshaped":
+        tensors[name] = tensor[:-1].contiguous()
+    save_file(tensors, file, {"format": "pt"})
+    return name
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_components_without_all_tensors_are_refused(tiny_sd, tmp_path, part, damage):
+    folder = shutil.copytree(tiny_sd, tmp_path / "model")
+    name = change_tensor(folder / part / f"{WEIGHTS[part]}.safetensors", damage)
+    with pytest.raises(InputError, match="model '.*/model'.*") as refusal:
+        conjure.load(folder)
+    assert name.rpartition(".")[0].rpartition(".")[2] in str(refusal.value) or damage == "reshaped"
+    assert "meta tensor" not in str(refusal.value)
+    if damage == "renamed":
+        assert f"{name}_of_another_model" in str(refusal.value)
+
+
+def test_components_of_modular_pipelines_are_checked(tmp_path):
+    pytest.importorskip("diffusers.modular_pipelines")
+    from test_modular import save
+
+    folder = save(FAMILIES["Z-Image"].build(), "Z-Image", tmp_path / "model")
+    name = change_tensor(folder / "text_encoder" / "model.safetensors", "missing")
+    with pytest.raises(InputError, match="its part text_encoder .* lacks tensor") as refusal:
+        conjure.load(folder)
+    assert name in str(refusal.value)
+
+
+def load_vision(folder: str) -> object:
+    return load_feature_extractor(folder)
+
+
+def load_trajectories(folder: str) -> object:
+    return ContinuationDistance.load(folder)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("kind", ["cls", "mean", "sentence", "trajectories"])
+def test_baselines_without_all_tensors_are_refused(tmp_path, kind, damage):
+    folder = (save_gpt2 if kind == "trajectories" else save_bert)(tmp_path)
+    name = change_tensor(folder / "model.safetensors", damage)
+    load = {
+        "cls": lambda folder: transformers_encoder(folder, "cls"),
+        "mean": lambda folder: transformers_encoder(folder, "mean"),
+        "sentence": sentence_transformer,
+        "trajectories": load_trajectories,
+    }[kind]
+    with pytest.raises(InputError, match="model '") as refusal:
+        load(str(folder))
+    if damage != "reshaped":
+        assert name in str(refusal.value).replace("transformer.", "", 0) or name.partition(".")[2] in str(refusal.value)
+
+
+def test_vision_models_without_a_pooler_are_refused(tmp_path):
+    """Their features are the output of the pooler, so it must not be random."""
+    config = t.ViTConfig(image_size=16, patch_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    t.ViTModel(config, add_pooling_layer=False).save_pretrained(tmp_path)
+    t.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"lacks tensors pooler\.dense"):
+        load_vision(str(tmp_path))
+
+
+def test_heads_and_unused_poolers_are_excused(tmp_path):
+    """A BERT for masked words has a head that nothing uses, and no pooler. Its fingerprint does not vary."""
+    folder = save_bert(tmp_path)
+    torch.manual_seed(0)
+    t.BertForMaskedLM(t.BertConfig.from_pretrained(folder)).save_pretrained(folder)
+    assert not any("pooler" in name for name in load_file(folder / "model.safetensors"))
+    first, second = (transformers_encoder(str(folder), "mean") for _ in range(2))
+    assert first.settings() == second.settings()
+
+
+def test_other_threads_load_as_before(tmp_path):
+    folder = save_bert(tmp_path)
+    change_tensor(folder / "model.safetensors", "missing")
+    errors: list[Exception] = []
+
+    def load() -> None:
+        try:
+            t.BertModel.from_pretrained(folder)
+        except Exception as error:
+            errors.append(error)
+
+    with complete_weights("another model"):
+        thread = threading.Thread(target=load)
+        thread.start()
+        thread.join()
+    assert not errors
+    t.BertModel.from_pretrained(folder)  # the method is restored
