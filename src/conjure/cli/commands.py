@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -19,6 +18,7 @@ from conjure.cli.nearest import nearest
 from conjure.cli.store import store_app
 from conjure.errors import InputError, OutputError
 from conjure.io.files import FULL_DISK
+from conjure.io.version import package_version
 
 EXIT_INTERRUPTED = 130  # typer returns it after Ctrl-C
 
@@ -27,7 +27,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 def _print_version(requested: bool) -> None:
     if requested:
-        print(f"conjure {version('conjure')}")
+        print(f"conjure {package_version()}")
         raise typer.Exit
 
 

@@ -118,7 +118,7 @@ def stored_scheduler(settings: dict[str, Any], name: str) -> Any | None:
     """
     if "scheduler" not in settings:
         return None
-    cls = getattr(diffusers, settings["scheduler"], None)
+    cls: Any = getattr(diffusers, settings["scheduler"], None)
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise InputError(
             f"{FILE_NAME} of model {name!r} has the scheduler {settings['scheduler']!r}, which is not part of diffusers "

@@ -30,6 +30,7 @@ from conjure.diffusion.interfaces import Executor, ResultCache
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline, warn_of_safety_checker
 from conjure.diffusion.process_settings import check_pipeline_kwargs, check_settings, per_row_kwargs, with_current_names
+from conjure.diffusion.saving import save_process
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
 
@@ -270,9 +271,7 @@ class Process:
             InputError: If the folder cannot be written, or if it would load as another process, because the pipeline or its
                 settings have changes that it cannot hold.
         """
-        from conjure.diffusion.saving import save_process
-
-        save_process(self, folder)
+        save_process(self.pipeline, self.scheduler, self.settings(), folder)
 
     def identity(self) -> str:
         """Deprecated name of `fingerprint`."""
