@@ -88,7 +88,7 @@ def serve() -> Iterator[FakeHub]:
             if self.command == "GET":
                 self.wfile.write(body)
 
-        do_HEAD = do_GET  # noqa: N815 (a name of http.server)
+        do_HEAD = do_GET  # noqa: N815 (a name of the library)
 
         def log_message(self, *_: Any) -> None:
             pass

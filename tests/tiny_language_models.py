@@ -13,6 +13,7 @@ VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *CHARACTERS, *(f"##{
 
 def character_tokenizer(folder: Path) -> t.BertTokenizerFast:
     """Return a tokenizer of BERT's class, and write its vocabulary to `folder`."""
+    folder.mkdir(exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n")
     return t.BertTokenizerFast(vocab={token: token_id for token_id, token in enumerate(VOCABULARY)}, model_max_length=64)
 

@@ -19,10 +19,10 @@ from conjure.baselines.registry import make_baselines
 from conjure.diffusion.readable_files import check_pickles, readable_folder
 from tiny_language_models import save_bert, save_gpt2
 
-AUTO_MAP = dict.fromkeys(
-    ("AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoImageProcessor", "AutoProcessor", "AutoFeatureExtractor"),
-    "evil.Evil",
-) | {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}
+AUTO_CLASSES = (
+    "AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoImageProcessor", "AutoProcessor", "AutoFeatureExtractor",
+)  # fmt: skip
+AUTO_MAP = dict.fromkeys(AUTO_CLASSES, "evil.Evil") | {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}
 
 
 def add_code(folder: Path, marker: Path, *configs: str, **changes: Any) -> None:

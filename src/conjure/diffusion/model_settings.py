@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import diffusers
 from diffusers import SchedulerMixin
@@ -118,14 +118,14 @@ def stored_scheduler(settings: dict[str, Any], name: str) -> Any | None:
     """
     if "scheduler" not in settings:
         return None
-    cls: Any = getattr(diffusers, settings["scheduler"], None)
+    cls = getattr(diffusers, settings["scheduler"], None)
     if not (isinstance(cls, type) and issubclass(cls, SchedulerMixin)):
         raise InputError(
             f"{FILE_NAME} of model {name!r} has the scheduler {settings['scheduler']!r}, which is not part of diffusers "
             f"{diffusers.__version__}"
         )
     try:
-        return cls.from_config(settings["scheduler_config"])
+        return cast(Any, cls).from_config(settings["scheduler_config"])
     except Exception as error:  # each scheduler raises its own types
         raise InputError(
             f"{FILE_NAME} of model {name!r} has a scheduler_config that cannot be used: {one_line(error)}"
