@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -136,7 +137,7 @@ def test_other_tables_are_refused(conjure_command, runs, changed):
     assert "contains no finished run (own.parquet cannot be read: " in error_of(conjure_command, runs / "3", changed)
 
 
-CHANGES = {
+CHANGES: dict[str, list[Any]] = {
     "tasks": [
         [],
         {},
@@ -153,7 +154,7 @@ CHANGES = {
     "seed": [-1, "0", None],
     "measure": [[], None],
 }
-PROCESS_CHANGES = {
+PROCESS_CHANGES: dict[str, list[Any]] = {
     "model": [3, None],
     "revision": [3],
     "steps": [0, "2", math.nan, None, True],
