@@ -201,11 +201,13 @@ def test_old_summaries_of_another_form_are_refused(changed, key, value):
 def test_the_process_of_a_run_is_restored(default_process, runs):
     """With its scheduler, its arguments of the pipeline and its batches, from plain data."""
     for process in (
-        default_process.set(steps=2),
+        default_process.set(scheduler="lms", steps=2),
         default_process.set(scheduler="ddim", steps=3, guidance=2.0),
         default_process.set(scheduler="own", batch_prompts=False, pipeline_kwargs={"eta": 0.5}),
     ):
-        process.scheduler.register_to_config(steps_offset=1)  # a setting that no name of a scheduler gives
+        process.scheduler.register_to_config(
+            steps_offset=1
+        )  # a setting that no name of a scheduler gives; the scheduler is not that of other tests
         settings = json.loads(json.dumps(process.settings()))
         restored = process_from_settings(settings, process.fingerprint())
         assert restored.settings() == process.settings()
