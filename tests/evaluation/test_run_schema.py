@@ -207,7 +207,7 @@ def test_the_process_of_a_run_is_restored(default_process, runs):
     ):
         process.scheduler.register_to_config(
             steps_offset=1
-        )  # a setting that no name of a scheduler gives; the scheduler is not that of other tests
+        )  # a setting that no name of a scheduler gives
         settings = json.loads(json.dumps(process.settings()))
         restored = process_from_settings(settings, process.fingerprint())
         assert restored.settings() == process.settings()
