@@ -9,12 +9,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from conjure.deprecation import warn_renamed
+TYPE_CHECKING = False  # as in typing, whose import takes half of the time in which the command cannot handle Ctrl-C yet
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from conjure.baselines.registry import make_baselines
     from conjure.diffusion.loading import load
     from conjure.diffusion.process import Process
@@ -118,9 +117,13 @@ _RENAMED = {"TextCutWarning": "TextTruncationWarning"}
 def __getattr__(name: str) -> Any:
     # On first use, so that `import conjure` and `conjure --help` do not wait for torch
     if name in _RENAMED:
+        from conjure.deprecation import warn_renamed
+
         warn_renamed(f"conjure.{name}", f"conjure.{_RENAMED[name]}", stacklevel=2)
         return __getattr__(_RENAMED[name])
     if name in _MODULES:
+        from importlib import import_module
+
         value = getattr(import_module(f"conjure.{_MODULES[name]}"), name)
         globals()[name] = value
         return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -136,7 +137,7 @@ def test_other_tables_are_refused(conjure_command, runs, changed):
     assert "contains no finished run (own.parquet cannot be read: " in error_of(conjure_command, runs / "3", changed)
 
 
-CHANGES = {
+CHANGES: dict[str, list[Any]] = {
     "tasks": [
         [],
         {},
@@ -153,7 +154,7 @@ CHANGES = {
     "seed": [-1, "0", None],
     "measure": [[], None],
 }
-PROCESS_CHANGES = {
+PROCESS_CHANGES: dict[str, list[Any]] = {
     "model": [3, None],
     "revision": [3],
     "steps": [0, "2", math.nan, None, True],
@@ -200,11 +201,13 @@ def test_old_summaries_of_another_form_are_refused(changed, key, value):
 def test_the_process_of_a_run_is_restored(default_process, runs):
     """With its scheduler, its arguments of the pipeline and its batches, from plain data."""
     for process in (
-        default_process.set(steps=2),
+        default_process.set(scheduler="lms", steps=2),
         default_process.set(scheduler="ddim", steps=3, guidance=2.0),
         default_process.set(scheduler="own", batch_prompts=False, pipeline_kwargs={"eta": 0.5}),
     ):
-        process.scheduler.register_to_config(steps_offset=1)  # a setting that no name of a scheduler gives
+        process.scheduler.register_to_config(
+            steps_offset=1
+        )  # a setting that no name of a scheduler gives
         settings = json.loads(json.dumps(process.settings()))
         restored = process_from_settings(settings, process.fingerprint())
         assert restored.settings() == process.settings()

@@ -1,13 +1,11 @@
 """The command `conjure`. Exit codes: 0 on success, 2 for invalid input (one line on standard error), 1 for any other failure.
 
-This module imports little, so that Ctrl-C is handled also while all other modules are imported.
+All other modules are imported inside of `main`, so that Ctrl-C is handled meanwhile.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
-import signal
 import sys
 
 EXIT_FAILURE = 1
@@ -23,6 +21,8 @@ def main(arguments: list[str] | None = None) -> None:
     is_whole_process = arguments is None
     try:
         if is_whole_process:
+            import signal
+
             signal.signal(signal.SIGINT, interrupt)
         ignore_unusable_widths()
         for stream in (sys.stdout, sys.stderr):
@@ -60,6 +60,9 @@ def interrupt(signal_number: int, frame: object) -> None:
 
 def end_interrupted_process() -> None:
     """End the process without waiting for its threads, which could abort it while they compute."""
+    import atexit
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.write(2, b"interrupted\n")
     atexit._run_exitfuncs()  # for example of Ray, which ends its workers
