@@ -205,9 +205,7 @@ def test_the_process_of_a_run_is_restored(default_process, runs):
         default_process.set(scheduler="ddim", steps=3, guidance=2.0),
         default_process.set(scheduler="own", batch_prompts=False, pipeline_kwargs={"eta": 0.5}),
     ):
-        process.scheduler.register_to_config(
-            steps_offset=1
-        )  # a setting that no name of a scheduler gives
+        process.scheduler.register_to_config(steps_offset=1)  # a setting that no name of a scheduler gives
         settings = json.loads(json.dumps(process.settings()))
         restored = process_from_settings(settings, process.fingerprint())
         assert restored.settings() == process.settings()
