@@ -60,7 +60,7 @@ def test_most_long_texts_are_cut(default_process):
 def test_no_call_tokenizes_the_complete_text(tiny_sd, monkeypatch):
     """The text of a million characters is seen by no call of the tokenizer: neither by calls of the pipeline nor of Conjure."""
     process = conjure.load(tiny_sd, steps=1)
-    tokenizer, lengths = process.pipeline.tokenizer, []
+    tokenizer, lengths = process.pipeline.tokenizer, list[int]()
     original = type(tokenizer)._encode_plus
 
     def recording(self, text, *args, **kwargs):

@@ -90,9 +90,16 @@ class Pairs:
 
 @runtime_checkable
 class DataFrame(Protocol):
-    """The part of a pandas data frame that is used here. Frames of polars have `to_dicts` instead."""
+    """The part of a pandas data frame that is used here."""
 
     def to_dict(self, orient: Any, /) -> Any: ...
+
+
+@runtime_checkable
+class PolarsDataFrame(Protocol):
+    """The part of a polars data frame that is used here."""
+
+    def to_dicts(self) -> Any: ...
 
 
 def read_file(path: str | Path, columns: Sequence[str] | None = None, *, max_mb: int = MAX_FILE_MB) -> Pairs:
@@ -125,7 +132,7 @@ def read_file(path: str | Path, columns: Sequence[str] | None = None, *, max_mb:
 read_pairs = read_file  # its name in the package `conjure`, where `read_file` would not say what is read
 
 
-def from_dataframe(frame: DataFrame, name: str = "frame", columns: Sequence[str] | None = None) -> Pairs:
+def from_dataframe(frame: DataFrame | PolarsDataFrame, name: str = "frame", columns: Sequence[str] | None = None) -> Pairs:
     """Return the pairs of a data frame of pandas or polars.
 
     Args:
@@ -139,7 +146,7 @@ def from_dataframe(frame: DataFrame, name: str = "frame", columns: Sequence[str]
     Warns:
         QuotedFieldsWarning: As for `read_file`.
     """
-    rows = frame.to_dicts() if hasattr(frame, "to_dicts") else frame.to_dict("records")
+    rows = frame.to_dicts() if isinstance(frame, PolarsDataFrame) else frame.to_dict("records")
     return _from_own_rows([{str(column): value for column, value in row.items()} for row in rows], name, name, columns)
 
 
