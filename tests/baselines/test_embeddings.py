@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -129,7 +131,10 @@ def test_encoder_of_an_encoder_decoder_model(tmp_path, bert):
 
 def save_sentence_transformer(bert, pooling, folder):
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer versions have another name for the module
+        from sentence_transformers.models import Pooling, Transformer
 
     SentenceTransformer(modules=[Transformer(str(bert)), Pooling(32, pooling_mode=pooling)]).save(str(folder))
     return str(folder)
@@ -146,8 +151,7 @@ def test_settings_contain_the_pooling_of_a_sentence_model(bert, tmp_path):
         sentence_transformer(save_sentence_transformer(bert, pooling, tmp_path / "model")).settings()
         for pooling in ("mean", "cls")
     )
-    assert mean != cls
-    assert mean["weights"] == cls["weights"]
+    assert mean["settings"] != cls["settings"]
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import json
 import shutil
 import subprocess
@@ -62,6 +63,20 @@ def test_classes_of_the_library_are_used(processor_model, tmp_path, yes, tiny_sd
     assert conjure.distance(process, "sun", "moon", samples=1).samples == expected.samples
     assert not (tmp_path / "marker").exists()
     assert process.pipeline.config["_name_or_path"] == str(processor_model)
+
+
+def test_nothing_is_asked_where_configurations_name_no_class(processor_model, tmp_path, yes):
+    """transformers would ask whether to run the code, since it knows no class of its own for these files."""
+    folder = processor_model / "feature_extractor"
+    (folder / "processor_config.json").unlink()
+    t.CLIPImageProcessor().save_pretrained(folder)
+    add_code(folder, tmp_path / "marker", "preprocessor_config.json")
+    for name, key in (("preprocessor_config.json", "image_processor_type"), ("tokenizer_config.json", "tokenizer_class")):
+        config = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({entry: value for entry, value in config.items() if entry != key}))
+    with contextlib.suppress(InputError):  # it depends on the version whether transformers has a class for these files
+        conjure.load(processor_model)
+    assert not (tmp_path / "marker").exists()
 
 
 def test_a_class_that_only_the_code_defines_is_refused(processor_model, tmp_path, yes):

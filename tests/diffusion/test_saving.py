@@ -60,7 +60,9 @@ def test_other_code_that_saves_the_default_model_keeps_its_settings(default_proc
     import conjure.sentence_encoder
 
     pipeline = DiffusionPipeline.from_pretrained(saved_pipeline)
-    assert conjure.load(pipeline).fingerprint() == default_process.fingerprint()
+    loaded = conjure.load(pipeline)  # it has other attention processors, which compute the same
+    assert loaded.settings() == default_process.settings() | {"model": loaded.model}
+    assert distance(loaded) == pytest.approx(distance(default_process), rel=1e-5)
     pipeline.save_pretrained(tmp_path / "again")
     assert "_conjure" not in json.loads((tmp_path / "again" / "model_index.json").read_text())
     assert conjure.load(tmp_path / "again").fingerprint() == default_process.fingerprint()

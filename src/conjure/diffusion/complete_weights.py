@@ -51,6 +51,8 @@ def complete_weights(model: str, unused: str | None = None) -> Iterator[None]:
                 return original.__func__(cls, folder, *args, **options)
             network, info = original.__func__(cls, folder, *args, **options, output_loading_info=True)
             part = Path(options.get("subfolder") or str(folder)).name
+            if getattr(network, "hf_quantizer", None) is not None:  # the format of a quantisation has further tensors
+                info = {**info, "unexpected_keys": ()}
             try:
                 _check(info, model, f"{part} ({cls.__name__})", unused, is_transformers=issubclass(cls, PreTrainedModel))
             except InputError as refusal:

@@ -52,7 +52,7 @@ class ProcessSpec:
         if revision is not None:
             model = f"{model.partition('@')[0]}@{revision}"
         elif model != "default":
-            if not Path(model).is_dir():
+            if not Path(model).exists():
                 raise InputError(
                     f"workers load the model by its name, but {model!r} was passed as a pipeline; write it to a folder with "
                     "save_pretrained, and load that"
