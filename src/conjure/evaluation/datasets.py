@@ -26,6 +26,7 @@ from conjure.evaluation.pair_files import (
     read_file,
     read_rows,
 )
+from conjure.io.numbers import is_integer
 
 __all__ = [
     "PAPER_TABLE_1", "PAPER_TASKS", "TASKS", "DatasetSpec", "HubDataset", "Pairs", "from_dataframe", "from_rows", "load_tasks",
@@ -172,7 +173,7 @@ def load_tasks(tasks: str | None, data: str | Path | None, max_pairs: int | None
     Raises:
         InputError: If an argument is not allowed, or a dataset cannot be read.
     """
-    if max_pairs is not None and max_pairs < 3:
+    if max_pairs is not None and not is_integer(max_pairs, 3):
         raise InputError(f"max_pairs is {max_pairs}; must be an integer >= 3")
     if data is not None and os.path.isfile(data):
         if tasks is not None:
