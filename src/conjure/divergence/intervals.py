@@ -1,14 +1,14 @@
 r"""Standard errors and 95% intervals of means over Monte-Carlo samples.
 
 Signed values, such as an asymmetry, have Student's t interval. A distance is a mean of values that are not negative and whose
-distribution is skewed to the right, so it has Student's t interval on the scale of the square root. With $m$ the mean, $s / \sqrt k$
-its standard error, and $h = t_{0.975, k - 1} \, s / \sqrt k$, the delta method gives $\sqrt m$ the half-width $h / (2 \sqrt m)$. The
-squares of both ends are
+distribution is skewed to the right, so it has Student's t interval on the scale of the square root. With $m$ the mean of $k$
+values, $s$ their standard deviation and $h = t_{0.975, k - 1} \, s / \sqrt k$, the delta method gives $\sqrt m$ the half-width
+$h / (2 \sqrt m)$. The squares of both ends are
 
 $$\left( \sqrt m \pm \frac{h}{2 \sqrt m} \right)^2 = m \pm h + \frac{h^2}{4 m} ,$$
 
-with 0 as the lower end where $h > 2 m$. The interval is never negative, and where $h \le 2 m$ it is as wide as the t interval, but
-it lies higher: the misses of the t interval of skewed values are nearly all below the true value.
+with 0 as the lower end where $h > 2 m$. The interval is never negative. Where $h \le 2 m$ it is as wide as the t interval, but it
+lies higher, since nearly all misses of the t interval of skewed values are below the true value.
 `benchmarks/interval_coverage.py` measures coverage and width of both, and of alternatives.
 """
 
@@ -102,11 +102,11 @@ class PooledErrors:
 def pool_errors(values: Float[np.ndarray, "pairs samples"]) -> PooledErrors:
     r"""Return standard errors of the means of many pairs, each moderated by the variances of all pairs (empirical Bayes).
 
-    The standard deviation of a distance grows with the distance, so the variances $v_i = s_i^2 / m_i^2$ relative to the squared mean
-    are pooled. They are modelled as $v_i \sim \sigma_i^2 \chi^2_d / d$ with $d = k - 1$, where
-    $1 / \sigma_i^2 \sim \chi^2_{d_0} / (d_0 v_0)$. Mean and variance of $\log v_i$ determine $v_0$ and $d_0$. The moderated variance is
-    $(d_0 v_0 + d \, v_i) / (d_0 + d)$, with $d_0 + d$ degrees of freedom. $d_0$ is at most $(n - 1) \, d$, the degrees of freedom of the
-    other pairs.
+    The standard deviation of a distance grows with the distance, so variances relative to the squared mean are pooled,
+    $v_i = s_i^2 / m_i^2$. They are modelled as $v_i \sim \sigma_i^2 \chi^2_d / d$ with $d = k - 1$, where
+    $1 / \sigma_i^2 \sim \chi^2_{d_0} / (d_0 v_0)$. Mean and variance of $\log v_i$ over the $n$ pairs determine $v_0$ and $d_0$.
+    The moderated variance is $(d_0 v_0 + d \, v_i) / (d_0 + d)$, with $d_0 + d$ degrees of freedom. $d_0$ is at most
+    $(n - 1) \, d$, the degrees of freedom of the other pairs.
 
     Nothing is pooled for fewer than MIN_POOLED_PAIRS pairs, or where most variances are 0.
 

@@ -50,8 +50,8 @@ def centered_bootstrap(
 ) -> Float[np.ndarray, " resamples"]:
     """Return the draws from which both the interval and the p-value are computed.
 
-    A resample of k samples has fewer than k distinct ones, so its distances are noisier and correlate less than all samples do. In
-    a difference, this lowers the correlation of the measure with more samples. With several samples the draws are therefore
+    A resample of k samples has fewer than k distinct ones, so its distances are noisier and correlate less than all samples do.
+    In a difference, this lowers the correlation of the measure with more samples. With several samples the draws are therefore
     shifted, so that their mean is `estimate`: the bootstrap gives the spread only.
 
     Args:

@@ -24,8 +24,9 @@ NUM_RANK_CHANGES = 20
 IMAGE_BATCH = 16  # images in one call of the pipeline
 
 NOTE = (
-    "Spearman x100 of negated distances with human ratings. The 95% CI of the difference and its two-sided p are from the "
-    "resamples of one paired bootstrap over pairs, and over samples where there are several. The rank correlation is that between the distances of the two runs."
+    "Spearman x100 of negated distances with human ratings. The 95% CI of the difference and its two-sided p are from the same "
+    "paired bootstrap over pairs, and over samples where there are several. The rank correlation is that between the distances "
+    "of the two runs."
 )
 RANKS_NOTE = " Ranks are those of similarity, from 0 (least similar) to 100 (most similar)."
 

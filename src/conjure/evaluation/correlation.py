@@ -2,8 +2,8 @@ r"""Rank correlation of distances with human ratings, with its uncertainty.
 
 A correlation is that of negated distances, so that 1 is perfect agreement. Ties get average ranks.
 
-Confidence intervals are 95% bootstrap intervals (`conjure.evaluation.bootstrap`). For fewer than 20 pairs, they and the p-values of
-single correlations are those of `conjure.evaluation.few_pairs`.
+Confidence intervals are 95% bootstrap intervals (`conjure.evaluation.bootstrap`). For fewer than 20 pairs, intervals and p-values
+of single correlations are those of `conjure.evaluation.few_pairs`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class Agreement:
 
     Attributes:
         spearman: Rank correlation, -1 to 1.
-        ci95: 95% confidence interval of `spearman`, by a bootstrap over pairs, and over samples where there are several. With fewer
-            than 20 pairs, it contains the interval by inversion of the distribution for normal variables.
+        ci95: 95% confidence interval of `spearman`, by a bootstrap over pairs, and over samples where there are several. With
+            fewer than 20 pairs, it is the interval by inversion of the distribution for normal variables; with several samples
+            it contains the bootstrap interval too.
         pearson: Linear correlation, -1 to 1.
         p: Two-sided p-value of the hypothesis that there is no rank correlation: by permutation with fewer than 20 pairs, and by
             the t distribution otherwise.

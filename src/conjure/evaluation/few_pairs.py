@@ -37,8 +37,8 @@ def permutation_p(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]
 def inversion_interval(correlation: float, pairs: int) -> tuple[float, float]:
     r"""Return the 95% interval of a rank correlation by inversion of its simulated distribution.
 
-    The interval contains each population value for which neither a correlation at least as large, nor one at least as small, has a
-    probability below 2.5%. The two sides are normal variables with correlation $\rho$, up to monotone transformations; their
+    The interval contains each population value for which neither a correlation at least as large, nor one at least as small, has
+    a probability below 2.5%. The two sides are normal variables with correlation $\rho$, up to monotone transformations; their
     population rank correlation is $6 / \pi \, \arcsin(\rho / 2)$.
 
     Args:
@@ -49,7 +49,7 @@ def inversion_interval(correlation: float, pairs: int) -> tuple[float, float]:
     rounding = 1e-9
     # the ends are refused values of the grid, next to the allowed ones; the quantiles increase with the population value
     too_small, too_large = population[high < correlation - rounding], population[low > correlation + rounding]
-    return min(too_small.max(initial=-1.0), correlation), max(too_large.min(initial=1.0), correlation)
+    return min(float(too_small.max(initial=-1.0)), correlation), max(float(too_large.min(initial=1.0)), correlation)
 
 
 @lru_cache(maxsize=FEW_PAIRS)

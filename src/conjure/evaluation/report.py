@@ -25,9 +25,10 @@ PAPER_MEANS = {"jeffreys": 65.4, "kl": 64.0, "initial": 53.0, "final": 56.9, "di
 INTERVAL = "95% CI"
 NOTE = (
     "Spearman x100 of negated distances with human ratings. Intervals are 95% bootstrap intervals over pairs, and over samples "
-    "where there are several; with fewer than 20 pairs, they also contain the interval by inversion of the distribution of the rank "
-    "correlation of normal variables. The two-sided p of a difference is from the same bootstrap as its interval. Reliability is that of the ranks over samples; the ceiling is the highest correlation that it "
-    "allows. The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026)."
+    "where there are several. With fewer than 20 pairs, an interval of a correlation is that by inversion of its distribution "
+    "for normal variables; with several samples, it contains the bootstrap interval too. The two-sided p of a difference is from "
+    "the same bootstrap as its interval. Reliability is that of the ranks over samples; the ceiling is the highest correlation "
+    "that it allows. The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026)."
 )
 BIAS_NOTE = (
     " Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "

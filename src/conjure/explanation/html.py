@@ -38,6 +38,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         for (value, _), ordinal in zip(estimate.directions, ordinals, strict=False)
     )
     note = few_samples_note(len(estimate.samples))
+    sampling = f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}"
     trajectories = [images for sample in sample_images for images in (sample.forward, sample.backward)]
     vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories if images.heatmaps is not None)
     steps = _step_table(estimate)
@@ -65,7 +66,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         distance=html.escape(str(estimate)),
         summary=(
             f"{html.escape(estimate.divergence)}, {estimate.unit}{': ' if directions else ''}{directions}; "
-            f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}{f'; {note}' if note else ''}"
+            f"{sampling}{f'; {note}' if note else ''}"
         ),
         settings=html.escape(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
         scale=_scale_note(vmax_step, vmax_total, estimate.unit),

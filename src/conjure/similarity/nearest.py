@@ -36,7 +36,8 @@ class Neighbour:
         text: The candidate.
         distance: The mean over samples.
         stderr: The standard error, NaN with one sample.
-        ci95: The 95% interval of this distance, never negative, NaN with one sample. It is not corrected for the number of candidates.
+        ci95: The 95% interval of this distance, NaN with one sample, never negative. It is not corrected for the number of
+            candidates.
         samples: The number of samples that were drawn.
         eliminated: Whether the candidate was eliminated, since at the requested confidence it is not among the nearest.
     """
