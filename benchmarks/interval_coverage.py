@@ -7,8 +7,8 @@ Populations of the values of a sample:
 
 - Gaussians in one and in two dimensions, conditions of different variance. Their predictions differ by a linear map of the noise,
   so a value is a multiple of a chi-squared variable with one or two degrees of freedom: the most skewed case.
-- The default model: values of all pairs of ten texts for 100 seeds, resampled. A resample takes the same seeds for all pairs, as
-  a matrix does.
+- The default model: values of all pairs of ten texts for 100 seeds, drawn without replacement. A matrix takes the same seeds for
+  all its pairs.
 
 Width is the mean ratio of the width to the true value.
 """
@@ -128,7 +128,8 @@ def single_intervals(values: np.ndarray) -> list[str]:
             truth: np.ndarray | float
             if name == "default model":
                 pairs = rng.integers(len(values), size=(REPETITIONS, 1))
-                drawn = values[pairs, rng.integers(values.shape[1], size=(REPETITIONS, k))]
+                seeds = rng.random((REPETITIONS, values.shape[1])).argsort(1)[:, :k]
+                drawn = values[pairs, seeds]
                 truth = values[pairs[:, 0]].mean(1)
             else:
                 truth = 1 + (name == "Gaussians, 2-D")
@@ -148,7 +149,7 @@ def matrix_intervals(values: np.ndarray) -> list[str]:
             for _ in range(MATRICES):
                 texts = rng.permutation(len(TEXTS))[:num_texts]
                 matrix = values[np.isin(first, texts) & np.isin(second, texts)]
-                drawn = matrix[:, rng.integers(values.shape[1], size=k)]
+                drawn = matrix[:, rng.permutation(values.shape[1])[:k]]
                 alone.append(square_root(drawn))
                 together.append(pooled(drawn))
                 truths.append(matrix.mean(1))

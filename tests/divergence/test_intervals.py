@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from conjure.divergence.intervals import (
+    MAX_PRIOR_DEGREES,
     MIN_POOLED_PAIRS,
     _inverse_trigamma,
     few_samples_note,
@@ -69,9 +70,9 @@ def test_inverse_trigamma():
 
 
 def test_pooled_errors_recover_the_prior():
-    """Variances are drawn from the model of the prior, with 8 degrees of freedom and the relative variance 0.04."""
+    """Variances are drawn from the model of the prior, with 4 degrees of freedom and the relative variance 0.04."""
     rng = np.random.default_rng(1)
-    means, prior_degrees = rng.uniform(100, 900, 20_000), 8
+    means, prior_degrees = rng.uniform(100, 900, 20_000), 4
     deviations = means * np.sqrt(0.04 * prior_degrees / rng.chisquare(prior_degrees, len(means)))
     values = means[:, None] + deviations[:, None] * rng.normal(size=(len(means), 3))
     errors = pool_errors(values)
@@ -79,14 +80,14 @@ def test_pooled_errors_recover_the_prior():
     assert errors.degrees_of_freedom == pytest.approx(2 + prior_degrees, rel=0.2)
     true_errors = deviations / 3**0.5
     deviation_of = {name: np.log(getattr(errors, name) / true_errors).std() for name in ("stderr", "raw_stderr")}
-    assert deviation_of["stderr"] < 0.6 * deviation_of["raw_stderr"]
+    assert deviation_of["stderr"] < 0.75 * deviation_of["raw_stderr"]
     np.testing.assert_allclose(errors.raw_stderr, stats.sem(values, 1))
 
 
 def test_equal_relative_variances_are_pooled_completely():
     values = np.arange(1, 21)[:, None] * np.random.default_rng(2).gamma(50, 1, (20, 3))
     errors = pool_errors(values)
-    assert errors.degrees_of_freedom <= 20 * 2
+    assert errors.degrees_of_freedom == 2 + MAX_PRIOR_DEGREES
     relative = errors.stderr / values.mean(1)
     assert relative.max() / relative.min() < 2.5
     raw = errors.raw_stderr / values.mean(1)
