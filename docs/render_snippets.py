@@ -41,7 +41,7 @@ def benchmark(name: str) -> str:
 def snippets() -> dict[str, dict[str, str]]:
     """Return the parts that come from files, by document and name."""
     return {
-        "docs/method.md": {"variance": benchmark("variance")},
+        "docs/method.md": {"variance": benchmark("variance"), "interval coverage": benchmark("interval_coverage")},
         "docs/howto/cluster.md": {"cost": benchmark("cost"), "scale": f"{benchmark('workers')}\n\n{benchmark('store')}"},
         "docs/speed.md": {
             "pair": benchmark("pair"),

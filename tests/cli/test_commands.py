@@ -124,6 +124,27 @@ def test_matrix_of_groups(conjure_command, tiny_sd, tmp_path):
     assert conjure_command(*arguments, "--csv")[1].splitlines()[0] == ",cat,dog,sun,moon"
 
 
+def test_compare_prints_only_what_counts(conjure_command, tiny_sd):
+    arguments = ("compare", "red apple", "pear", "--model", tiny_sd, "--steps", 2)
+    code, out, _ = conjure_command(*arguments, "--divergence", "kl")
+    assert code == 0
+    assert "along the trajectory of “red apple”" in out
+    assert "along the trajectory of “pear”" not in out
+    assert "difference of the two directions" not in out
+    assert "note: " not in out
+    two_samples = conjure_command(*arguments, "--samples", 2)[1]
+    assert "along the trajectory of “pear”" in two_samples
+    assert "note: an error from 2 samples is very uncertain; use at least 3 samples" in two_samples
+    assert "CI: 0 to " in two_samples.splitlines()[0]
+
+
+def test_percentages_are_refused(conjure_command):
+    code, _, err = conjure_command("compare", "a", "b", "--target-relative-error", 5)
+    assert (code, err) == (
+        2, "error: target_relative_error is 5.0; must be a number between 0 and 1: 0.05 is ± 5% of the distance\n"
+    )  # fmt: skip
+
+
 def test_nearest_reports_whether_it_is_certain(conjure_command, tiny_sd, tmp_path):
     (tmp_path / "candidates").write_text("cat\ndog\n")
     arguments = ("nearest", "bird", "--candidates", tmp_path / "candidates", "--model", tiny_sd, "--steps", 1)

@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from conjure.cli import console
 from conjure.cli.console import ProgressBar
 
 
@@ -14,7 +13,7 @@ from conjure.cli.console import ProgressBar
 def clock(monkeypatch):
     """A clock that stands still until the test sets it, in seconds."""
     time = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: time[0])
+    monkeypatch.setattr("conjure.cli.console.time.monotonic", lambda: time[0])
     return time
 
 

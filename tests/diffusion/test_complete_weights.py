@@ -65,6 +65,10 @@ def load_vision(folder: str) -> object:
     return load_feature_extractor(folder)
 
 
+def load_sentence(folder: str) -> object:
+    return sentence_transformer(folder)
+
+
 def load_trajectories(folder: str) -> object:
     return ContinuationDistance.load(folder)
 
@@ -77,7 +81,7 @@ def test_baselines_without_all_tensors_are_refused(tmp_path, kind, damage):
     loaders: dict[str, Callable[[str], object]] = {
         "cls": lambda folder: transformers_encoder(folder, "cls"),
         "mean": lambda folder: transformers_encoder(folder, "mean"),
-        "sentence": sentence_transformer,
+        "sentence": load_sentence,
         "trajectories": load_trajectories,
     }
     with pytest.raises(InputError, match="model '") as refusal:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.hooks import RemovableHandle
 
 import conjure
 from conjure.diffusion import fingerprint
@@ -103,7 +104,8 @@ def scaling_hook(factor):
 
 def test_processors_hooks_and_functions_are_part_of_the_fingerprint(tmp_path):
     process = tiny_process()
-    unet, handles = process.pipeline.unet, []
+    unet = process.pipeline.unet
+    handles: list[RemovableHandle] = []
     original = unet.attn_processors
 
     def hook(factor):
@@ -136,7 +138,7 @@ def test_a_patched_class_is_part_of_the_fingerprint(monkeypatch):
     block = next(module for module in process.pipeline.unet.modules() if type(module).__name__ == "BasicTransformerBlock")
     original = type(block)
 
-    class Merged(original):
+    class Merged(original):  # type: ignore[valid-type, misc]
         def forward(self, hidden_states, *args, **kwargs):
             return super().forward(hidden_states * 0.5, *args, **kwargs)
 

@@ -18,6 +18,9 @@ A, B = "snow leopard", "bengal tiger"
     [
         ({"steps": 0}, "steps is 0; must be an integer from 1 to 1000"),
         ({"steps": 1001}, "from 1 to 1000"),
+        ({"steps": True}, "steps is True; must be an integer from 1 to 1000"),
+        ({"guidance": True}, "guidance is True; must be a finite number"),
+        ({"batch_size": True}, "batch_size is True; must be an integer >= 1"),
         ({"guidance": float("nan")}, "guidance is nan"),
         ({"guidance": -1.0}, "guidance is -1.0"),
         ({"scheduler": "nope"}, "unknown scheduler 'nope'.*lms"),

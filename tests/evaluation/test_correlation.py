@@ -53,12 +53,20 @@ def test_samples_widen_the_interval():
         ([1.0, np.nan, 2.0], [1.0, 2.0, 3.0], "1 of 3 distances are not finite"),
         ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], "all distances are 1"),
         ([1.0, 2.0, 3.0], [4.0, 4.0, 4.0], "all scores are 4"),
+        ([1.0, np.inf, 2.0], [1.0, 2.0, 3.0], "1 of 3 distances are not finite"),
+        ([1.0, 2.0, 3.0], [1.0, np.nan, 3.0], "1 of 3 scores are not finite"),
+        ([1.0, 2.0, 3.0], [-np.inf, 2.0, np.inf], "2 of 3 scores are not finite"),
+        ([1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0], "distances of 3 pairs and 4 scores"),
         ([1.0, 2.0], [4.0, 5.0], "give at least 3"),
     ],
 )
 def test_undefined_correlations_are_refused(distances, scores, message):
     with pytest.raises(InputError, match=message):
         agreement(np.array(distances)[:, None], np.array(scores))
+    valid = np.arange(float(len(scores)))[:, None]
+    for pair in ((np.array(distances)[:, None], valid), (valid, np.array(distances)[:, None])):
+        with pytest.raises(InputError, match=message):
+            difference(*pair, np.array(scores))
 
 
 @pytest.mark.parametrize("repetitions", [12, pytest.param(60, marks=pytest.mark.slow)])
@@ -106,6 +114,56 @@ def test_paired_difference():
     assert equally_good.ci95[0] < 0 < equally_good.ci95[1]
     assert equally_good.p > 0.05
     assert abs(equally_good.spearman) < 0.1
+
+
+def null_runs(rng: np.random.Generator, samples: tuple[int, int], pairs: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distances by two measures that agree equally well with scores, and the scores.
+
+    The noise of a mean over samples has the same variance for both measures.
+    """
+    truth = rng.normal(size=pairs)
+    first, second = (truth[:, None] + 0.6 * k**0.5 * rng.normal(size=(pairs, k)) for k in samples)
+    return first, second, -truth + 0.7 * rng.normal(size=pairs)
+
+
+def test_p_of_a_difference_agrees_with_its_interval():
+    """Four samples against one with the same total noise: a bootstrap that is not centred blames the measure with four."""
+    result = difference(*null_runs(np.random.default_rng(104), (4, 1)))
+    assert result.ci95[0] < 0 < result.ci95[1]
+    assert result.p > 0.2
+
+
+@pytest.mark.parametrize("samples", [(1, 1), (4, 1), (3, 4)])
+def test_p_is_below_5_percent_if_and_only_if_the_interval_excludes_0(samples):
+    rng = np.random.default_rng(8)
+    decisions = set()
+    for shift in np.linspace(0, 0.6, 12):
+        first, second, scores = null_runs(rng, samples, pairs=60)
+        result = difference(first, second + shift * rng.normal(size=(60, 1)) * 2, scores)
+        excludes = not result.ci95[0] <= 0 <= result.ci95[1]
+        if not 0.045 < result.p < 0.055:  # the resolution of the resamples
+            assert (result.p < 0.05) == excludes
+            decisions.add(excludes)
+    assert decisions == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("first_samples", "second_samples", "repetitions"),
+    [
+        (4, 1, 30),
+        (1, 4, 30),
+        *(pytest.param(a, b, 300, marks=pytest.mark.slow) for a in (1, 3, 4) for b in (1, 3, 4)),
+    ],
+)
+def test_level_of_the_difference(first_samples, second_samples, repetitions):
+    """Without a difference, p is below 5% in at most about 5% of the cases, and neither measure is favoured."""
+    rng = np.random.default_rng(9)
+    pairs = 60 if repetitions < 100 else 200
+    results = [difference(*null_runs(rng, (first_samples, second_samples), pairs)) for _ in range(repetitions)]
+    rejected = [result.spearman for result in results if result.p < 0.05]
+    assert len(rejected) <= stats.binom.ppf(0.999, repetitions, 0.05)
+    favoured = sum(value > 0 for value in rejected)
+    assert abs(2 * favoured - len(rejected)) <= max(4, 3.3 * len(rejected) ** 0.5)
 
 
 def test_bootstrap_equals_plain_resampling():

@@ -10,7 +10,7 @@ import pytest
 
 import conjure
 from conjure import InputError
-from conjure.divergence.estimates import t_interval
+from conjure.divergence.intervals import t_interval
 
 A, B = "a big red apple", "a blue whale"
 

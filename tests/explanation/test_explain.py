@@ -220,11 +220,11 @@ def test_deprecated_names(explained, short_process):
     ):
         with pytest.warns(DeprecationWarning, match=f"{old_name} was renamed"):
             assert getattr(owner, old_name) is getattr(owner, new_name)
-    old_keywords: dict[str, Any] = {"shown": 1, "precision": 10.0, "instead": {"red": "green"}}
+    old_keywords: dict[str, Any] = {"shown": 1, "precision": 0.99, "instead": {"red": "green"}}
     with pytest.warns(DeprecationWarning, match="argument .* was renamed") as warned:
         old = conjure.explain(short_process, A, B, samples=2, **old_keywords)
     assert sum("was renamed" in str(warning.message) for warning in warned) == 3
     new = conjure.explain(
-        short_process, A, B, samples=2, samples_shown=1, target_relative_error=10.0, replacements={"red": "green"}
+        short_process, A, B, samples=2, samples_shown=1, target_relative_error=0.99, replacements={"red": "green"}
     )
     assert (old.estimate, old.words, len(old.sample_images)) == (new.estimate, new.words, 1)

@@ -35,6 +35,35 @@ def test_entries_are_means_of_the_distances_of_pairs(matrix, default_process):
     assert matrix.sample_distances[:, 1, 3] == pytest.approx(estimate.samples, rel=1e-5)
 
 
+def test_intervals_of_the_entries(matrix, default_process):
+    """With few pairs nothing is pooled, and the intervals are those of the distances of pairs."""
+    assert (matrix.pooled_pairs, matrix.degrees_of_freedom, matrix.notes) == (0, 2, ())
+    np.testing.assert_allclose(matrix.raw_stderr, matrix.stderr)
+    low, high = matrix.ci95
+    estimate = conjure.distance(default_process.set(steps=3), "whale", "shark")
+    assert (low[1, 3], high[1, 3]) == pytest.approx(estimate.ci95, rel=1e-4)
+    assert (low[2, 2], high[2, 2]) == (0, 0)
+    plain = matrix.to_dict()
+    assert plain["ci95"][3][1] == [low[1, 3], high[1, 3]]
+    assert plain["raw_stderr"] == matrix.raw_stderr.tolist()
+
+
+@pytest.mark.parametrize("divergence", ["jeffreys", "kl"])
+def test_errors_of_many_pairs_are_pooled(default_process, divergence):
+    texts = ["puppy", "whale", "poodle", "shark", "apple"]
+    pooled = conjure.matrix(default_process.set(steps=2), texts, samples=2, divergence=divergence)
+    assert pooled.pooled_pairs == (20 if divergence == "kl" else 10)
+    assert 1 < pooled.degrees_of_freedom <= 7
+    assert pooled.notes[0] == f"the standard errors are pooled over {pooled.pooled_pairs} pairs"
+    assert "from 2 samples" in pooled.notes[1]
+    different = ~np.eye(5, dtype=bool)
+    relative, raw = ((error / pooled.distance.clip(1e-9))[different] for error in (pooled.stderr, pooled.raw_stderr))
+    assert relative.max() / relative.min() < raw.max() / raw.min()
+    assert (pooled.ci95[0] >= 0).all()
+    assert (pooled.stderr == pooled.stderr.T).all() == (divergence != "kl")
+    assert pooled.notes[0] in pooled._page()
+
+
 def test_linkage_is_that_of_scipy(matrix):
     expected = linkage(squareform(matrix.distance), "average", optimal_ordering=True)
     np.testing.assert_allclose(matrix.linkage, expected)

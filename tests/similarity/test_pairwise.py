@@ -112,7 +112,7 @@ def test_target_relative_error(default_process):
     assert (precise.ci95[1] - precise.ci95[0]) / 2 <= 0.1 * precise.distance
     assert len(precise.samples) > len(three_samples.samples)
     assert precise.samples[:3] == pytest.approx(three_samples.samples, rel=1e-5)
-    assert len(conjure.distance(process, A, B, target_relative_error=10.0).samples) == 3
+    assert len(conjure.distance(process, A, B, target_relative_error=0.9).samples) == 3
     assert len(conjure.distance(process, A, A, samples=1, target_relative_error=0.1).samples) == 2
     explanation = conjure.explain(process.set(steps=2), A, B, target_relative_error=0.2)
     assert len(explanation.estimate.samples) >= 3
@@ -190,7 +190,11 @@ def test_values_that_are_not_pairs_are_refused(default_process, pairs):
         ((A, B), {"weighting": "girsanov", "divergence": "final"}, "no value in nats"),
         ((A, B), {"reduction": "max"}, "unknown reduction 'max'; must be one of sum, mean"),
         ((A, B), {"unit": "metres"}, "unknown unit 'metres'; must be one of output, epsilon, x0, score, velocity"),
-        ((A, B), {"target_relative_error": 0}, "target_relative_error is 0; must be a number > 0"),
+        ((A, B), {"target_relative_error": 0}, "target_relative_error is 0; must be a number between 0 and 1"),
+        ((A, B), {"target_relative_error": 5}, "target_relative_error is 5; must be a number between 0 and 1: 0.05 is ± 5%"),
+        ((A, B), {"target_relative_error": True}, "target_relative_error is True"),
+        ((A, B), {"samples": True}, "samples is True; must be an integer"),
+        ((A, B), {"seed": False}, "seed is False; must be an integer"),
         ((A, B), {"target_relative_error": float("nan")}, "target_relative_error is nan"),
     ],
 )

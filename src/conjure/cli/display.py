@@ -11,6 +11,7 @@ from rich.tree import Tree
 
 import conjure
 from conjure.cli.console import escape, output_console
+from conjure.divergence.intervals import few_samples_note
 from conjure.engine.store_maintenance import ProcessSummary
 from conjure.explanation.attribution import Attribution
 from conjure.io.formatting import format_interval, format_value, pluralize
@@ -25,10 +26,10 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None, 
     """Print a distance with both directions, its largest step, the effects of words, the settings and the figure's path."""
     console = output_console(soft_wrap=True)
     console.print(f"[bold]{escape(str(estimate))}[/]  {estimate.divergence}, {estimate.unit}")
-    for value, text in zip((estimate.forward, estimate.backward), estimate.texts, strict=True):
+    for value, text in estimate.directions:
         console.print(f"  {format_value(value, estimate.stderr):>8}  along the trajectory of “{escape(shorten(text))}”")
     low, high = estimate.asymmetry_ci95
-    if low > 0 or high < 0:
+    if len(estimate.directions) == 2 and (low > 0 or high < 0):
         asymmetry = format_value(estimate.asymmetry, (high - low) / 2, sign="+")
         interval = format_interval((low, high), sign="+")
         console.print(f"  {asymmetry:>8}  difference of the two directions (95% CI: {interval})")
@@ -42,6 +43,8 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None, 
             console.print(f"  {effect!s:>18}  {escape(effect.label)} in “{escape(shorten(effect.text))}”")
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     console.print(f"  [dim]model {escape(settings['model'])}, {settings['scheduler']}{guidance}, seed {estimate.seed}[/]")
+    if (note := few_samples_note(len(estimate.samples))) is not None:
+        console.print(f"  note: {note}")
     if figure is not None:
         console.print(f"  wrote {escape(figure)}")
 
@@ -57,6 +60,8 @@ def print_matrix(matrix: conjure.Matrix, separation: Separation | None, figures:
     settings = f"{_sampling(matrix.samples, matrix.process['steps'])}, model {escape(matrix.process['model'])}"
     note = f"{matrix.divergence}, {matrix.unit}; {settings}; numbers in the tree: mean distance at which clusters merge"
     console.print(f"[dim]{note}[/]", soft_wrap=True)
+    for line in matrix.notes:
+        console.print(f"note: {line}", soft_wrap=True)
     if separation is not None:
         console.print(f"mean silhouette of the groups: {separation}", soft_wrap=True)
     for path in figures:

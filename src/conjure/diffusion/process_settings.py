@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Integral, Real
+from numbers import Integral
 from os import PathLike
 from typing import Any
 
 from conjure.deprecation import warn_renamed
 from conjure.diffusion.noise_levels import UNITS
 from conjure.errors import InputError
+from conjure.io.numbers import is_finite_number, is_integer
 
 SETTINGS = (
     "steps",
@@ -53,18 +53,18 @@ def check_settings(
     Raises:
         InputError: If a value is out of range.
     """
-    if not isinstance(steps, Integral) or not 1 <= steps <= trained_steps:
+    if not is_integer(steps, 1, trained_steps):
         raise InputError(f"steps is {steps!r}; must be an integer from 1 to {trained_steps}")
-    if guidance is not None and not (isinstance(guidance, Real) and math.isfinite(guidance) and guidance >= 0):
+    if guidance is not None and not (is_finite_number(guidance) and guidance >= 0):
         raise InputError(f"guidance is {guidance!r}; must be a finite number >= 0 (1 is no guidance)")
-    if batch_size is not None and not (isinstance(batch_size, Integral) and batch_size >= 1):
+    if batch_size is not None and not is_integer(batch_size, 1):
         raise InputError(f"batch_size is {batch_size!r}; must be an integer >= 1")
     if default_unit not in UNITS:
         raise InputError(f"unknown unit {default_unit!r}; must be one of {', '.join(UNITS)}")
     if (height is None) != (width is None):  # some pipelines would ignore a single one
         raise InputError(f"height is {height!r} and width is {width!r}; give both or neither")
     for name, pixels in (("height", height), ("width", width)):
-        if pixels is not None and not (isinstance(pixels, Integral) and pixels >= 1):
+        if pixels is not None and not is_integer(pixels, 1):
             raise InputError(f"{name} is {pixels!r}; must be an integer >= 1, in pixels")
 
 

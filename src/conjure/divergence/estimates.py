@@ -12,28 +12,9 @@ from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
 from conjure.divergence.differences import PerStepDivergence
+from conjure.divergence.intervals import nonnegative_interval, t_interval
 from conjure.errors import InputError
 from conjure.io.formatting import format_interval, format_value, format_with_error, pluralize
-
-
-def t_interval(values: Float[np.ndarray, " samples"]) -> tuple[float, float, tuple[float, float]]:
-    """Return mean, standard error and 95% interval (Student's t) of independent values.
-
-    Args:
-        values: The values, at least one.
-
-    Returns:
-        The mean, its standard error, and the lower and upper end of the interval. Error and ends are NaN for a single value.
-    """
-    from scipy.special import stdtrit  # the quantile of Student's t; the import of scipy.stats would take a second
-
-    k = len(values)
-    mean = float(values.mean())
-    if k == 1:
-        return mean, math.nan, (math.nan, math.nan)
-    error = float(values.std(ddof=1) / math.sqrt(k))
-    half = float(stdtrit(k - 1, 0.975)) * error
-    return mean, error, (mean - half, mean + half)
 
 
 def check_finite(samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
@@ -56,13 +37,13 @@ class Estimate:
     Attributes:
         distance: The mean over samples.
         stderr: The standard error of `distance` over samples (NaN with one sample).
-        ci95: The 95% interval of `distance` over samples (NaN with one sample).
+        ci95: The 95% interval of `distance` over samples, never negative (`divergence.intervals`; NaN with one sample).
         forward: The directed divergence along trajectories of the first text.
-        backward: The directed divergence along trajectories of the second text.
+        backward: The directed divergence along trajectories of the second text. The distance `kl` does not contain it.
         asymmetry: The mean over samples of forward minus backward.
-        asymmetry_ci95: The 95% interval of `asymmetry`.
+        asymmetry_ci95: The 95% interval of `asymmetry`: Student's t, since it is signed.
         per_step: The contributions of the T visited steps to `distance`.
-        per_step_ci95: The 95% intervals of `per_step`.
+        per_step_ci95: The 95% intervals of `per_step`, never negative.
         samples: The values of the k samples.
         texts: The two texts.
         divergence: The divergence.
@@ -114,7 +95,7 @@ class Estimate:
             InputError: If a value is not finite.
         """
         samples = check_finite(divergence.total.sum(1))
-        mean, error, ci95 = t_interval(samples)
+        mean, error, ci95 = nonnegative_interval(samples)
         asymmetry, _, asymmetry_ci95 = t_interval((divergence.forward - divergence.backward).sum(1))
         return cls(
             distance=mean,
@@ -125,10 +106,19 @@ class Estimate:
             asymmetry=asymmetry,
             asymmetry_ci95=asymmetry_ci95,
             per_step=tuple(divergence.total.mean(0).tolist()),
-            per_step_ci95=tuple(t_interval(step)[2] for step in divergence.total.T),
+            per_step_ci95=tuple(nonnegative_interval(step)[2] for step in divergence.total.T),
             samples=tuple(samples.tolist()),
             **metadata,
         )
+
+    @property
+    def directions(self) -> tuple[tuple[float, str], ...]:
+        """The directed divergences that the distance consists of, each with the text whose trajectories it is computed on.
+
+        Both for most divergences, the forward one for `kl`, and none for `direct`, which compares final latents.
+        """
+        both = ((self.forward, self.texts[0]), (self.backward, self.texts[1]))
+        return {"kl": both[:1], "direct": ()}.get(self.divergence, both)
 
     def __float__(self) -> float:
         return self.distance
@@ -146,9 +136,11 @@ class Estimate:
 
     def _repr_html_(self) -> str:
         first, second = (html.escape(text) for text in self.texts)
-        forward, backward = (format_value(value, self.stderr) for value in (self.forward, self.backward))
+        directions = ", ".join(
+            f"{format_value(value, self.stderr)} along the trajectory of “{html.escape(text)}”" for value, text in self.directions
+        )
         return (
             f"<b>{html.escape(str(self))}</b> {self.unit}, {html.escape(self.divergence)} of “{first}” and “{second}”"
-            f"<br>{forward} along the trajectory of “{first}”, {backward} along the trajectory of “{second}”; "
+            f"<br>{directions}{'; ' if directions else ''}"
             f"{pluralize(len(self.samples), 'sample')}, {pluralize(len(self.per_step), 'step')}"
         )

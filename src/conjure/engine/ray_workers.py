@@ -21,6 +21,7 @@ from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob, TrajectoryRe
 from conjure.diffusion.process import Process
 from conjure.engine.worker import ProcessSpec, Worker
 from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
+from conjure.io.numbers import is_integer
 
 GPU_CHUNK_ROWS = 256  # keeps a GPU busy for seconds; a worker that dies loses at most one chunk
 MAX_RETRIES = 3  # of one chunk, after the workers that ran it died
@@ -50,7 +51,7 @@ class Workers:
     load: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.count is not None and (self.count is True or not (isinstance(self.count, int) and self.count >= 1)):
+        if self.count is not None and not is_integer(self.count, 1):
             raise InputError(f"workers is {self.count!r}; must be an integer >= 1")
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from conjure.deprecation import deprecated_property
 from conjure.evaluation.correlation import Agreement
+from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.report import INTERVAL, format_interval, settings_line
 from conjure.evaluation.results import Evaluation
 from conjure.io.csv_files import csv_text
@@ -107,7 +108,8 @@ class Ablation:
                 for point, row in zip(points, rows, strict=True):
                     row.append(f"{PAPER_STEPS[int(point.value)]:.1f}" if int(point.value) in PAPER_STEPS else "")
             tables.append(Table(axis, columns, rows))
-        return Document("Ablation", [settings_line(self.base)], tables, NOTE, self.figures())
+        pairs = {result.pairs.title: len(result.pairs.scores) for result in self.base.tasks.values()}
+        return Document("Ablation", [settings_line(self.base), *few_pairs_notes(pairs)], tables, NOTE, self.figures())
 
     def figures(self) -> dict[str, bytes]:
         """Return one chart (PNG) per setting, by the name of the setting."""

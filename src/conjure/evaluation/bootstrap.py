@@ -45,19 +45,35 @@ def bootstrap_correlations(
     return correlations
 
 
-def bootstrap_interval(bootstrap: Float[np.ndarray, " resamples"], estimate: float, samples: int) -> tuple[float, float]:
-    """Return the 95% percentile interval of a correlation, or of a difference of two.
+def centered_bootstrap(
+    bootstrap: Float[np.ndarray, " resamples"], estimate: float, samples: int
+) -> Float[np.ndarray, " resamples"]:
+    """Return the draws from which both the interval and the p-value are computed.
 
     A resample of k samples has fewer than k distinct ones, so its distances are noisier and correlate less than all samples do.
-    With several samples the bootstrap therefore gives the width of the interval, and `estimate` its centre.
+    In a difference, this lowers the correlation of the measure with more samples. With several samples the draws are therefore
+    shifted, so that their mean is `estimate`: the bootstrap gives the spread only.
 
     Args:
-        bootstrap: Value in each resample, shape (resamples,).
-        estimate: Value for the data themselves; the interval always contains it.
-        samples: Number of Monte-Carlo samples of the distances.
+        bootstrap: Value in each resample, a correlation or a difference of two.
+        estimate: Value for the data themselves.
+        samples: Number of Monte-Carlo samples of the distances, the larger one of two measures.
     """
-    low, high = np.percentile(bootstrap + (estimate - bootstrap.mean() if samples > 1 else 0), [2.5, 97.5])
+    return bootstrap + (estimate - bootstrap.mean()) if samples > 1 else bootstrap
+
+
+def percentile_interval(bootstrap: Float[np.ndarray, " resamples"], estimate: float) -> tuple[float, float]:
+    """Return the 95% percentile interval of draws from `centered_bootstrap`; it always contains `estimate`."""
+    low, high = np.percentile(bootstrap, [2.5, 97.5])
     return min(float(low), estimate), max(float(high), estimate)
+
+
+def two_sided_p(bootstrap: Float[np.ndarray, " resamples"]) -> float:
+    """Return the two-sided p-value of the value 0, from draws of `centered_bootstrap`.
+
+    It is below 0.05 where the percentile interval of the same draws excludes 0, up to the resolution of the draws.
+    """
+    return float(min(1.0, 2 * min((bootstrap <= 0).mean(), (bootstrap >= 0).mean()) + 1 / NUM_BOOTSTRAP))
 
 
 def _resample_counts(pairs: int, resamples: int, rng: np.random.Generator) -> Int[np.ndarray, "resamples pairs"]:

@@ -15,6 +15,7 @@ from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.seeding import noise_seed
 from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
+from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.report import INTERVAL, describe_process, format_interval
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
 from conjure.evaluation.run_schema import TaskTable
@@ -25,8 +26,9 @@ NUM_RANK_CHANGES = 20
 IMAGE_BATCH = 16  # images in one call of the pipeline
 
 NOTE = (
-    "Spearman x100 of negated distances with human ratings. The 95% CI of the difference and its two-sided p are from a paired "
-    "bootstrap over pairs. The rank correlation is that between the distances of the two runs."
+    "Spearman x100 of negated distances with human ratings. The 95% CI of the difference and its two-sided p are from the same "
+    "paired bootstrap over pairs, and over samples where there are several. The rank correlation is that between the distances "
+    "of the two runs."
 )
 RANKS_NOTE = " Ranks are those of similarity, from 0 (least similar) to 100 (most similar)."
 
@@ -132,6 +134,7 @@ class Comparison:
             f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
             for label, run in zip(("first", "second"), self.runs, strict=True)
         ]
+        settings += few_pairs_notes({task.title: task.pairs for task in self.tasks.values()})
         note = NOTE + RANKS_NOTE if len(tables) > 1 else NOTE
         return Document("Comparison of two runs", settings, tables, note, images or {})
 

@@ -2,7 +2,8 @@ r"""Rank correlation of distances with human ratings, with its uncertainty.
 
 A correlation is that of negated distances, so that 1 is perfect agreement. Ties get average ranks.
 
-Confidence intervals are 95% bootstrap intervals (`conjure.evaluation.bootstrap`).
+Confidence intervals are 95% bootstrap intervals (`conjure.evaluation.bootstrap`). For fewer than 20 pairs, intervals and p-values
+of single correlations are those of `conjure.evaluation.few_pairs`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from scipy import stats
 
 from conjure.deprecation import deprecated_property
 from conjure.errors import InputError
-from conjure.evaluation.bootstrap import NUM_BOOTSTRAP, bootstrap_correlations, bootstrap_interval, rank_correlation
+from conjure.evaluation.bootstrap import (
+    bootstrap_correlations,
+    centered_bootstrap,
+    percentile_interval,
+    rank_correlation,
+    two_sided_p,
+)
+from conjure.evaluation.few_pairs import FEW_PAIRS, inversion_interval, permutation_p
 
 NUM_SPLITS = 100  # random splits of the samples into halves
 
@@ -27,9 +35,12 @@ class Agreement:
 
     Attributes:
         spearman: Rank correlation, -1 to 1.
-        ci95: 95% confidence interval of `spearman`, by a bootstrap over pairs, and over samples where there are several.
+        ci95: 95% confidence interval of `spearman`, by a bootstrap over pairs, and over samples where there are several. With
+            fewer than 20 pairs, it is the interval by inversion of the distribution for normal variables; with several samples
+            it contains the bootstrap interval too.
         pearson: Linear correlation, -1 to 1.
-        p: Two-sided p-value of the hypothesis that there is no rank correlation.
+        p: Two-sided p-value of the hypothesis that there is no rank correlation: by permutation with fewer than 20 pairs, and by
+            the t distribution otherwise.
         pairs: Number of pairs.
     """
 
@@ -62,16 +73,23 @@ def agreement(distances: Float[np.ndarray, "pairs samples"], scores: Float[np.nd
         The correlations of the negated means over samples, with a confidence interval.
 
     Raises:
-        InputError: If a distance is not finite, or if all distances or all scores are equal.
+        InputError: If a distance or a score is not finite, their numbers differ, there are fewer than three pairs, or all
+            distances or all scores are equal.
     """
-    means = distances.mean(1)
-    _check_finite_and_varied(means, scores)
+    check_scores(scores)
+    means = _checked_means(distances, scores)
     result = stats.spearmanr(-means, scores)
-    estimate = float(result.statistic)
-    (bootstrap,) = bootstrap_correlations([distances], scores, seed)
-    low, high = bootstrap_interval(bootstrap, estimate, distances.shape[1])
+    estimate, p, samples = float(result.statistic), float(result.pvalue), distances.shape[1]
+    intervals = []
+    if len(scores) < FEW_PAIRS:
+        p = permutation_p(-means, scores)
+        intervals.append(inversion_interval(estimate, len(scores)))
+    if len(scores) >= FEW_PAIRS or samples > 1:  # only the bootstrap contains the error over samples
+        (bootstrap,) = bootstrap_correlations([distances], scores, seed)
+        intervals.append(percentile_interval(centered_bootstrap(bootstrap, estimate, samples), estimate))
+    lows, highs = zip(*intervals, strict=True)
     pearson = float(stats.pearsonr(-means, scores).statistic)
-    return Agreement(estimate, (max(low, -1.0), min(high, 1.0)), pearson, float(result.pvalue), len(scores))
+    return Agreement(estimate, (max(min(lows), -1.0), min(max(highs), 1.0)), pearson, p, len(scores))
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,7 @@ class Difference:
     Attributes:
         spearman: Rank correlation of the first measure minus that of the second.
         ci95: 95% confidence interval of `spearman`, by a paired bootstrap over pairs, and over samples where there are several.
-        p: Two-sided p-value of the hypothesis that there is no difference, from the same bootstrap.
+        p: Two-sided p-value of the hypothesis that there is no difference, from the same resamples as the interval.
         rank_correlation: Rank correlation between the distances of the two measures.
     """
 
@@ -122,15 +140,15 @@ def difference(
     Raises:
         InputError: As for `agreement`.
     """
-    means = first.mean(1), second.mean(1)
-    for values in means:
-        _check_finite_and_varied(values, scores)
+    check_scores(scores)
+    means = _checked_means(first, scores), _checked_means(second, scores)
     estimate = rank_correlation(-means[0], scores) - rank_correlation(-means[1], scores)
-    bootstrap = np.subtract(*bootstrap_correlations([first, second], scores, seed))
+    draws = np.subtract(*bootstrap_correlations([first, second], scores, seed))
+    bootstrap = centered_bootstrap(draws, estimate, max(first.shape[1], second.shape[1]))
     return Difference(
         spearman=estimate,
-        ci95=bootstrap_interval(bootstrap, estimate, max(first.shape[1], second.shape[1])),
-        p=float(min(1.0, 2 * min((bootstrap <= 0).mean(), (bootstrap >= 0).mean()) + 1 / NUM_BOOTSTRAP)),
+        ci95=percentile_interval(bootstrap, estimate),
+        p=two_sided_p(bootstrap),
         rank_correlation=rank_correlation(*means),
     )
 
@@ -174,17 +192,28 @@ def check_scores(scores: Float[np.ndarray, " pairs"]) -> None:
     """Check that a correlation with human ratings is defined.
 
     Raises:
-        InputError: If there are fewer than three scores, or if all are equal.
+        InputError: If there are fewer than three scores, one is not finite, or all are equal.
     """
     if len(scores) < 3:
         raise InputError(f"a rank correlation of {len(scores)} pairs is not meaningful; give at least 3 pairs")
+    if not np.isfinite(scores).all():
+        raise InputError(f"{int((~np.isfinite(scores)).sum())} of {len(scores)} scores are not finite; give finite scores")
     if (scores == scores[0]).all():
         raise InputError(f"all scores are {scores[0]:g}, so no correlation is defined; give pairs with different scores")
 
 
-def _check_finite_and_varied(means: np.ndarray, scores: np.ndarray) -> None:
-    check_scores(scores)
-    if not np.isfinite(means).all():
-        raise InputError(f"{int((~np.isfinite(means)).sum())} of {len(means)} distances are not finite")
+def _checked_means(distances: Float[np.ndarray, "pairs samples"], scores: Float[np.ndarray, " pairs"]) -> np.ndarray:
+    """Return the means over samples, after a check that their correlation with scores is defined.
+
+    Raises:
+        InputError: If a distance is not finite, the numbers of pairs differ, or all means are equal.
+    """
+    if len(distances) != len(scores):
+        raise InputError(f"there are distances of {len(distances)} pairs and {len(scores)} scores; give one score per pair")
+    finite = np.isfinite(distances).all(1)
+    if not finite.all():
+        raise InputError(f"{int((~finite).sum())} of {len(distances)} distances are not finite; leave out these pairs")
+    means: np.ndarray = distances.mean(1)
     if (means == means[0]).all():
         raise InputError(f"all distances are {means[0]:g}, so no correlation is defined")
+    return means

@@ -28,6 +28,7 @@ from conjure.evaluation.pair_files import (
 )
 from conjure.evaluation.tables import read_unquoted
 from conjure.io.input_files import MAX_FILE_MB
+from conjure.io.numbers import is_integer
 
 __all__ = [
     "PAPER_TABLE_1", "PAPER_TASKS", "TASKS", "DatasetSpec", "HubDataset", "Pairs", "from_dataframe", "from_rows", "load_tasks",
@@ -183,7 +184,7 @@ def load_tasks(
     Raises:
         InputError: If an argument is not allowed, or a dataset cannot be read.
     """
-    if max_pairs is not None and max_pairs < 3:
+    if max_pairs is not None and not is_integer(max_pairs, 3):
         raise InputError(f"max_pairs is {max_pairs}; must be an integer >= 3")
     if data is not None and os.path.isfile(data):
         if tasks is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from conjure.evaluation.datasets import PAPER_TABLE_1
 from conjure.evaluation.error_analysis import largest_residuals, residuals
+from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.io.documents import Document, Table
 from conjure.io.formatting import pluralize
@@ -24,8 +25,10 @@ PAPER_MEANS = {"jeffreys": 65.4, "kl": 64.0, "initial": 53.0, "final": 56.9, "di
 INTERVAL = "95% CI"
 NOTE = (
     "Spearman x100 of negated distances with human ratings. Intervals are 95% bootstrap intervals over pairs, and over samples "
-    "where there are several. Reliability is that of the ranks over samples; the ceiling is the highest correlation that it "
-    "allows. The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026)."
+    "where there are several. With fewer than 20 pairs, an interval of a correlation is that by inversion of its distribution "
+    "for normal variables; with several samples, it contains the bootstrap interval too. The two-sided p of a difference is from "
+    "the same bootstrap as its interval. Reliability is that of the ranks over samples; the ceiling is the highest correlation "
+    "that it allows. The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026)."
 )
 BIAS_NOTE = (
     " Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "
@@ -124,6 +127,7 @@ def _document(evaluation: Evaluation, pairs: bool) -> Document:
         num_excluded = sum(result.num_excluded for result in evaluation.tasks.values())
         message = non_finite_message(evaluation.non_finite_texts)
         settings.append(f"{message}; excluded because of these: {pluralize(num_excluded, 'pair')}.")
+    settings += few_pairs_notes({task["title"]: task["pairs"] for task in tasks.values()})
     return Document("Agreement with human ratings", settings, tables, NOTE + BIAS_NOTE if pairs else NOTE)
 
 

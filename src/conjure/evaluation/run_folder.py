@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from conjure.diffusion.loading import load
 from conjure.diffusion.process import Process
 from conjure.diffusion.schedulers import scheduler_from_config
+from conjure.divergence.intervals import pool_errors
 from conjure.engine.store import Store
 from conjure.errors import InputError, OutputError
 from conjure.evaluation.hub_export import hub_files
@@ -111,9 +110,8 @@ def write_run_folder(folder: Path, evaluation: Evaluation) -> None:
 def _write_parquet(path: Path, result: TaskResult) -> None:
     """Write one row per pair: texts, rating, subset, distance with its error, both directions, steps, samples, baselines."""
     pyarrow, parquet = import_pyarrow()
-    samples = result.distances.shape[1]
+    errors = pool_errors(result.distances)
     per_step = [result.config.per_step(differences) for differences in result.differences]
-    errors = result.distances.std(1, ddof=1) / samples**0.5 if samples > 1 else np.full(len(per_step), np.nan)
     table = pyarrow.table(
         {
             "text1": result.pairs.first,
@@ -121,7 +119,8 @@ def _write_parquet(path: Path, result: TaskResult) -> None:
             "score": result.pairs.scores,
             "part": result.pairs.subset or [None] * len(per_step),
             "distance": result.distances.mean(1),
-            "stderr": errors,
+            "stderr": errors.stderr,
+            "raw_stderr": errors.raw_stderr,
             "forward": [divergence.forward.sum(1).mean() for divergence in per_step],
             "backward": [divergence.backward.sum(1).mean() for divergence in per_step],
             "per_step": [divergence.total.mean(0).tolist() for divergence in per_step],
@@ -134,6 +133,8 @@ def _write_parquet(path: Path, result: TaskResult) -> None:
             "divergence": result.config.divergence,
             "weighting": result.config.weighting,
             "unit": result.config.unit_label,
+            "stderr_pooled_pairs": str(errors.pooled_pairs),
+            "stderr_degrees_of_freedom": str(errors.degrees_of_freedom),
         },
     )
     sink = pyarrow.BufferOutputStream()

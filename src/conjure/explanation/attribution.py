@@ -22,7 +22,8 @@ from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
 from conjure.divergence.divergences import Divergence, Reduction
-from conjure.divergence.estimates import check_finite, t_interval
+from conjure.divergence.estimates import check_finite
+from conjure.divergence.intervals import t_interval
 from conjure.divergence.weightings import Weighting
 from conjure.io.formatting import format_with_error
 from conjure.similarity.options import SamplingOptions
@@ -43,7 +44,7 @@ class Effect:
         replacement: The word that replaced it; empty if it was removed.
         change: The change of the divergence. Positive: the word brings the texts closer. Negative: the word separates them.
         stderr: The standard error of `change` over samples, NaN with one sample.
-        ci95: The 95% interval of `change`, NaN with one sample.
+        ci95: The 95% interval of `change` (Student's t, since a change is signed), NaN with one sample.
     """
 
     text: str

@@ -19,6 +19,7 @@ from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
 from conjure.explanation.images import SampleImages, TrajectoryImages, decode_trajectory, iter_decoded
 from conjure.io.files import write_output
+from conjure.io.numbers import is_integer
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.pairwise import make_estimate
@@ -124,7 +125,7 @@ def explain(
     Raises:
         InputError: As `conjure.distance` and `conjure.attribute`, and for `samples_shown` below 1.
     """
-    if not isinstance(samples_shown, int) or samples_shown < 1:
+    if not is_integer(samples_shown, 1):
         raise InputError(f"samples_shown is {samples_shown!r}; it must be an integer >= 1")
     if words or replacements:
         check_words(a, b, replacements or {}, divergence)

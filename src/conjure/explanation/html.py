@@ -10,6 +10,7 @@ from importlib.resources import files
 import numpy as np
 
 from conjure.divergence.estimates import Estimate
+from conjure.divergence.intervals import few_samples_note
 from conjure.explanation.attribution import Attribution
 from conjure.explanation.images import SampleImages, TrajectoryImages
 from conjure.io.documents import Table, escape_html
@@ -30,7 +31,13 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         words: The effects of words, if they are to be shown.
     """
     first, second = (escape_html(text) for text in estimate.texts)
-    forward, backward = (format_value(value, estimate.stderr) for value in (estimate.forward, estimate.backward))
+    ordinals = ("first", "second")
+    directions = ", ".join(
+        f"{format_value(value, estimate.stderr)} on trajectories of the {ordinal} text"
+        for (value, _), ordinal in zip(estimate.directions, ordinals, strict=False)
+    )
+    note = few_samples_note(len(estimate.samples))
+    sampling = f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}"
     trajectories = [images for sample in sample_images for images in (sample.forward, sample.backward)]
     vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories if images.heatmaps is not None)
     steps = _step_table(estimate)
@@ -57,9 +64,8 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         heading=f"“{first}” and “{second}”",
         distance=escape_html(str(estimate)),
         summary=(
-            f"{escape_html(estimate.divergence)}, {estimate.unit}: {forward} on trajectories of the first text, "
-            f"{backward} on trajectories of the second; "
-            f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}"
+            f"{escape_html(estimate.divergence)}, {estimate.unit}{': ' if directions else ''}{directions}; "
+            f"{sampling}{f'; {note}' if note else ''}"
         ),
         settings=escape_html(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
         scale=_scale_note(vmax_step, vmax_total, estimate.unit),

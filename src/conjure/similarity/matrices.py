@@ -17,7 +17,7 @@ from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
 from conjure.divergence.divergences import Divergence, Reduction
-from conjure.divergence.estimates import t_interval
+from conjure.divergence.intervals import few_samples_note, nonnegative_ends, pool_errors
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
@@ -46,7 +46,8 @@ class Matrix:
     Attributes:
         texts: The texts.
         distance: Means over samples. Symmetric, except for `kl`: its entry [i, j] is computed on the trajectories of text i.
-        stderr: The standard errors of `distance`, NaN with one sample.
+        stderr: The standard errors of `distance`, NaN with one sample. From 10 pairs on, each error is moderated by the variances
+            of all pairs (`conjure.divergence.intervals.pool_errors`); `raw_stderr` are the errors without that.
         sample_distances: The distances of each sample.
         unit: The unit of all distances.
         divergence: The divergence that was estimated.
@@ -57,6 +58,8 @@ class Matrix:
         process: The settings of the process.
         fingerprint: The fingerprint of the process.
         version: The version of this package.
+        degrees_of_freedom: The degrees of freedom of `stderr`: k - 1, and more if variances were pooled.
+        pooled_pairs: The number of pairs whose variances were pooled; 0 if none were.
     """
 
     texts: tuple[str, ...]
@@ -72,12 +75,26 @@ class Matrix:
     process: dict[str, Any]
     fingerprint: str
     version: str
+    degrees_of_freedom: float
+    pooled_pairs: int
 
     each = deprecated_property("each", "sample_distances")
     map = deprecated_property("map", "mds_embedding")
     identity = deprecated_property("identity", "fingerprint")
     cell = deprecated_property("cell", "format_entry")
     save_map = deprecated_property("save_map", "save_mds")
+
+    @cached_property
+    def ci95(self) -> tuple[Float[np.ndarray, "texts texts"], Float[np.ndarray, "texts texts"]]:
+        """The lower and the upper ends of the 95% intervals of `distance`, never negative; NaN with one sample."""
+        return nonnegative_ends(self.distance, self.stderr, self.degrees_of_freedom)
+
+    @cached_property
+    def raw_stderr(self) -> Float[np.ndarray, "texts texts"]:
+        """The standard errors of `distance` from the samples of each pair alone; NaN with one sample."""
+        if self.samples == 1:
+            return self.stderr
+        return self.sample_distances.std(0, ddof=1) / self.samples**0.5
 
     @cached_property
     def linkage(self) -> Float[np.ndarray, "merges 4"]:
@@ -111,16 +128,28 @@ class Matrix:
         """
         return group_separation(self.sample_distances, self.texts, groups)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the errors: whether they are pooled, and whether there are too few samples for an error."""
+        pooled = f"the standard errors are pooled over {self.pooled_pairs} pairs" if self.pooled_pairs else None
+        return tuple(note for note in (pooled, few_samples_note(self.samples)) if note is not None)
+
     def format_entry(self, i: int, j: int) -> str:
         """Return the entry [i, j] with its standard error as text."""
         return "0" if i == j else format_with_error(self.distance[i, j], self.stderr[i, j])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the matrix as plain data for JSON. `stderr` is None with one sample."""
+        """Return the matrix as plain data for JSON. Errors and intervals are None with one sample.
+
+        `ci95` holds for each entry the lower and the upper end.
+        """
+        errors = {"stderr": self.stderr, "raw_stderr": self.raw_stderr, "ci95": np.stack(self.ci95, -1)}
         return {
             "texts": list(self.texts),
             "distance": self.distance.tolist(),
-            "stderr": self.stderr.tolist() if self.samples > 1 else None,
+            **{name: values.tolist() if self.samples > 1 else None for name, values in errors.items()},
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "pooled_pairs": self.pooled_pairs,
             "order": list(self.order),
             **{name: getattr(self, name) for name in
                ("unit", "divergence", "weighting", "antithetic", "samples", "seed", "process", "fingerprint", "version")},
@@ -193,7 +222,7 @@ class Matrix:
         process = self.process
         settings = f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, " \
                    f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"  # fmt: skip
-        return Document("Distance matrix", [settings], [table], "", {"Heat map": self._repr_png_()}).to_html()
+        return Document("Distance matrix", [settings], [table], "; ".join(self.notes), {"Heat map": self._repr_png_()}).to_html()
 
     def _repr_png_(self) -> bytes:
         return figure_bytes(self.heatmap(), "png")
@@ -240,11 +269,22 @@ def matrix(
     cache = compute_pairs(process, list(combinations(texts, 2)), options, progress)
     sample_distances = np.zeros((samples, len(texts), len(texts)))
     stderr = np.zeros((len(texts), len(texts)))
-    for i, j in permutations(range(len(texts)), 2):
-        if i < j or divergence == "kl":
-            sample_distances[:, i, j] = options.config.per_sample(cache.pair(texts[i], texts[j], samples))
-            stderr[i, j] = t_interval(sample_distances[:, i, j])[1]
-        else:
-            sample_distances[:, i, j], stderr[i, j] = sample_distances[:, j, i], stderr[j, i]
-    metadata = run_metadata(process, options)
-    return Matrix(tuple(texts), sample_distances.mean(0), stderr, sample_distances, samples=samples, **metadata)
+    directed = permutations if divergence == "kl" else combinations
+    first, second = np.array(list(directed(range(len(texts)), 2))).T
+    for i, j in zip(first, second, strict=True):
+        sample_distances[:, i, j] = options.config.per_sample(cache.pair(texts[i], texts[j], samples))
+    errors = pool_errors(sample_distances[:, first, second].T)
+    stderr[first, second] = errors.stderr
+    if divergence != "kl":
+        sample_distances += sample_distances.swapaxes(1, 2)
+        stderr += stderr.T
+    return Matrix(
+        tuple(texts),
+        sample_distances.mean(0),
+        stderr,
+        sample_distances,
+        samples=samples,
+        degrees_of_freedom=errors.degrees_of_freedom,
+        pooled_pairs=errors.pooled_pairs,
+        **run_metadata(process, options),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
-from conjure.divergence.estimates import t_interval
+from conjure.divergence.intervals import t_interval
 from conjure.errors import InputError
 
 

@@ -16,7 +16,8 @@ from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
 from conjure.divergence.divergences import Divergence, Reduction
-from conjure.divergence.estimates import check_finite, t_interval
+from conjure.divergence.estimates import check_finite
+from conjure.divergence.intervals import nonnegative_interval
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.similarity.options import SamplingOptions
@@ -36,7 +37,8 @@ class Neighbour:
         text: The candidate.
         distance: The mean over samples.
         stderr: The standard error, NaN with one sample.
-        ci95: The 95% interval of this distance, NaN with one sample. It is not corrected for the number of candidates.
+        ci95: The 95% interval of this distance, NaN with one sample, never negative. It is not corrected for the number of
+            candidates.
         samples: The number of samples that were drawn.
         eliminated: Whether the candidate was eliminated, since at the requested confidence it is not among the nearest.
     """
@@ -189,7 +191,7 @@ def nearest(
     return Neighbours(
         text=text,
         ranked=tuple(
-            Neighbour(candidate, *t_interval(values[candidate]), samples_drawn[candidate], candidate not in remaining)
+            Neighbour(candidate, *nonnegative_interval(values[candidate]), samples_drawn[candidate], candidate not in remaining)
             for candidate in ranked
         ),
         top=int(top),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Integral, Real
 
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.seeding import NoiseSeeds
 from conjure.divergence.divergences import Divergence, DivergenceConfig, Reduction
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
+from conjure.io.numbers import is_finite_number, is_integer
 from conjure.similarity.validation import check_texts
 
 
@@ -24,7 +23,7 @@ class SamplingOptions:
         noise: The seeds of their noise.
         config: The divergence.
         target_relative_error: Draw samples until half the width of the 95% interval is at most this fraction of the distance.
-            None: draw `samples` samples.
+            Between 0 and 1. None: draw `samples` samples.
     """
 
     samples: int
@@ -72,12 +71,14 @@ class SamplingOptions:
             InputError: If a text is invalid, a number is out of range, or the options do not fit together.
         """
         check_texts(texts)
-        if not isinstance(self.samples, Integral) or not 1 <= self.samples <= 10**6:
+        if not is_integer(self.samples, 1, 10**6):
             raise InputError(f"samples is {self.samples!r}; must be an integer from 1 to 1,000,000")
-        if not isinstance(self.noise.seed, Integral) or self.noise.seed < 0:
+        if not is_integer(self.noise.seed, 0):
             raise InputError(f"seed is {self.noise.seed!r}; must be an integer >= 0")
         if self.noise.antithetic and self.config.divergence == "direct":
             raise InputError("divergence 'direct' compares two images from the same noise; use it without antithetic noise")
         share = self.target_relative_error
-        if share is not None and not (isinstance(share, Real) and 0 < share < math.inf):
-            raise InputError(f"target_relative_error is {share!r}; must be a number > 0, such as 0.05 for an interval of ± 5%")
+        if share is not None and not (is_finite_number(share) and 0 < share < 1):
+            raise InputError(
+                f"target_relative_error is {share!r}; must be a number between 0 and 1: 0.05 is ± 5% of the distance"
+            )

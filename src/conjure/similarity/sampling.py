@@ -12,7 +12,7 @@ from jaxtyping import Float
 from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob, TrajectoryResult
 from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import NoiseSeeds
-from conjure.divergence.estimates import t_interval
+from conjure.divergence.intervals import nonnegative_interval
 from conjure.io.version import package_version
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.token_checks import warn_of_indistinct_texts
@@ -114,7 +114,7 @@ def required_samples(values: Float[np.ndarray, " samples"], target_relative_erro
     Returns:
         The total number of samples; the current number if the target is reached. No samples are added beyond `MAX_SAMPLES`.
     """
-    mean, _, (low, high) = t_interval(values)
+    mean, _, (low, high) = nonnegative_interval(values)
     drawn, half, wanted = len(values), (high - low) / 2, target_relative_error * abs(mean)
     if half <= wanted:
         return drawn

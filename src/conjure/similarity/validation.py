@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB, read_input_text
+from conjure.io.numbers import is_finite_number, is_integer
 from conjure.io.text import is_blank, shorten, split_lines
 
 
@@ -82,9 +82,9 @@ def check_ranking(candidates: Sequence[str], top: int, confidence: float) -> Non
     if not candidates:
         raise InputError("there are no candidates; give at least one")
     check_distinct(candidates)
-    if not isinstance(top, Integral) or not 1 <= top <= len(candidates):
+    if not is_integer(top, 1, len(candidates)):
         raise InputError(f"top is {top!r}; must be an integer from 1 to {len(candidates)}, the number of candidates")
-    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+    if not is_finite_number(confidence) or not 0 < confidence < 1:
         raise InputError(f"confidence is {confidence!r}; must be a number between 0 and 1")
 
 
