@@ -102,7 +102,6 @@ def measure() -> dict[str, Any]:
         folder = Path(place) / "default"
         folder.mkdir()
         numbers["default"] = measure_process(conjure.load(steps=STEPS), folder)
-        del numbers["default"]["fingerprint"], numbers["default"]["rows"][0]["key"]  # they depend on the folder of the package
         for name in FAMILIES_USED:
             folder = Path(place) / name
             folder.mkdir()

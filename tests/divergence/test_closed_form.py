@@ -10,7 +10,7 @@ from analytic_pipelines import Mixture, gaussian, gaussian_kl, process_of, quadr
 from conjure.diffusion.jobs import TrajectoryJob
 from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.diffusion.seeding import noise_seed
-from conjure.divergence.estimates import t_interval
+from conjure.divergence.intervals import t_interval
 from conjure.engine.runner import iter_results
 
 TWO_COMPONENTS = Mixture((0.3, 0.7), ((-1.0,), (1.5,)), (0.2, 0.5))

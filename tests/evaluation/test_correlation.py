@@ -64,9 +64,9 @@ def test_undefined_correlations_are_refused(distances, scores, message):
     with pytest.raises(InputError, match=message):
         agreement(np.array(distances)[:, None], np.array(scores))
     valid = np.arange(float(len(scores)))[:, None]
-    for pair in ((np.array(distances)[:, None], valid), (valid, np.array(distances)[:, None])):
+    for first, second in ((np.array(distances)[:, None], valid), (valid, np.array(distances)[:, None])):
         with pytest.raises(InputError, match=message):
-            difference(*pair, np.array(scores))
+            difference(first, second, np.array(scores))
 
 
 @pytest.mark.parametrize("repetitions", [12, pytest.param(60, marks=pytest.mark.slow)])
