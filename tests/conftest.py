@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,12 @@ import conjure
 from conjure.cli import main
 from conjure.diffusion.process import Process
 from rated_pairs import RATINGS
+
+
+def pytest_configure() -> None:
+    """Let commands that tests start receive Ctrl-C, which a shell disables where it starts the tests in the background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -135,6 +135,22 @@ def test_an_interrupt_at_any_time_ends_without_a_traceback(arguments, delay):
     assert b"terminate" not in stderr
 
 
+def test_a_command_in_the_background_of_a_shell_does_not_receive_ctrl_c():
+    """A shell script starts it with the signal ignored."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "import conjure.cli.commands as commands\n"
+        "from conjure.cli import main\n"
+        "def command(arguments):\n"
+        f"    {INTERRUPT_ITSELF}"
+        "    return 0\n"
+        "commands.run = command\n"
+        "main()\n"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    assert (completed.returncode, completed.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("host", ["999.1.1.1", "", " ", "192.0.2.1", "a..b", "x" * 300])
 def test_hosts_that_the_app_cannot_use_are_refused(conjure_command, host):
     code, out, err = conjure_command("app", "--host", host)

@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
         if is_whole_process:
             import signal
 
-            signal.signal(signal.SIGINT, interrupt)
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell sets it for commands in the background
+                signal.signal(signal.SIGINT, interrupt)
         ignore_unusable_widths()
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
