@@ -55,6 +55,8 @@ def run_steps(network, text, pooled, steps=5):
 def test_texts_are_projected_once(network, order, max_rows):
     text, pooled = torch.randn(3, 7, 4)[order], torch.randn(3, 4)[order]
     expected = run_steps(network, text, pooled)
+    with deduplicate_rows(network, max_rows):
+        run_steps(network, text, pooled, steps=1)  # the first call of a network also checks that its rows are independent
     network.reset_counts()
     with deduplicate_rows(network, max_rows):
         memoized = run_steps(network, text, pooled)

@@ -55,7 +55,9 @@ def nonnegative_interval(values: Float[np.ndarray, " samples"]) -> tuple[float, 
         The mean, its standard error, and the lower and upper end of the interval, which are not negative and contain the mean.
         Error and ends are NaN for a single value.
     """
-    mean, error, _ = t_interval(values)
+    mean, error, ci95 = t_interval(values)
+    if len(values) == 1:
+        return mean, error, ci95
     low, high = nonnegative_ends(np.array(mean), np.array(error), len(values) - 1)
     return mean, error, (float(low), float(high))
 
