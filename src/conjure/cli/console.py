@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from rich import markup
@@ -85,10 +85,10 @@ def print_warning(message: Warning | str, *_: object, **__: object) -> None:
     stderr.print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}")
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print an error as one line on standard error and exit with `code`."""
+def print_error(message: str, code: int) -> int:
+    """Print an error as one line on standard error, and return the exit code `code`."""
     stderr.print(f"[red]error:[/] {escape(' '.join(message.split()))}")
-    sys.exit(code)
+    return code
 
 
 @contextlib.contextmanager

@@ -24,13 +24,15 @@ def main(arguments: list[str] | None = None) -> None:
             import signal
 
             signal.signal(signal.SIGINT, interrupt)
+            from conjure.cli.streams import prepare_standard_streams
+
+            prepare_standard_streams()
         ignore_unusable_widths()
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # for terminals that cannot encode a text
         from conjure.cli.commands import run
 
         code = run(arguments)
+        if is_whole_process:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is written; an exception at the exit would be a traceback
     except KeyboardInterrupt:
         if is_whole_process:
             end_interrupted_process()

@@ -68,6 +68,19 @@ def write_output(path: Path, content: bytes, make_folders: bool = True) -> None:
         raise output_error(path, error) from error
 
 
+@contextlib.contextmanager
+def keeping(result: object) -> Iterator[None]:
+    """Context manager in which the files of a result are written.
+
+    Raises:
+        OutputError: If one cannot be written. The error has the result as an attribute, so that it is not lost.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise OutputError(str(error), result) from error
+
+
 def output_error(path: str | Path, error: OSError) -> InputError:
     """Return the error, in one line with its fix, for a file that cannot be written.
 

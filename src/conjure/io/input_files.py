@@ -40,6 +40,8 @@ def read_input(path: str | Path, max_mb: int = MAX_FILE_MB, *, advice: str) -> b
 def _read(path: str | Path, size: int) -> bytes | None:
     """Return the first `size` bytes of a file; None if it is not a regular file."""
     if str(path) == STANDARD_INPUT:
+        if sys.stdin is None:
+            raise OSError("standard input is closed")
         return sys.stdin.buffer.read(size)
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe without a writer would block, and a device may have no end
         return None
