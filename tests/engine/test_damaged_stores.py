@@ -17,7 +17,6 @@ from conjure.engine.store_repair import repair
 from stores import NUM_EVALUATIONS, execute
 
 PAGE = 4096
-SEEDS_PER_TEST = 20
 
 
 def flip_bytes(content: bytearray, rng: np.random.Generator) -> None:
@@ -82,16 +81,17 @@ def readable_numbers(path: Path, fingerprint: str, keys: list[tuple[str, int, st
         }
 
 
-@pytest.mark.parametrize("first_seed", range(0, 80, SEEDS_PER_TEST))
+@pytest.mark.parametrize(
+    "first_seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(len(DAMAGES), 80, len(DAMAGES)))]
+)
 def test_damaged_stores_return_no_other_numbers(short_process, filled_store, tmp_path, first_seed):
     keys = execute(filled_store.path, "SELECT text, seed, target FROM squared_differences")
     original = readable_numbers(filled_store.copy_to(tmp_path / "original"), short_process.fingerprint(), keys)
     assert len(original) == NUM_EVALUATIONS
     num_read, messages = 0, list[str]()
-    for seed in range(first_seed, first_seed + SEEDS_PER_TEST):
-        rng = np.random.default_rng(seed)
+    for seed, damage in enumerate(DAMAGES, first_seed):
         content = bytearray(filled_store.path.read_bytes())
-        DAMAGES[seed % len(DAMAGES)](content, rng)
+        damage(content, np.random.default_rng(seed))
         path = tmp_path / f"s{seed}"
         path.write_bytes(content)
         for read in (summarize, verify):
