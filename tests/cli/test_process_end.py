@@ -85,6 +85,16 @@ def test_an_interrupt_while_other_threads_compute_ends_in_one_line(tmp_path):
     assert (completed.returncode, completed.stderr) == (1, "interrupted\n")
 
 
+def test_a_deleted_current_folder_is_one_line(conjure_command, tmp_path, monkeypatch):
+    """MKL would abort the process when it is loaded."""
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder")
+    (tmp_path / "folder").rmdir()
+    code, out, err = conjure_command("store", "info", tmp_path / "s")
+    assert (code, out) == (2, "")
+    assert err == "error: the current folder cannot be used: No such file or directory; change to another folder\n"
+
+
 def test_an_interrupt_at_the_exit_is_ignored():
     """The result is printed by then."""
     code = f"import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT); {CONSOLE_SCRIPT}"

@@ -11,7 +11,7 @@ import pytest
 
 from command_server import CLOSED, READ_ONLY, UNREAD
 from conjure import InputError
-from conjure.cli.streams import BestEffortFile
+from conjure.cli.streams import BestEffortFile, StandardOutput
 from conjure.io.input_files import read_input
 
 FULL = "/dev/full"
@@ -130,6 +130,24 @@ def test_python_without_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     with pytest.raises(InputError, match="standard input is closed; give a file"):
         read_input("-", advice="give a file")
+
+
+@NO_DEVICE
+def test_an_error_names_what_cannot_be_used(conjure_command, inputs, monkeypatch):
+    """Standard output is named only if it is the cause."""
+    with pytest.raises(OSError, match="No space left") as error, StandardOutput(FULL, "w") as file:
+        file.write(b"x")
+    assert error.value.filename == "standard output"
+
+    def fail(*args, **kwargs):
+        raise errors.pop(0)
+
+    monkeypatch.setattr("conjure.engine.store_maintenance.summarize", fail)
+    errors = [OSError(2, "reason"), OSError(2, "reason", "a\nb"), OSError("reason"), error.value]
+    expected = ["reason", "'a\\nb' cannot be used: reason", "reason"]
+    expected.append("standard output cannot be used: No space left on device; free some space and run the same command again")
+    for message in expected:
+        assert conjure_command("store", "info", inputs / "s") == (1, "", f"error: {message}\n")
 
 
 def test_what_cannot_be_written_is_discarded():

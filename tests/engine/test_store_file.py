@@ -113,6 +113,22 @@ def test_a_user_without_rights_reads_a_store(filled_store):
     assert completed.stdout == f"{NUM_EVALUATIONS}\n", completed.stderr
 
 
+def test_only_regular_files_are_stores(tmp_path, conjure_command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/null"):
+        code, out, err = conjure_command("compare", "a", "b", "--steps", 1, "--samples", 1, "--store", path)
+        assert (code, out) == (2, "")
+        assert err == f"error: {str(path)!r} cannot be used as a store of results: it is not a regular file; name a file\n"
+
+
+def test_no_name_of_a_file_is_special(tmp_path, monkeypatch):
+    """SQLite would keep `:memory:` in memory, and lose the results."""
+    monkeypatch.chdir(tmp_path)
+    for name in (":memory:", "file:x?mode=memory", "a?b#c%41"):
+        Store(name).close()
+        assert is_store_file(tmp_path / name)
+
+
 FOREIGN = {
     "database": "CREATE TABLE notes (text); INSERT INTO notes VALUES ('mine')",
     "same names": "CREATE TABLE process (id); CREATE TABLE squared_differences (a)",

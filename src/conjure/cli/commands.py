@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -14,7 +15,7 @@ from conjure.cli.compare import compare, matrix
 from conjure.cli.console import EXIT_FAILURE, EXIT_INVALID_INPUT, print_error
 from conjure.cli.nearest import nearest
 from conjure.cli.store import store_app
-from conjure.cli.streams import check_standard_output, discard_unwritable_output, flush_output
+from conjure.cli.streams import STANDARD_OUTPUT, check_standard_output, discard_unwritable_output, flush_output
 from conjure.errors import InputError, OutputError
 from conjure.io.files import FULL_DISK
 from conjure.io.version import package_version
@@ -45,6 +46,18 @@ app.command("app", cls=CommandWithAliases)(serve_app)
 app.add_typer(store_app, name="store")
 
 
+def check_current_folder() -> None:
+    """Check that the current folder exists, without which libraries of PyTorch abort the process.
+
+    Raises:
+        InputError: If it was deleted, or cannot be read.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(f"the current folder cannot be used: {error.strerror}; change to another folder") from error
+
+
 def run(arguments: list[str] | None) -> int:
     """Run a command and return its exit code.
 
@@ -57,6 +70,7 @@ def run(arguments: list[str] | None) -> int:
     """
     try:
         check_standard_output()
+        check_current_folder()
         code = app(arguments, standalone_mode=False)
         flush_output()
     except BrokenPipeError:  # the reader, such as head, has ended; this is no failure of the command
@@ -70,9 +84,10 @@ def run(arguments: list[str] | None) -> int:
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except OSError as error:
-        name = repr(error.filename) if error.filename else "standard output"
+        name = error.filename if error.filename == STANDARD_OUTPUT else repr(error.filename)
+        subject = f"{name} cannot be used: " if error.filename is not None else ""
         advice = "; free some space and run the same command again" if error.errno in FULL_DISK else ""
-        code = print_error(f"{name} cannot be used: {error.strerror or error}{advice}", EXIT_FAILURE)
+        code = print_error(f"{subject}{error.strerror or error}{advice}", EXIT_FAILURE)
     finally:
         discard_unwritable_output()
     if code == EXIT_INTERRUPTED:

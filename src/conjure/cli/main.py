@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
             from conjure.cli.streams import prepare_standard_streams
 
             prepare_standard_streams()
+            os.environ["MPLBACKEND"] = "agg"  # figures are only written to files; matplotlib fails for an unknown backend
         ignore_unusable_widths()
         from conjure.cli.commands import run
 

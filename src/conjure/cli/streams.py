@@ -11,7 +11,20 @@ from typing import Any
 
 from conjure.errors import OutputError
 
+STANDARD_OUTPUT = "standard output"
 CLOSED = "standard output is closed, so the result cannot be printed; redirect it to a file, or to /dev/null"
+
+
+class StandardOutput(io.FileIO):
+    """The file of standard output: an error names it, as an error of another file names that one."""
+
+    def write(self, data: Any) -> int:
+        """Write `data` and return the number of written bytes."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = STANDARD_OUTPUT
+            raise
 
 
 class BestEffortFile(io.FileIO):
@@ -38,11 +51,14 @@ def prepare_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is `descriptor`
             os.set_inheritable(descriptor, True)
-    if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # for terminals that cannot encode a text
-    file = io.BufferedWriter(BestEffortFile(2, "w", closefd=False))
+    # errors="replace": for terminals that cannot encode a text
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        buffering = {"line_buffering": sys.stdout.line_buffering, "write_through": sys.stdout.write_through}
+        output = io.BufferedWriter(StandardOutput(1, "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(output, sys.stdout.encoding, errors="replace", **buffering)
+    messages = io.BufferedWriter(BestEffortFile(2, "w", closefd=False))
     encoding = getattr(sys.stderr, "encoding", "utf-8")
-    sys.stderr = io.TextIOWrapper(file, encoding, errors="replace", line_buffering=True)
+    sys.stderr = io.TextIOWrapper(messages, encoding, errors="replace", line_buffering=True)
 
 
 def check_standard_output() -> None:
@@ -63,6 +79,7 @@ def check_standard_output() -> None:
     except OSError as error:
         if error.errno == errno.EBADF:
             raise OutputError(CLOSED) from error
+        error.filename = STANDARD_OUTPUT
         raise
 
 

@@ -15,7 +15,7 @@ from conjure.errors import InputError, OutputError
 
 MAX_JSON_BYTES = 64_000_000  # of a file of JSON; the largest that Conjure writes have some megabytes
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_SUCH_FOLDER = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+NO_SUCH_FOLDER = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 def atomic_write(path: Path, content: bytes) -> None:
