@@ -95,6 +95,24 @@ def test_a_deleted_current_folder_is_one_line(conjure_command, tmp_path, monkeyp
     assert err == "error: the current folder cannot be used: No such file or directory; change to another folder\n"
 
 
+def test_python_without_docstrings_is_one_line():
+    completed = run("compare", "a", "b", environment={"PYTHONOPTIMIZE": "2"}, stdout=subprocess.PIPE)
+    assert (completed.returncode, completed.stdout, completed.stderr.count("\n")) == (2, "", 1)
+    assert "Python runs with -OO or PYTHONOPTIMIZE=2" in completed.stderr
+
+
+def test_an_unknown_backend_of_figures_is_ignored(tmp_path):
+    """Matplotlib fails when it is imported with an unknown backend. It is imported after the computation."""
+    code = (
+        "import conjure.cli.commands as commands\n"
+        "commands.run = lambda _: print(__import__('matplotlib').get_backend())\n"
+        f"{CONSOLE_SCRIPT}"
+    )
+    command = [sys.executable, "-c", code, "--version"]
+    completed = subprocess.run(command, env=os.environ | {"MPLBACKEND": "nope"}, capture_output=True, text=True, timeout=60)
+    assert (completed.returncode, completed.stdout, completed.stderr) == (0, "agg\n", "")
+
+
 def test_an_interrupt_at_the_exit_is_ignored():
     """The result is printed by then."""
     code = f"import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT); {CONSOLE_SCRIPT}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -46,12 +47,14 @@ app.command("app", cls=CommandWithAliases)(serve_app)
 app.add_typer(store_app, name="store")
 
 
-def check_current_folder() -> None:
-    """Check that the current folder exists, without which libraries of PyTorch abort the process.
+def check_environment() -> None:
+    """Check what libraries need: without a current folder, those of PyTorch abort; without docstrings, diffusers fails.
 
     Raises:
-        InputError: If it was deleted, or cannot be read.
+        InputError: If the current folder was deleted or cannot be read, or Python removes docstrings.
     """
+    if sys.flags.optimize > 1:
+        raise InputError("Python runs with -OO or PYTHONOPTIMIZE=2, which removes docstrings that libraries need; leave it out")
     try:
         os.getcwd()
     except OSError as error:
@@ -70,7 +73,7 @@ def run(arguments: list[str] | None) -> int:
     """
     try:
         check_standard_output()
-        check_current_folder()
+        check_environment()
         code = app(arguments, standalone_mode=False)
         flush_output()
     except BrokenPipeError:  # the reader, such as head, has ended; this is no failure of the command

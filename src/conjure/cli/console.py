@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 import time
 import warnings
@@ -106,6 +107,7 @@ def silence() -> None:
     from conjure.io.logging import set_reporter, silence_libraries
 
     silence_libraries()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it works without a folder for its cache
     set_reporter(lambda message: stderr.print(escape(message)))
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", FewStepModelWarning)
