@@ -63,8 +63,8 @@ def test_results_that_a_read_only_store_lacks_are_computed(short_process, open_s
     for estimate, variant in zip(estimates, (short_process, short_process.set(steps=3)), strict=True):
         assert estimate.samples == pytest.approx(conjure.distance(variant, "puppy", "train", samples=1).samples, rel=1e-5)
     steps = StepCounter()
-    assert conjure.distance(process, "puppy", "train", samples=1, progress=steps) == estimates[0]
-    assert conjure.distance(process.set(steps=3), "puppy", "train", samples=1, progress=steps) == estimates[1]
+    assert conjure.distance(process, "puppy", "train", samples=1, progress=steps).to_dict() == estimates[0].to_dict()
+    assert conjure.distance(process.set(steps=3), "puppy", "train", samples=1, progress=steps).to_dict() == estimates[1].to_dict()
     assert steps.steps == 0
     baseline = process.store.for_baseline({"name": "b"})
     baseline.add([("a", "b")], np.array([[0.25, 0.5]]))

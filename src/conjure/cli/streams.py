@@ -51,7 +51,11 @@ def prepare_standard_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is `descriptor`
             os.set_inheritable(descriptor, True)
-    # errors="replace": for terminals that cannot encode a text
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # for terminals that cannot encode a text
+    if os.name != "posix":  # a console of Windows is not a file of bytes
+        return
     if isinstance(sys.stdout, io.TextIOWrapper):
         buffering = {"line_buffering": sys.stdout.line_buffering, "write_through": sys.stdout.write_through}
         output = io.BufferedWriter(StandardOutput(1, "w", closefd=False))
