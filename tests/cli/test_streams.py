@@ -24,7 +24,7 @@ COMMANDS = {
     "matrix": ("matrix", "a", "b", *QUICK),
     "matrix --csv": ("matrix", "a", "b", "--csv", *QUICK),
     "nearest": ("nearest", "a", "--candidates", "texts", "--samples", "2", *QUICK),
-    "check": ("check", *QUICK[1:]),
+    "check": ("check", "model", "--steps", "2"),
     "bench": ("bench", "--data", "pairs.tsv", "--out", "new", *QUICK),
     "ablate": ("ablate", "--data", "pairs.tsv", "--out", "new", *QUICK),
     "diff": ("diff", "run", "run"),

@@ -57,9 +57,13 @@ def prepare_standard_streams() -> None:
     if os.name != "posix":  # a console of Windows is not a file of bytes
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
-        buffering = {"line_buffering": sys.stdout.line_buffering, "write_through": sys.stdout.write_through}
-        output = io.BufferedWriter(StandardOutput(1, "w", closefd=False))
-        sys.stdout = io.TextIOWrapper(output, sys.stdout.encoding, errors="replace", **buffering)
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(StandardOutput(1, "w", closefd=False)),
+            sys.stdout.encoding,
+            errors="replace",
+            line_buffering=sys.stdout.line_buffering,
+            write_through=sys.stdout.write_through,
+        )
     messages = io.BufferedWriter(BestEffortFile(2, "w", closefd=False))
     encoding = getattr(sys.stderr, "encoding", "utf-8")
     sys.stderr = io.TextIOWrapper(messages, encoding, errors="replace", line_buffering=True)
