@@ -12,7 +12,15 @@ class InputError(ValueError):
 
 
 class OutputError(InputError):
-    """An output cannot be written, as on a full disk or in a read-only folder. The command line exits with code 1."""
+    """An output cannot be written, as on a full disk or in a read-only folder. The command line exits with code 1.
+
+    Attributes:
+        result: What was computed but cannot be written, such as an `Evaluation`; None if there is no such result.
+    """
+
+    def __init__(self, message: str, result: Any = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class TextTruncationWarning(UserWarning):

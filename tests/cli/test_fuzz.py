@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 
 from conjure.cli import main
 from conjure.cli.commands import app
+from conjure.engine.store_file import is_store_file
 from conjure.engine.store_schema import SCHEMA_VERSION
 
 FEW_EXAMPLES = 3
@@ -466,7 +467,7 @@ def check_store(corruptions: list[CorruptBytes], log: bytes | None, inputs: Path
 
 
 def read_and_repair(inputs: Path, model: Path) -> None:
-    """Read the store `s`, run a matrix with it, and repair it if the run fails."""
+    """Read the store `s`, run a matrix with it, and repair it if the run fails and it is a store, possibly a damaged one."""
     before = Path("s").read_bytes()
     for name, *arguments in READ_COMMANDS:
         command("store", name, "s", *arguments)
@@ -475,6 +476,10 @@ def read_and_repair(inputs: Path, model: Path) -> None:
     code, output, errors = command(*run)
     if code:
         assert Path("s").read_bytes() == before
+        if not is_store_file(Path("s")):
+            assert command("store", "repair", "s")[0] == 2
+            assert Path("s").read_bytes() == before
+            return
         assert command("store", "repair", "s")[0] == 0
         assert Path("s.broken").read_bytes() == before
         assert command("store", "verify", "s")[0] == 0

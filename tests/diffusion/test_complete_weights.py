@@ -99,6 +99,28 @@ def test_vision_models_without_a_pooler_are_refused(tmp_path):
         load_vision(str(tmp_path))
 
 
+def test_tokenizers_without_a_vocabulary_are_refused(tiny_sd, tmp_path):
+    """They would map all words to the unknown token, so that all distances are 0."""
+    folder = shutil.copytree(tiny_sd, tmp_path / "model")
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"^model '.*': its CLIPTokenizer has no vocabulary, .* copy it again with"):
+        conjure.load(folder)
+
+
+@pytest.mark.parametrize("kind", ["mean", "sentence", "trajectories"])
+def test_baselines_without_a_vocabulary_are_refused(tmp_path, kind):
+    folder = save_gpt2(tmp_path / "gpt2") if kind == "trajectories" else save_bert(tmp_path / "bert")
+    for name in ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt"):
+        (folder / name).unlink(missing_ok=True)
+    loaders: dict[str, Callable[[str], object]] = {
+        "mean": lambda name: transformers_encoder(name, "mean"),
+        "sentence": sentence_transformer,
+        "trajectories": load_trajectories,
+    }
+    with pytest.raises(InputError, match="has no vocabulary|cannot be loaded"):
+        loaders[kind](str(folder))
+
+
 def test_heads_and_unused_poolers_are_excused(tmp_path):
     """A BERT for masked words has a head that nothing uses, and no pooler. Its fingerprint does not vary."""
     folder = save_bert(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,23 @@ def test_files_of_other_runtimes_and_of_training_are_ignored(tmp_path):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_bytes(b"")
     check_pickles(tmp_path, "model")
+
+
+@pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json", "README.md"])
+def test_pipes_in_models_are_refused(tiny_sd, tmp_path, name):
+    """A pipe without a writer would block."""
+    folder = Path(shutil.copytree(tiny_sd, tmp_path / "model"))
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"has a {Path(name).name} that is not a regular file"):
+        conjure.load(folder)
+
+
+def test_pipes_in_baselines_are_refused(default_process, tmp_path):
+    folder = save_bert(tmp_path / "bert")
+    os.mkfifo(folder / "generation_config.json")
+    with pytest.raises(InputError, match=r"has a generation_config\.json that is not a regular file"):
+        make_baselines([f"mean:{folder}"], default_process)
 
 
 def test_adapters_are_refused(default_process, tmp_path):

@@ -223,8 +223,8 @@ def test_two_open_stores_of_a_file_share_results(short_process, open_store, tmp_
     first, second = (short_process.set(store=open_store(tmp_path / "s")) for _ in range(2))
     steps = StepCounter()
     estimates = [conjure.distance(first, *WORDS[:2], samples=1), conjure.distance(second, *WORDS[1:], samples=1)]
-    assert conjure.distance(second, *WORDS[:2], samples=1, progress=steps) == estimates[0]
-    assert conjure.distance(first, *WORDS[1:], samples=1, progress=steps) == estimates[1]
+    assert conjure.distance(second, *WORDS[:2], samples=1, progress=steps).to_dict() == estimates[0].to_dict()
+    assert conjure.distance(first, *WORDS[1:], samples=1, progress=steps).to_dict() == estimates[1].to_dict()
     assert steps.steps == 0
 
 

@@ -63,8 +63,8 @@ def test_results_that_a_read_only_store_lacks_are_computed(short_process, open_s
     for estimate, variant in zip(estimates, (short_process, short_process.set(steps=3)), strict=True):
         assert estimate.samples == pytest.approx(conjure.distance(variant, "puppy", "train", samples=1).samples, rel=1e-5)
     steps = StepCounter()
-    assert conjure.distance(process, "puppy", "train", samples=1, progress=steps) == estimates[0]
-    assert conjure.distance(process.set(steps=3), "puppy", "train", samples=1, progress=steps) == estimates[1]
+    assert conjure.distance(process, "puppy", "train", samples=1, progress=steps).to_dict() == estimates[0].to_dict()
+    assert conjure.distance(process.set(steps=3), "puppy", "train", samples=1, progress=steps).to_dict() == estimates[1].to_dict()
     assert steps.steps == 0
     baseline = process.store.for_baseline({"name": "b"})
     baseline.add([("a", "b")], np.array([[0.25, 0.5]]))
@@ -111,6 +111,22 @@ def test_a_user_without_rights_reads_a_store(filled_store):
         environment = os.environ | {"STORE": str(path)}
         completed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert completed.stdout == f"{NUM_EVALUATIONS}\n", completed.stderr
+
+
+def test_only_regular_files_are_stores(tmp_path, conjure_command):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", "/dev/null"):
+        code, out, err = conjure_command("compare", "a", "b", "--steps", 1, "--samples", 1, "--store", path)
+        assert (code, out) == (2, "")
+        assert err == f"error: {str(path)!r} cannot be used as a store of results: it is not a regular file; name a file\n"
+
+
+def test_no_name_of_a_file_is_special(tmp_path, monkeypatch):
+    """SQLite would keep `:memory:` in memory, and lose the results."""
+    monkeypatch.chdir(tmp_path)
+    for name in (":memory:", "file:x?mode=memory", "a?b#c%41"):
+        Store(name).close()
+        assert is_store_file(tmp_path / name)
 
 
 FOREIGN = {

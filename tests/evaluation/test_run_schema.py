@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from typing import Any
 
@@ -135,6 +136,8 @@ def test_other_tables_are_refused(conjure_command, runs, changed):
     assert "contains no finished run (own.parquet cannot be read: " in error_of(conjure_command, runs / "3", changed)
     path.unlink()
     assert "contains no finished run (own.parquet cannot be read: " in error_of(conjure_command, runs / "3", changed)
+    os.mkfifo(path)  # without a writer, it would block
+    assert "contains no finished run (own.parquet is not a regular file)" in error_of(conjure_command, runs / "3", changed)
 
 
 CHANGES: dict[str, list[Any]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,18 @@ def test_paths_are_checked(tmp_path):
             check_path(path)
     with pytest.raises(InputError, match="allowed are .png, .svg, .pdf$"):
         check_path("figure.html", EMBEDDING_SUFFIXES)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="is not a regular file"):
+        check_path(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InputError, match="is a folder"):
         check_path(tmp_path / "folder.png")
+
+
+def test_links_to_new_files_are_kept(tmp_path):
+    (tmp_path / "link.png").symlink_to("figure.png")
+    assert check_path(tmp_path / "link.png") == tmp_path / "link.png"
+    assert [path.name for path in tmp_path.iterdir()] == ["link.png"]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which not even root can create files")

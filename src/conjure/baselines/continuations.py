@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from conjure.baselines.huggingface import NO_REMOTE_CODE, open_model, weights_options
 from conjure.diffusion.fingerprint import module_fingerprint
 from conjure.diffusion.seeding import derive_seed
+from conjure.diffusion.tokenizers import check_vocabulary
 from conjure.errors import InputError
 
 MAX_CACHED_CONTINUATIONS = 4096  # texts
@@ -85,6 +86,7 @@ class ContinuationDistance:
 
         with open_model(model) as folder:
             tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
+            check_vocabulary(tokenizer, model)
             network = AutoModelForCausalLM.from_pretrained(folder, **weights_options(folder, model), **NO_REMOTE_CODE)
         return cls(f"trajectories:{model}", network.to(device).eval(), tokenizer, **options)
 

@@ -19,6 +19,7 @@ from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint, pipeline_fingerprint
 from conjure.diffusion.memoization import patched_forward
 from conjure.diffusion.process import Process
+from conjure.diffusion.tokenizers import check_vocabulary
 from conjure.errors import InputError
 
 DENOISERS = ("unet", "transformer", "prior", "decoder")
@@ -163,6 +164,7 @@ def sentence_transformer(model: str, device: str = "cpu") -> Cosine:
     with open_model(model, unused=POOLER) as folder:
         options: dict[str, Any] = {"device": device, "local_files_only": True, **NO_REMOTE_CODE}
         network = SentenceTransformer(str(folder), model_kwargs=weights_options(folder, model), **options)
+        check_vocabulary(network.tokenizer, model)
     module_configs: list[Any] = [(type(module).__name__, getattr(module, "get_config_dict", dict)()) for module in network]
     encode_settings = [module_configs, network.prompts, network.default_prompt_name, network.max_seq_length]
     tokenizers = {"tokenizer": network.tokenizer} if hasattr(network.tokenizer, "get_vocab") else {}
@@ -186,6 +188,7 @@ def transformers_encoder(model: str, pooling: Literal["cls", "mean"], device: st
 
     with open_model(model, unused=POOLER) as folder:
         tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
+        check_vocabulary(tokenizer, model)
         network = AutoModel.from_pretrained(folder, **weights_options(folder, model), **NO_REMOTE_CODE).to(device).eval()
     encoder = network.get_encoder() if getattr(network.config, "is_encoder_decoder", False) else network
 

@@ -35,6 +35,7 @@ from conjure.cli.options import (
     Variant,
     Weighting,
 )
+from conjure.cli.output_files import files_after_output, result_and_writer
 from conjure.cli.process import ProcessOptions, validated_sampling
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
@@ -103,11 +104,14 @@ def bench(
     baselines = make_baselines(baseline or (), process, samples=samples, seed=seed, images=images)
     folder = out or f"bench-{process.fingerprint()[:12]}"
     with TruncationWarnings(), ProgressBar() as progress:
-        evaluation = conjure.evaluate(
-            process, data_sets, **sampling, baselines=baselines, out=folder, progress=progress, on_start=_print_plan
+        evaluation, write = result_and_writer(
+            lambda: conjure.evaluate(
+                process, data_sets, **sampling, baselines=baselines, out=folder, progress=progress, on_start=_print_plan
+            )
         )
-    stderr.print(f"wrote {escape(folder)}; its report.html also lists the pairs with the largest residuals")
-    print_result(evaluation.summary(), markdown(evaluation, pairs=False), as_json, evaluation.non_finite_texts)
+    note = "; its report.html also lists the pairs with the largest residuals"
+    with files_after_output([(folder, write)], lambda line: stderr.print(escape(line + note))):
+        print_result(evaluation.summary(), markdown(evaluation, pairs=False), as_json, evaluation.non_finite_texts)
 
 
 def diff(
@@ -133,10 +137,12 @@ def diff(
             silence()
             generated = generate_images(comparison, images, device)
     document = comparison.document(generated)
-    if out is not None:
-        write_output(Path(out), (document.to_html() if out.endswith(".html") else document.to_markdown()).encode())
-        stderr.print(f"wrote {escape(out)}")
-    print_result(comparison.summary(), document.to_markdown(), as_json)
+
+    def write(path: str) -> None:
+        write_output(Path(path), (document.to_html() if path.endswith(".html") else document.to_markdown()).encode())
+
+    with files_after_output([] if out is None else [(out, write)], lambda line: stderr.print(escape(line))):
+        print_result(comparison.summary(), document.to_markdown(), as_json)
 
 
 def ablate(
@@ -197,9 +203,11 @@ def ablate(
     ).load()
     folder = out or f"ablate-{process.fingerprint()[:12]}"
     with TruncationWarnings(), ProgressBar() as progress:
-        ablation = conjure.ablate(process, data_sets, axes, **sampling, out=folder, progress=progress, on_start=_print_plan)
-    stderr.print(f"wrote {escape(folder)}, with one figure per setting")
-    print_result(ablation.summary(), ablation.document().to_markdown(), as_json, ablation.non_finite_texts)
+        ablation, write = result_and_writer(
+            lambda: conjure.ablate(process, data_sets, axes, **sampling, out=folder, progress=progress, on_start=_print_plan)
+        )
+    with files_after_output([(folder, write)], lambda line: stderr.print(escape(f"{line}, with one figure per setting"))):
+        print_result(ablation.summary(), ablation.document().to_markdown(), as_json, ablation.non_finite_texts)
 
 
 def _print_plan(plan: str) -> None:

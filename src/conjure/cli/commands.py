@@ -13,9 +13,10 @@ from conjure.cli.app import serve_app
 from conjure.cli.bench import ablate, bench, diff
 from conjure.cli.check import check
 from conjure.cli.compare import compare, matrix
-from conjure.cli.console import EXIT_FAILURE, EXIT_INVALID_INPUT, fail
+from conjure.cli.console import EXIT_FAILURE, EXIT_INVALID_INPUT, print_error
 from conjure.cli.nearest import nearest
 from conjure.cli.store import store_app
+from conjure.cli.streams import STANDARD_OUTPUT, check_standard_output, discard_unwritable_output, flush_output
 from conjure.errors import InputError, OutputError
 from conjure.io.files import FULL_DISK
 from conjure.io.version import package_version
@@ -46,6 +47,20 @@ app.command("app", cls=CommandWithAliases)(serve_app)
 app.add_typer(store_app, name="store")
 
 
+def check_environment() -> None:
+    """Check what libraries need: without a current folder, those of PyTorch abort; without docstrings, diffusers fails.
+
+    Raises:
+        InputError: If the current folder was deleted or cannot be read, or Python removes docstrings.
+    """
+    if sys.flags.optimize > 1:
+        raise InputError("Python runs with -OO or PYTHONOPTIMIZE=2, which removes docstrings that libraries need; leave it out")
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(f"the current folder cannot be used: {error.strerror}; change to another folder") from error
+
+
 def run(arguments: list[str] | None) -> int:
     """Run a command and return its exit code.
 
@@ -53,48 +68,31 @@ def run(arguments: list[str] | None) -> int:
         arguments: The command and its options; `sys.argv` for None.
 
     Raises:
-        SystemExit: After invalid input.
+        SystemExit: If the program that reads standard output has ended.
         KeyboardInterrupt: After Ctrl-C.
     """
     try:
+        check_standard_output()
+        check_environment()
         code = app(arguments, standalone_mode=False)
         flush_output()
+    except BrokenPipeError:  # the reader, such as head, has ended; this is no failure of the command
+        code = EXIT_FAILURE
     except OutputError as error:
-        fail(str(error), EXIT_FAILURE)
+        code = print_error(str(error), EXIT_FAILURE)
     except InputError as error:
-        fail(str(error), EXIT_INVALID_INPUT)
+        code = print_error(str(error), EXIT_INVALID_INPUT)
     except typer.TyperException as error:
-        fail(f"{error.format_message()} (see conjure --help)", EXIT_INVALID_INPUT)
+        code = print_error(f"{error.format_message()} (see conjure --help)", EXIT_INVALID_INPUT)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
-    except BrokenPipeError:  # the reader, such as head, has ended; this is no failure of the command
-        discard_output()
-        return EXIT_FAILURE
     except OSError as error:
-        discard_output()
-        name = repr(error.filename) if error.filename else "standard output"
+        name = error.filename if error.filename == STANDARD_OUTPUT else repr(error.filename)
+        subject = f"{name} cannot be used: " if error.filename is not None else ""
         advice = "; free some space and run the same command again" if error.errno in FULL_DISK else ""
-        fail(f"{name} cannot be used: {error.strerror or error}{advice}", EXIT_FAILURE)
+        code = print_error(f"{subject}{error.strerror or error}{advice}", EXIT_FAILURE)
+    finally:
+        discard_unwritable_output()
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
-
-
-def flush_output() -> None:
-    """Write what is buffered of standard output, so that an error is reported.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
-def discard_output() -> None:
-    """Discard what is buffered of standard output, which Python would try to write again at the exit."""
-    try:
-        descriptor = sys.stdout.fileno()
-    except (AttributeError, OSError, ValueError):  # closed, or not a file
-        return
-    with open(os.devnull, "wb") as devnull:
-        os.dup2(devnull.fileno(), descriptor)

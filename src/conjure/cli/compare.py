@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -30,6 +31,7 @@ from conjure.cli.options import (
     Variant,
     Weighting,
 )
+from conjure.cli.output_files import files_after_output
 from conjure.cli.process import ProcessOptions, validated_sampling
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
@@ -102,7 +104,6 @@ def compare(
             explanation = conjure.explain(
                 process, first, second, **sampling, words=words, replacements=replacements, progress=progress
             )
-            explanation.save(figure)
             estimate, attribution = explanation.estimate, explanation.words
         else:
             estimate = conjure.distance(process, first, second, **sampling, progress=progress)
@@ -110,12 +111,14 @@ def compare(
                 del sampling["target_relative_error"]
                 sampling["samples"] = len(estimate.samples)
                 attribution = conjure.attribute(process, first, second, **sampling, replacements=replacements, progress=progress)
-    if as_json:
-        print_json(estimate.to_dict() | ({} if attribution is None else {"words": attribution.to_list()}))
-        return
-    from conjure.cli.display import print_estimate
+    files = [] if figure is None else [(figure, explanation.save)]
+    with files_after_output(files, None if as_json else lambda line: print_text(f"  {line}\n")):
+        if as_json:
+            print_json(estimate.to_dict() | ({} if attribution is None else {"words": attribution.to_list()}))
+        else:
+            from conjure.cli.display import print_estimate
 
-    print_estimate(estimate, attribution, figure)
+            print_estimate(estimate, attribution)
 
 
 def _parse_replacements(pairs: Sequence[str]) -> dict[str, str]:
@@ -194,6 +197,8 @@ def matrix(
         check_path(figure)
     if mds is not None:
         check_path(mds, EMBEDDING_SUFFIXES)
+        if figure is not None and os.path.realpath(figure) == os.path.realpath(mds):
+            raise InputError(f"both --figure and --mds are {mds!r}; name two files")
     process = ProcessOptions(
         model,
         steps,
@@ -211,15 +216,15 @@ def matrix(
     with TruncationWarnings(), ProgressBar() as progress:
         result = conjure.matrix(process, all_texts, **sampling, progress=progress)
     separation = result.separation(groups) if len(groups) > 1 else None
-    if figure is not None:
-        result.save(figure)
+    files: list[tuple[str, Callable[[str], object]]] = [] if figure is None else [(figure, result.save)]
     if mds is not None:
-        result.save_mds(mds, groups)
-    if as_json:
-        print_json(result.to_dict() | ({} if separation is None else {"separation": separation.to_dict()}))
-    elif as_csv:
-        print_text(result.to_csv(raw=raw_texts))
-    else:
-        from conjure.cli.display import print_matrix
+        files.append((mds, lambda path: result.save_mds(path, groups)))
+    with files_after_output(files, None if as_json or as_csv else lambda line: print_text(f"{line}\n")):
+        if as_json:
+            print_json(result.to_dict() | ({} if separation is None else {"separation": separation.to_dict()}))
+        elif as_csv:
+            print_text(result.to_csv(raw=raw_texts))
+        else:
+            from conjure.cli.display import print_matrix
 
-        print_matrix(result, separation, [path for path in (figure, mds) if path is not None])
+            print_matrix(result, separation)

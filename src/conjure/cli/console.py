@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 from rich import markup
@@ -85,10 +86,10 @@ def print_warning(message: Warning | str, *_: object, **__: object) -> None:
     stderr.print(f"[yellow]warning:[/] {escape(' '.join(str(message).split()))}")
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """Print an error as one line on standard error and exit with `code`."""
+def print_error(message: str, code: int) -> int:
+    """Print an error as one line on standard error, and return the exit code `code`."""
     stderr.print(f"[red]error:[/] {escape(' '.join(message.split()))}")
-    sys.exit(code)
+    return code
 
 
 @contextlib.contextmanager
@@ -106,6 +107,7 @@ def silence() -> None:
     from conjure.io.logging import set_reporter, silence_libraries
 
     silence_libraries()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it works without a folder for its cache
     set_reporter(lambda message: stderr.print(escape(message)))
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", FewStepModelWarning)

@@ -22,8 +22,8 @@ COLUMN_GAP = 2
 MAX_TEXT = 300  # characters of a text in a table
 
 
-def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None, figure: str | None) -> None:
-    """Print a distance with both directions, its largest step, the effects of words, the settings and the figure's path."""
+def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None) -> None:
+    """Print a distance with both directions, its largest step, the effects of words, and the settings."""
     console = output_console(soft_wrap=True)
     console.print(f"[bold]{escape(str(estimate))}[/]  {estimate.divergence}, {estimate.unit}")
     for value, text in estimate.directions:
@@ -45,12 +45,10 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None, 
     console.print(f"  [dim]model {escape(settings['model'])}, {settings['scheduler']}{guidance}, seed {estimate.seed}[/]")
     if (note := few_samples_note(len(estimate.samples))) is not None:
         console.print(f"  note: {note}")
-    if figure is not None:
-        console.print(f"  wrote {escape(figure)}")
 
 
-def print_matrix(matrix: conjure.Matrix, separation: Separation | None, figures: Sequence[str]) -> None:
-    """Print distances with their errors, the dendrogram, the settings, the separation of groups and the figures' paths."""
+def print_matrix(matrix: conjure.Matrix, separation: Separation | None) -> None:
+    """Print distances with their errors, the dendrogram, the settings, and the separation of groups."""
     console = output_console()
     labels = [""] * len(matrix.order)
     for position, i in enumerate(matrix.order, 1):
@@ -64,8 +62,6 @@ def print_matrix(matrix: conjure.Matrix, separation: Separation | None, figures:
         console.print(f"note: {line}", soft_wrap=True)
     if separation is not None:
         console.print(f"mean silhouette of the groups: {separation}", soft_wrap=True)
-    for path in figures:
-        console.print(f"wrote {escape(path)}", soft_wrap=True)
 
 
 def _print_distances(console: Console, matrix: conjure.Matrix, labels: Sequence[str]) -> None:

@@ -25,13 +25,16 @@ def main(arguments: list[str] | None = None) -> None:
 
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell sets it for commands in the background
                 signal.signal(signal.SIGINT, interrupt)
+            from conjure.cli.streams import prepare_standard_streams
+
+            prepare_standard_streams()
+            os.environ["MPLBACKEND"] = "agg"  # figures are only written to files; matplotlib fails for an unknown backend
         ignore_unusable_widths()
-        for stream in (sys.stdout, sys.stderr):
-            if hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="replace")  # for terminals that cannot encode a text
         from conjure.cli.commands import run
 
         code = run(arguments)
+        if is_whole_process:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is written; an exception at the exit would be a traceback
     except KeyboardInterrupt:
         if is_whole_process:
             end_interrupted_process()

@@ -13,6 +13,7 @@ import torch
 from diffusers import ModelMixin
 from transformers import PreTrainedModel
 
+from conjure.diffusion.tokenizers import check_vocabulary
 from conjure.errors import InputError
 
 # Tensors that a checkpoint may have although the loaded network does not: heads for other tasks, the towers for images of models
@@ -96,21 +97,22 @@ def _check(info: Mapping[str, Any], model: str, part: str, unused: str | None, i
         )
 
 
-def check_initialized(networks: Mapping[str, Any], model: str) -> None:
-    """Check that no network has tensors without data.
+def check_initialized(components: Mapping[str, Any], model: str) -> None:
+    """Check that no network has tensors without data, and no tokenizer is without a vocabulary.
 
     Args:
-        networks: Networks by the name of their component. Other components are skipped.
+        components: The components of a pipeline by name. Others than networks and tokenizers are skipped.
         model: The name of the model, for messages.
 
     Raises:
-        InputError: If a network lacks tensors.
+        InputError: If a network lacks tensors, or a tokenizer its vocabulary.
     """
-    for part, network in networks.items():
-        if isinstance(network, torch.nn.Module):
-            tensors = (*network.named_parameters(), *network.named_buffers())
+    for part, component in components.items():
+        if isinstance(component, torch.nn.Module):
+            tensors = (*component.named_parameters(), *component.named_buffers())
             missing = {key for key, tensor in tensors if tensor.is_meta}
-            _check({"missing_keys": missing}, model, f"{part} ({type(network).__name__})", None, is_transformers=False)
+            _check({"missing_keys": missing}, model, f"{part} ({type(component).__name__})", None, is_transformers=False)
+        check_vocabulary(component, model)
 
 
 def _names(keys: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline, ModularPipeline
 
 from conjure.diffusion.hub import UNUSED_COMPONENTS
 from conjure.diffusion.modular import MODULAR_INDEX
-from conjure.diffusion.readable_files import UNSAFE_EXTENSIONS
+from conjure.diffusion.readable_files import UNSAFE_EXTENSIONS, check_regular
 from conjure.errors import InputError
 
 # Parameters that the call of a pipeline must have, and parameters of pipelines for other inputs (images, masks) or other outputs
@@ -40,6 +40,7 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
         InputError: If the file is missing or unreadable, or does not declare a text-to-image pipeline of diffusers.
     """
     path = index_path(folder)
+    check_regular(path, name)
     try:
         index = json.loads(path.read_text())
     except FileNotFoundError as error:

@@ -41,9 +41,11 @@ def readable_folder(folder: Path, model: str) -> Iterator[Path]:
         model: The name of the model, for messages.
 
     Raises:
-        InputError: If a configuration names a class that only the code of the model defines.
+        InputError: If a configuration names a class that only the code of the model defines, or a file is not a regular file.
     """
     files = [directory / name for directory, names in _walk(folder) for name in names]
+    for path in files:
+        check_regular(path, model)
     configs = {path: config for path in files if (config := _without_code(path, model)) is not None}
     if not configs and not any(path.suffix in (".py", *UNSAFE_EXTENSIONS) for path in files):
         yield folder
@@ -61,6 +63,20 @@ def readable_folder(folder: Path, model: str) -> Iterator[Path]:
             else:
                 _link(path, link)
         yield root
+
+
+def check_regular(path: Path, model: str) -> None:
+    """Check that a file of a model can be read to its end: a pipe without a writer would block, and a device may have no end.
+
+    Args:
+        path: The file, which may be missing.
+        model: The name of the model, for messages.
+
+    Raises:
+        InputError: If it is not a regular file.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(f"model {model!r} has a {path.name} that is not a regular file; give a complete folder")
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:

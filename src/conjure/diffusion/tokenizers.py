@@ -7,18 +7,41 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from conjure.errors import TextTruncationWarning
+from transformers import PreTrainedTokenizerBase
+
+from conjure.errors import InputError, TextTruncationWarning
 
 MIN_CUT = 20_000  # characters; no shorter text is cut
 CHARACTERS_PER_TOKEN = 100
 MAX_LIMIT = 10**5  # tokens; tokenizers without a limit have a very large one
 SHOWN_TOKENS = 200  # tokens beyond the limit, of which the warning shows the beginning
+MIN_VOCABULARY = 2  # ordinary tokens; some tokenizers have one without a vocabulary, for the space
 _LONG_RUN = re.compile(rf"\S{{{MIN_CUT},}}|\s{{{MIN_CUT},}}")  # most tokenizers have one token for such a word, or none
 
 
 def is_tokenizer(component: Any) -> bool:
     """Return whether a component of a pipeline is a tokenizer."""
     return hasattr(component, "decode") and hasattr(component, "model_max_length")
+
+
+def check_vocabulary(tokenizer: Any, model: str) -> None:
+    """Check that a tokenizer of transformers has a vocabulary. Without its file, it maps every word to the unknown token.
+
+    Args:
+        tokenizer: The tokenizer. Components of other classes are not checked.
+        model: The name of the model, for messages.
+
+    Raises:
+        InputError: If the tokenizer has no tokens but special ones.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return
+    ordinary = set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
+    if len(ordinary) < MIN_VOCABULARY:
+        raise InputError(
+            f"model {model!r}: its {type(tokenizer).__name__} has no vocabulary, so all texts would have the same tokens; "
+            "copy it again with its tokenizer.json, or the files of its vocabulary"
+        )
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:

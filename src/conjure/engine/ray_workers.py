@@ -190,6 +190,7 @@ def _chunks(jobs: Sequence[TrajectoryJob], max_rows: int) -> Iterator[Sequence[T
 def _connect(address: str | None, count: int | None) -> None:
     """Connect to the cluster at `address`, or start one on this machine."""
     ray = _import_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry of a cluster that is started here
     local_options = {} if address else {"num_cpus": max(count or 0, os.cpu_count() or 1), "include_dashboard": False}
     try:
         host, colon, port = (address or "").rpartition(":")

@@ -43,6 +43,8 @@ class StoreDatabase:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_file():
+            raise InputError(f"{str(self.path)!r} cannot be used as a store of results: it is not a regular file; name a file")
         self.read_only = is_read_only(self.path)
         self._warns_of_new_rows = self.read_only
         self._lock = threading.RLock()

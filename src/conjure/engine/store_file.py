@@ -86,7 +86,7 @@ def connect(path: Path, read_only: bool) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: If it cannot be opened.
     """
-    name, uses_uri = str(path), False
+    name, uses_uri = str(path.absolute()), False  # absolute, because SQLite has a meaning for `:memory:`
     if read_only:
         journal = Path(f"{path}-wal")
         # SQLite creates a journal even to read, unless nothing can change the file. Without an existing journal it is complete.

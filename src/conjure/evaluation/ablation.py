@@ -29,6 +29,7 @@ from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.results import Evaluation
 from conjure.evaluation.run_folder import process_with_store
 from conjure.evaluation.task_statistics import compute_distances
+from conjure.io.files import keeping
 
 __all__ = ["Ablation", "AblationPoint", "ablate", "figure_name"]
 
@@ -65,6 +66,7 @@ def ablate(
 
     Raises:
         InputError: If a setting or a value is not allowed, before anything is computed; a model is loaded only before its run.
+        OutputError: If the files of the result cannot be written; its attribute `result` is the result.
 
     Reference:
         Liu and Soatto (2026), Table 3 and Figure 3.
@@ -100,7 +102,8 @@ def ablate(
                 points += POST_HOC_AXES[axis](base)
     ablation = Ablation(base, points, {task.name: task.title for task in task_pairs}, tuple(non_finite_texts))
     if folder is not None:
-        ablation.save(folder)
+        with keeping(ablation):
+            ablation.save(folder)
     return ablation
 
 

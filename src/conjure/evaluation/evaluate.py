@@ -29,7 +29,7 @@ from conjure.evaluation.datasets import Pairs, read
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.evaluation.run_folder import open_run_folder, process_with_store, write_run_folder
 from conjure.evaluation.task_statistics import compute_task_result
-from conjure.io.files import import_pyarrow
+from conjure.io.files import import_pyarrow, keeping
 from conjure.io.version import package_version
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import jobs_for_pairs
@@ -85,6 +85,7 @@ def evaluate(
 
     Raises:
         InputError: If an argument is not allowed, or the run folder cannot be written or contains a run of another process.
+        OutputError: If the files of the result cannot be written; its attribute `result` is the result.
 
     Warns:
         TextTruncationWarning: If a text is truncated or contains unknown tokens.
@@ -122,7 +123,8 @@ def evaluate(
         antithetic=antithetic, version=package_version(), non_finite_texts=non_finite_texts,
     )  # fmt: skip
     if folder is not None:
-        write_run_folder(folder, evaluation)
+        with keeping(evaluation):
+            write_run_folder(folder, evaluation)
     return evaluation
 
 

@@ -144,6 +144,8 @@ def read_table(path: Path, task: Mapping[str, Any], samples: int) -> TaskTable:
         "part": ("strings or null", lambda kind: types.is_string(kind) or types.is_null(kind)),
         "samples": ("lists of numbers of 64 bits", lambda kind: types.is_list(kind) and types.is_float64(kind.value_type)),
     }
+    if path.exists() and not path.is_file():  # a pipe without a writer would block
+        raise InputError(f"{path.name} is not a regular file")
     try:
         table = parquet.ParquetFile(path).read(columns=list(column_rules))
         for name, (allowed, is_valid) in column_rules.items():

@@ -15,7 +15,7 @@ from conjure.errors import InputError, OutputError
 
 MAX_JSON_BYTES = 64_000_000  # of a file of JSON; the largest that Conjure writes have some megabytes
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_SUCH_FOLDER = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+NO_SUCH_FOLDER = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 
 
 def atomic_write(path: Path, content: bytes) -> None:
@@ -66,6 +66,19 @@ def write_output(path: Path, content: bytes, make_folders: bool = True) -> None:
         atomic_write(path, content)
     except OSError as error:
         raise output_error(path, error) from error
+
+
+@contextlib.contextmanager
+def keeping(result: object) -> Iterator[None]:
+    """Context manager in which the files of a result are written.
+
+    Raises:
+        OutputError: If one cannot be written. The error has the result as an attribute, so that it is not lost.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise OutputError(str(error), result) from error
 
 
 def output_error(path: str | Path, error: OSError) -> InputError:

@@ -7,10 +7,12 @@ import os
 import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from conjure.errors import InputError
 
 MAX_FILE_MB = 100
+BYTES_PER_READ = 1_000_000
 STANDARD_INPUT = "-"
 
 
@@ -40,11 +42,22 @@ def read_input(path: str | Path, max_mb: int = MAX_FILE_MB, *, advice: str) -> b
 def _read(path: str | Path, size: int) -> bytes | None:
     """Return the first `size` bytes of a file; None if it is not a regular file."""
     if str(path) == STANDARD_INPUT:
-        return sys.stdin.buffer.read(size)
+        if sys.stdin is None:
+            raise OSError("standard input is closed")
+        return _read_at_most(sys.stdin.buffer, size)
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe without a writer would block, and a device may have no end
         return None
     with open(path, "rb") as file:
-        return file.read(size)
+        return _read_at_most(file, size)
+
+
+def _read_at_most(file: BinaryIO, size: int) -> bytes:
+    """Return the first `size` bytes of a file. `file.read(size)` would allocate them, even for a small file."""
+    parts = []
+    while size > 0 and (part := file.read(min(size, BYTES_PER_READ))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def read_input_text(path: str | Path, max_mb: int = MAX_FILE_MB, *, advice: str) -> str:

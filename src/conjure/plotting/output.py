@@ -35,12 +35,14 @@ def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> P
         if path.is_dir() or not path.parent.is_dir():
             problem = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
             raise InputError(f"figure {str(path)!r} {problem}; name a file in an existing folder")
+        if path.exists() and not path.is_file():  # a pipe without a reader would block
+            raise InputError(f"figure {str(path)!r} is not a regular file; name another file")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
         is_new = not path.exists()
         path.open("ab").close()
         if is_new:
-            path.unlink()
+            path.resolve().unlink()  # a link to a file that does not exist is kept
     except OSError as error:
         raise InputError(f"figure {str(path)!r} cannot be written: {error.strerror}; name a writable file") from error
     return path
