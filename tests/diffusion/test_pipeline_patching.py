@@ -37,7 +37,7 @@ def state(pipeline):
         "tokenizers": [
             (part.padding_side, part.backend_tokenizer.truncation, part.backend_tokenizer.padding) for part in tokenizers
         ],
-        "scheduler": (dict(pipeline.scheduler.config), pipeline.scheduler.num_inference_steps),
+        "scheduler": (dict(pipeline.scheduler.config), getattr(pipeline.scheduler, "num_inference_steps", None)),
     }
 
 

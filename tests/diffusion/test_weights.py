@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,7 +82,11 @@ def run_quantized(quantize):
     conjure.distance(one, "a", "b", samples=1)
     print(plain.fingerprint() != first, first == same.fingerprint() == one.fingerprint(), first != other.fingerprint())
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    folders = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=os.environ | {"PYTHONPATH": folders}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
     assert done.stdout.split()[-3:] == ["True"] * 3, done.stderr
 
 

@@ -10,7 +10,7 @@ from analytic_pipelines import Mixture, gaussian, gaussian_kl, process_of, quadr
 from conjure.diffusion.jobs import TrajectoryJob
 from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.diffusion.seeding import noise_seed
-from conjure.divergence.intervals import t_interval
+from conjure.divergence.intervals import nonnegative_interval, t_interval
 from conjure.engine.runner import iter_results
 
 TWO_COMPONENTS = Mixture((0.3, 0.7), ((-1.0,), (1.5,)), (0.2, 0.5))
@@ -65,18 +65,18 @@ def test_coverage_of_intervals():
     forward = path_kl(quadrature_kl, TWO_COMPONENTS, ONE_COMPONENT, estimate.snr)
     backward = path_kl(quadrature_kl, ONE_COMPONENT, TWO_COMPONENTS, estimate.snr)
     values = np.array(estimate.samples)
-    assert estimate.ci95 == t_interval(values)[2]
-    assert 0.90 <= coverage(values.reshape(repetitions, samples), (forward + backward) / 2) <= 0.988
+    assert estimate.ci95 == nonnegative_interval(values)[2]
+    assert 0.90 <= coverage(values.reshape(repetitions, samples), (forward + backward) / 2, nonnegative_interval) <= 0.988
 
 
 def test_coverage_of_intervals_of_normal_values():
     values = np.random.default_rng(0).normal(3.0, 2.0, (2000, 4))
-    assert coverage(values, 3.0) == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / len(values)))
+    assert coverage(values, 3.0, t_interval) == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / len(values)))
 
 
-def coverage(values, expected) -> float:
-    """Return the share of rows whose 95% interval contains `expected`."""
-    intervals = [t_interval(row)[2] for row in values]
+def coverage(values, expected, interval) -> float:
+    """Return the share of rows whose 95% interval, by the function `interval`, contains `expected`."""
+    intervals = [interval(row)[2] for row in values]
     return sum(low <= expected <= high for low, high in intervals) / len(intervals)
 
 
