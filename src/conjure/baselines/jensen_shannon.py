@@ -87,9 +87,6 @@ class JensenShannon:
 
     def distances(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, "pairs samples"]:
         """Return the divergences of `pairs` in nats, shape (pairs, samples)."""
-        if (fingerprint := self.process.fingerprint()) != self.cached_fingerprint:
-            self.text_cache.clear()
-            self.cached_fingerprint = fingerprint
         noise = NoiseSeeds(self.seed)
         ratios = self.log_likelihood_ratios(jobs_for_pairs(pairs, range(self.samples), noise))
         seeds = [noise.seed_for(sample, "", "") for sample in range(self.samples)]
@@ -97,6 +94,9 @@ class JensenShannon:
 
     def log_likelihood_ratios(self, jobs: Sequence[TrajectoryJob]) -> dict[tuple[str, int, str], float]:
         """Return the log likelihood ratios $L$ along the trajectories of `jobs`, by (text, seed, target)."""
+        if (fingerprint := self.process.fingerprint()) != self.cached_fingerprint:
+            self.text_cache.clear()
+            self.cached_fingerprint = fingerprint
         ratios: dict[tuple[str, int, str], float] = {}
         for batch_ratios in map_batches(jobs, self.batch_size, self._batch_ratios, end=batch_end):
             ratios |= batch_ratios

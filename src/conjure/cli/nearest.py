@@ -27,6 +27,7 @@ from conjure.cli.options import (
     Unit,
     Variant,
     Weighting,
+    parse_fraction,
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
 from conjure.io.input_files import MAX_FILE_MB
