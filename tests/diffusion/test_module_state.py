@@ -173,7 +173,7 @@ class ScaledConv(torch.nn.Conv2d):
 
 
 def test_tensors_that_are_plain_attributes_are_part_of_the_fingerprint(tmp_path):
-    process = tiny_process()
+    process = tiny_process().set(steps=1)
     conv = process.pipeline.unet.conv_in
     conv.__class__ = ScaledConv
     part = torch.nn.Linear(1, 1, bias=False)

@@ -31,38 +31,45 @@ def is_known(module_name: str | None) -> bool:
     return package in sys.stdlib_module_names or package.lstrip("_") in KNOWN_PACKAGES
 
 
-def is_computed(cls: type, name: str, value: Any) -> bool:
-    """Return whether code of a known package computes an attribute during a call, such as a rotary table.
+def without_computed(cls: type, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes of an object without those that code of known packages computes during a call, sorted by name.
 
-    Such an attribute follows from the rest of the state, and may not be there before the first call. It is a tensor that a method
-    other than the constructor assigns, or anything that a method such as `clear_cache` resets.
+    Such an attribute follows from the rest of the state, and may not be there before the first call: a tensor that a method
+    other than the constructor assigns, such as a rotary table, or anything that a method such as `clear_cache` resets. A tensor
+    that replaces a value of the constructor becomes None.
 
     Args:
         cls: The class of the object.
-        name: The name of the attribute.
-        value: Its value.
+        attributes: Its attributes by name.
     """
-    in_calls, in_caches = _assigned_attributes(cls)
-    return name in in_caches or (name in in_calls and (value is None or _has_tensors(value)))
+    in_constructor, in_calls, in_caches = _assigned_attributes(cls)
+    kept: dict[str, Any] = {}
+    for name, value in sorted(attributes.items()):
+        is_computed = name in in_calls and _has_tensors(value)
+        if name not in in_caches and (not is_computed or name in in_constructor):
+            kept[name] = None if is_computed else value
+    return kept
 
 
 @functools.cache
-def _assigned_attributes(cls: type) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names of the attributes that methods of known packages assign, and of those that methods reset with a cache.
+def _assigned_attributes(cls: type) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the names of the attributes that methods of known packages assign.
 
-    Methods that construct an object are left out.
+    Returns:
+        Those that methods assign which construct an object, those of all other methods, and those that are reset with a cache.
     """
-    in_calls, in_caches = set[str](), set[str]()
+    in_constructor, in_calls, in_caches = set[str](), set[str](), set[str]()
     for base in cls.__mro__:
         for name, value in vars(base).items() if base not in (torch.nn.Module, object) else ():
-            if name.startswith(CONSTRUCTORS):
-                continue
             for method in map(inspect.unwrap, functions_of(value)):
                 if is_known(method.__globals__.get("__name__")):
                     names = {step.argval for step in dis.get_instructions(method.__code__) if step.opname == "STORE_ATTR"}
-                    in_calls |= names
-                    in_caches |= names if CLEARS_CACHE.search(name) else set()
-    return frozenset(in_calls), frozenset(in_caches)
+                    if name.startswith(CONSTRUCTORS):
+                        in_constructor |= names
+                    else:
+                        in_calls |= names
+                        in_caches |= names if CLEARS_CACHE.search(name) else set()
+    return frozenset(in_constructor), frozenset(in_calls), frozenset(in_caches)
 
 
 def _has_tensors(value: Any) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conjure.diffusion.code_inspection import functions_of, hash_code, is_computed, is_known, nested_codes
+from conjure.diffusion.code_inspection import functions_of, hash_code, is_known, nested_codes, without_computed
 from conjure.diffusion.weights import plain_tensors, tensor_bytes
 
 MAX_DEPTH = 12
@@ -171,9 +171,7 @@ class Describer:
         if not slots and not hasattr(value, "__dict__"):
             return self._opaque(value)
         attributes = {name: getattr(value, name) for name in slots} | getattr(value, "__dict__", {})
-        state = {
-            name: self._describe(item) for name, item in sorted(attributes.items()) if not is_computed(type(value), name, item)
-        }
+        state = {name: self._describe(item) for name, item in without_computed(type(value), attributes).items()}
         return [self._class(type(value)), state]
 
     def _opaque(self, value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch.nn.modules import module as torch_module
 
-from conjure.diffusion.code_state import Describer, is_computed
+from conjure.diffusion.code_inspection import without_computed
+from conjure.diffusion.code_state import Describer
 from conjure.diffusion.weights import read_weights
 
 # Attributes that do not change a result
@@ -87,8 +88,8 @@ def describe_network(network: torch.nn.Module, name: str, describer: Describer) 
         place = f"{name}.{path}".rstrip(".")
         attributes = {
             key: describer.describe(value, f"{place}, attribute {key}")
-            for key, value in sorted(vars(module).items())
-            if key not in EXCLUDED_ATTRIBUTES and not is_computed(type(module), key, value)
+            for key, value in without_computed(type(module), vars(module)).items()
+            if key not in EXCLUDED_ATTRIBUTES
         }
         hooks = [describer.describe(hook, f"{place}, {kind}") for kind, hook in _hooks(module, place, describer)]
         if vars(module).get("forward") is not None or "_old_forward" in vars(module):
