@@ -49,9 +49,10 @@ def prepare_verdicts(module: torch.nn.Module) -> None:
 
     To be called before a run, while no method of the network is patched.
     """
-    describer = NetworkDescriber({"network": module}, MAX_HASHED_BYTES)
-    description = [describe_network(module, "network", describer), describe_global_hooks(describer)]
-    num_edits = [0 if weight.is_inference() else weight._version for weight in (*module.parameters(), *module.buffers())]
+    network = getattr(module, "_orig_mod", module)  # of torch.compile
+    describer = NetworkDescriber({"network": network}, MAX_HASHED_BYTES)
+    description = [describe_network(network, "network", describer), describe_global_hooks(describer)]
+    num_edits = [0 if weight.is_inference() else weight._version for weight in (*network.parameters(), *network.buffers())]
     behavior = None if describer.unknown else json.dumps([description, num_edits], default=str)
     if module not in _verdicts or behavior is None or _verdicts[module].behavior != behavior:
         _verdicts[module] = _Verdicts(behavior)
