@@ -110,7 +110,7 @@ class Describer:
         if tensor.nbytes > self.max_hashed_bytes:
             return [str(tensor.dtype), list(tensor.shape), None if tensor.is_inference() else tensor._version]
         return [
-            [part, str(inner.dtype), list(inner.shape), hashlib.sha256(tensor_bytes(inner)).hexdigest()]
+            [part, str(inner.dtype), list(inner.shape), hashlib.sha256(tensor_bytes(inner).data).hexdigest()]
             for part, inner in plain_tensors(tensor)
         ]
 
