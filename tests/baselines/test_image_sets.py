@@ -8,6 +8,7 @@ import torch
 import transformers as t
 from scipy import linalg, stats
 
+import conjure
 from conjure import InputError
 from conjure.baselines import image_sets
 from conjure.baselines.image_sets import (
@@ -18,7 +19,10 @@ from conjure.baselines.image_sets import (
     mean_colours,
 )
 from conjure.baselines.registry import make_baselines
-from conjure.diffusion.seeding import noise_seed
+from conjure.diffusion.seeding import NoiseSeeds, noise_seed
+from conjure.similarity.sampling import jobs_for_pairs
+from safe_pipelines import overflow_in_bfloat16, set_safety_checker
+from tiny_pipelines import FAMILIES
 
 # metrics
 
@@ -132,3 +136,67 @@ def test_keys_of_settings_are_those_of_existing_stores(default_process):
 def test_a_single_image_is_refused(default_process):
     with pytest.raises(InputError, match="images is 1; the number of images per text must be an integer >= 2"):
         make_baselines(["mmd"], default_process, images=1)
+
+
+def change_weights(pipeline):
+    """Change the weights of the text encoder."""
+    with torch.no_grad():
+        for parameter in pipeline.text_encoder.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def tiny_process():
+    family = FAMILIES["Stable Diffusion 1.x"]
+    return conjure.load(family.build(), steps=2, **family.settings)
+
+
+@pytest.mark.parametrize("name", ["mmd", "encoder", "jensen-shannon"])
+def test_results_of_a_changed_process_are_not_reused(tiny_process, name):
+    """A baseline keeps features and embeddings of texts, which belong to the weights at the time of the call."""
+    pairs = [("sun", "moon")]
+
+    def results(baseline):
+        if name == "jensen-shannon":  # its distances are saturated
+            return list(baseline.log_likelihood_ratios(jobs_for_pairs(pairs, range(1), NoiseSeeds(0))).values())
+        return baseline.distances(pairs)
+
+    (baseline,) = make_baselines([name], tiny_process, images=2)
+    before, settings = results(baseline), baseline.settings()
+    change_weights(tiny_process.pipeline)
+    (new,) = make_baselines([name], tiny_process, images=2)
+    np.testing.assert_array_equal(results(baseline), results(new))
+    assert baseline.settings() == new.settings() != settings
+    assert not np.array_equal(results(baseline), before)
+
+
+def features_of(process):
+    return GeneratedImageFeatures(process, load_feature_extractor(None), images_per_text=2).features(["sun"])["sun"]
+
+
+def test_images_are_neither_filtered_nor_overflow(tiny_process):
+    """The safety checker is switched off, and an autoencoder that overflows decodes again in float32."""
+    expected = features_of(tiny_process)
+    set_safety_checker(tiny_process.pipeline)
+    with pytest.warns(conjure.errors.SafetyCheckerWarning):
+        np.testing.assert_array_equal(features_of(tiny_process), expected)
+    overflow_in_bfloat16(tiny_process.pipeline.vae)
+    np.testing.assert_allclose(features_of(tiny_process), expected, atol=0.05)
+
+
+def test_images_that_are_not_finite_are_refused(tiny_process):
+    tiny_process.pipeline.vae.decode = lambda latents, *_, **__: (torch.full((len(latents), 3, 64, 64), torch.nan),)
+    with pytest.raises(InputError, match="not finite, also in float32"):
+        features_of(tiny_process)
+
+
+def test_pixels_that_are_not_finite_are_refused():
+    """A pipeline without an autoencoder has no latents that could be decoded again."""
+    family = FAMILIES["DeepFloyd IF"]
+    process = conjure.load(family.build(), steps=2, **family.settings)
+    with torch.no_grad():
+        process.pipeline.unet.conv_out.bias.fill_(torch.nan)
+    with pytest.raises(InputError, match="images of the model are not finite"):
+        features_of(process)
+    with pytest.raises(InputError, match="images of the model are not finite"):
+        process.decode(torch.full((1, 3, 64, 64), torch.nan))

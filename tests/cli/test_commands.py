@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import conjure
+from conjure.cli.options import parse_fraction
 
 QUICK = ("--samples", 1, "--steps", 1)
 
@@ -32,6 +33,21 @@ def test_json_contains_the_documented_keys(conjure_command, default_process):
     estimate = conjure.distance(default_process.set(steps=4), "snow leopard", "bengal tiger", samples=2, seed=5)
     assert output["distance"] == pytest.approx(estimate.distance, rel=1e-6)
     assert output["stderr"] == pytest.approx(np.std(estimate.samples, ddof=1) / 2**0.5, rel=1e-5)
+
+
+def test_json_contains_the_notes_of_the_text(conjure_command):
+    arguments = ("compare", "apple", "pear", "--steps", 1, "--samples", 2)
+    notes = json.loads(conjure_command(*arguments, "--json")[1])["notes"]
+    assert notes == ["an error from 2 samples is very uncertain; use at least 3 samples"]
+    assert f"note: {notes[0]}" in conjure_command(*arguments)[1]
+    texts = ("matrix", "a", "b", "c", "d", "e", "--steps", 1, "--samples", 2)
+    notes = json.loads(conjure_command(*texts, "--json")[1])["notes"]
+    assert notes == [
+        "the standard errors are pooled over 10 pairs",
+        "an error from 2 samples is very uncertain; use at least 3 samples",
+    ]
+    out = conjure_command(*texts)[1]
+    assert all(f"note: {note}" in out for note in notes)
 
 
 def test_one_sample_has_no_interval(conjure_command):
@@ -138,11 +154,34 @@ def test_compare_prints_only_what_counts(conjure_command, tiny_sd):
     assert "CI: 0 to " in two_samples.splitlines()[0]
 
 
-def test_percentages_are_refused(conjure_command):
-    code, _, err = conjure_command("compare", "a", "b", "--target-relative-error", 5)
-    assert (code, err) == (
-        2, "error: target_relative_error is 5.0; must be a number between 0 and 1: 0.05 is ± 5% of the distance\n"
-    )  # fmt: skip
+@pytest.mark.parametrize(("text", "fraction"), [("0.05", 0.05), ("5%", 0.05), (" 5 % ", 0.05), ("0.5%", 0.005), ("95%", 0.95)])
+def test_fractions_may_be_percentages(text, fraction):
+    assert parse_fraction(text, "--confidence") == pytest.approx(fraction, rel=1e-12)
+
+
+@pytest.mark.parametrize("text", ["5", "0", "1", "-5%", "100%", "0%", "nan", "nan%", "inf", "five", "", "%", "5%%"])
+def test_other_fractions_are_refused(conjure_command, tmp_path, text):
+    """The message names both forms."""
+    (tmp_path / "candidates").write_text("cat\ndog\n")
+    expected = f"is {text!r}; must be a fraction between 0 and 1, or a percentage: 0.05 and 5% are the same\n"
+    for option, arguments in (
+        ("--target-relative-error", ("compare", "a", "b")),
+        ("--confidence", ("nearest", "a", "--candidates", tmp_path / "candidates")),
+    ):
+        code, _, err = conjure_command(*arguments, f"{option}={text}")
+        assert (code, err) == (2, f"error: {option} {expected}")
+
+
+def test_percentages_are_used(conjure_command, tiny_sd, tmp_path):
+    (tmp_path / "candidates").write_text("cat\ndog\n")
+    arguments = ("--model", tiny_sd, "--steps", 1, "--samples", 2, "--json")
+    compared, percentage = (
+        json.loads(conjure_command("compare", "cat", "dog", *arguments, "--target-relative-error", value)[1])
+        for value in ("0.3", "30%")
+    )
+    assert compared == percentage
+    _, out, _ = conjure_command("nearest", "bird", "--candidates", tmp_path / "candidates", *arguments, "--confidence", "90%")
+    assert json.loads(out)["confidence"] == 0.9
 
 
 def test_nearest_reports_whether_it_is_certain(conjure_command, tiny_sd, tmp_path):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import warnings
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.hooks import RemovableHandle
 
 import conjure
 from conjure.diffusion import fingerprint
+from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.errors import InputError, UnknownBehaviorWarning
 from conjure.evaluation.pair_files import read_file
+from rated_pairs import write_pairs
 from tiny_pipelines import FAMILIES
 
 TEXTS = ("red apple", "green pear")
@@ -160,6 +165,121 @@ def test_layerwise_casting_is_part_of_the_fingerprint():
     assert process.fingerprint() == first != before
 
 
+class ScaledConv(torch.nn.Conv2d):
+    """A convolution with values outside of its parameters and buffers."""
+
+    def forward(self, states):
+        return super().forward(states) * self.scale * self.tables["scale"][0] * self.parts[0].weight.mean()
+
+
+def test_tensors_that_are_plain_attributes_are_part_of_the_fingerprint(tmp_path):
+    process = tiny_process().set(steps=1)
+    conv = process.pipeline.unet.conv_in
+    conv.__class__ = ScaledConv
+    part = torch.nn.Linear(1, 1, bias=False)
+    part.weight.data.fill_(1.0)
+    conv.scale, conv.tables, conv.parts = torch.tensor(1.0), {"scale": [torch.tensor(1.0)]}, [part]
+
+    def edit(tensor, value):
+        return lambda pipeline: tensor.data.fill_(value)
+
+    variants = [
+        lambda pipeline: None,
+        lambda pipeline: setattr(conv, "scale", torch.tensor(1.1)),
+        lambda pipeline: conv.scale.fill_(1.2),
+        lambda pipeline: setattr(conv, "scale", np.float32(1.3)),
+        edit(conv.tables["scale"][0], 1.4),
+        edit(part.weight, 1.5),
+    ]
+    check_stored(process, tmp_path, variants)
+
+
+def test_weights_of_a_network_in_a_hook_are_part_of_the_fingerprint():
+    process = tiny_process()
+    extra = torch.nn.Linear(1, 1)
+    process.pipeline.unet.conv_in.register_forward_hook(lambda module, arguments, output: output * extra.weight)
+    before = process.fingerprint()
+    with torch.no_grad():
+        extra.weight += 1
+    assert process.fingerprint() != before
+
+
+def test_a_network_that_two_attributes_refer_to():
+    """The order of networks of a pipeline in a list counts, and a network may refer to itself."""
+    process = tiny_process()
+    unet = process.pipeline.unet
+    unet.chosen = {"blocks": [unet.conv_in, unet.conv_out, unet]}
+    before = process.fingerprint()
+    unet.chosen["blocks"].reverse()
+    assert process.fingerprint() != before
+
+
+def check_computed_attributes(name):
+    process = tiny_process(name).set(pipeline_kwargs=FAMILIES[name].pipeline_kwargs)
+    before = process.fingerprint()
+    measure(process)
+    conjure.explain(process, *TEXTS, samples=1)
+    fingerprint._cached_fingerprints.clear()
+    assert process.fingerprint() == before
+
+
+@pytest.mark.parametrize("name", ["Qwen-Image", "Z-Image"])
+def test_what_a_run_computes_does_not_change_the_fingerprint(name):
+    """Z-Image computes rotary tables when it is first called, and the autoencoder of Qwen-Image has a cache."""
+    check_computed_attributes(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_a_run_of_any_family_computes_does_not_change_the_fingerprint(name):
+    check_computed_attributes(name)
+
+
+def test_rotary_tables_are_part_of_the_fingerprint():
+    process, unchanged = tiny_process("Qwen-Image"), tiny_process("Qwen-Image")
+    assert process.fingerprint() == unchanged.fingerprint()
+    positions = process.pipeline.transformer.pos_embed
+    positions.pos_freqs = positions.pos_freqs**2
+    assert process.fingerprint() != unchanged.fingerprint()
+    assert measure(process) != measure(unchanged)
+
+
+def test_replaced_methods_of_a_scheduler_are_part_of_the_fingerprint():
+    """They change generated images; distances are measured with a scheduler without them."""
+    process = tiny_process()
+    before, latents = process.fingerprint(), process.run(["a"], [0])
+    step = process.scheduler.step
+
+    def half_step(prediction, *arguments, **keywords):
+        return step(prediction * 0.5, *arguments, **keywords)
+
+    half_step.__signature__ = inspect.signature(step)
+    process.scheduler.step = half_step
+    assert process.fingerprint() != before
+    assert not process.run(["a"], [0]).equal(latents)
+    del process.scheduler.step
+    assert process.fingerprint() == before
+
+
+def test_the_fingerprint_is_not_computed_while_a_run_replaces_parts():
+    process = tiny_process()
+    before = process.fingerprint()
+    with ThreadPoolExecutor() as executor, process.patched_pipeline(TextEmbeddingCache()):
+        result = executor.submit(process.fingerprint)
+        wait([result], timeout=0.5)
+        assert not result.done()
+    assert result.result() == before
+
+
+def test_weights_without_counted_edits():
+    """Torch does not count edits of weights that were made in inference mode."""
+    with torch.inference_mode():
+        process = tiny_process()
+        assert next(process.pipeline.unet.parameters()).is_inference()
+        assert process.fingerprint() == tiny_process().fingerprint()
+        assert measure(process) > 0
+
+
 def counting_hook():
     """Return a hook with state that cannot be read."""
     numbers = itertools.count(1)
@@ -193,4 +313,44 @@ def test_step_caches_are_not_stored(tmp_path):
     with pytest.warns(UnknownBehaviorWarning, match="cache of steps"):
         process.fingerprint()
     with pytest.raises(InputError, match="cache of steps"):
-        fingerprint.check_storable(process.pipeline)
+        process.storable_fingerprint()
+
+
+@pytest.fixture
+def uncovered():
+    """A process with a hook that cannot be hashed."""
+    process = tiny_process().set(steps=2)
+    process.pipeline.unet.conv_in.register_forward_hook(counting_hook())
+    with pytest.warns(UnknownBehaviorWarning):
+        process.fingerprint()
+    return process
+
+
+REFUSED = r"results cannot be stored, because the fingerprint does not cover unet\.conv_in"
+
+
+def test_an_ablation_is_not_stored_where_behaviour_is_unknown(uncovered, tmp_path):
+    pairs = read_file(write_pairs(tmp_path / "pairs.tsv", [("a", "b", 1), ("a", "c", 2), ("b", "c", 3)]))
+    with pytest.raises(InputError, match=REFUSED):
+        conjure.ablate(uncovered, [pairs], {"steps": [1]}, out=tmp_path / "run")
+    assert not Path(tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["encoder", "mmd", "jensen-shannon"])
+def test_baselines_are_not_stored_where_behaviour_is_unknown(uncovered, tmp_path, name):
+    """The process that is evaluated may be another one than that of the baseline."""
+    pairs = read_file(write_pairs(tmp_path / "pairs.tsv", [("a", "b", 1), ("a", "c", 2), ("b", "c", 3)]))
+    (baseline,) = conjure.make_baselines([name], uncovered, images=2)
+    with pytest.raises(InputError, match=REFUSED):
+        conjure.evaluate(tiny_process().set(steps=1), [pairs], baselines=[baseline], out=tmp_path / "run")
+    assert conjure.evaluate(uncovered, [pairs], baselines=[baseline]).tasks["pairs"].baselines.keys() == {name}
+
+
+def test_a_scheduler_of_unknown_behaviour_is_not_stored():
+    process = tiny_process()
+    process.scheduler.numbers = itertools.count(1)
+    process.scheduler.scale_model_input = (lambda numbers: lambda sample, timestep: sample * next(numbers) ** 0)(
+        itertools.count(1)
+    )
+    with pytest.raises(InputError, match=r"does not cover scheduler, replaced method: itertools\.count"):
+        process.storable_fingerprint()

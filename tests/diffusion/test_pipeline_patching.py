@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ import conjure
 from conjure import InputError
 from conjure.diffusion.schedulers import make_scheduler
 from conjure.errors import FewStepModelWarning, SafetyCheckerWarning
+from safe_pipelines import overflow_in_bfloat16, set_safety_checker
 from tiny_pipelines import FAMILIES
 
 A, B = "red apple", "green pear"
@@ -74,10 +74,7 @@ def test_the_pipeline_is_left_as_it_was_found(name, monkeypatch):
 def test_the_safety_checker_is_off_and_named_once(monkeypatch):
     pipeline = build()
     expected = load(pipeline).run([A], [1], "np")
-    pipeline.safety_checker = checker = torch.nn.Identity()
-    pipeline.safety_checker.forward = lambda images, clip_input: (images * 0, [True])
-    pipeline.feature_extractor = lambda images, return_tensors: SimpleNamespace(to=lambda device: None)
-    checker.eval()
+    checker = set_safety_checker(pipeline)
     with pytest.warns(SafetyCheckerWarning, match="safety checker"):
         assert np.array_equal(load(pipeline).run([A], [1], "np"), expected)
     assert np.array_equal(load(pipeline).run([A], [1], "np"), expected)
@@ -89,15 +86,8 @@ def test_images_that_are_not_finite_are_decoded_in_float32(value):
     pipeline = build()
     process = load(pipeline)
     expected = process.run([A], [1], "np")
-    pipeline.vae.to(torch.bfloat16)
-    decode, parameters = type(pipeline.vae).decode, [p.data_ptr() for p in pipeline.vae.parameters()]
-
-    def overflow(self, latents, *args, **kwargs):
-        if self.dtype == torch.float32:
-            return decode(self, latents, *args, **kwargs)
-        return (torch.full((len(latents), 3, 64, 64), value),)
-
-    pipeline.vae.decode = overflow.__get__(pipeline.vae)
+    overflow_in_bfloat16(pipeline.vae, value)
+    parameters = [p.data_ptr() for p in pipeline.vae.parameters()]
     assert process.run([A], [1], "np") == pytest.approx(expected, abs=0.05)
     assert [p.data_ptr() for p in pipeline.vae.parameters()] == parameters
     pipeline.vae.to(torch.float32)

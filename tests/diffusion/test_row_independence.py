@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 import conjure
+from conjure.diffusion import row_independence
 from conjure.diffusion.deduplication import deduplicate_rows
 from conjure.diffusion.row_independence import runs_whole_batches
 from conjure.pipeline_checks import CHECKS, _run_stock_pipeline
@@ -38,6 +41,71 @@ def test_dependent_rows_are_not_merged(network, is_whole, max_rows):
     with deduplicate_rows(network, max_rows):
         assert network(x).equal(expected)
     assert runs_whole_batches(network) is is_whole
+
+
+def by_position(x, scale=2.0):
+    *others, last = x.chunk(3)
+    return torch.cat([*others, last * scale])
+
+
+class Switched(torch.nn.Module):
+    """A network whose behaviour an attribute, a hook or a method changes."""
+
+    scale: float | torch.Tensor = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.gate = torch.nn.Parameter(torch.zeros(1))
+        self.inner = torch.nn.Identity()
+
+    def forward(self, x):
+        return by_position(self.inner(x), self.scale) + self.gate * torch.arange(len(x))[:, None]
+
+
+CHANGES = {
+    "forward of the module": lambda network, patch: setattr(network, "forward", by_position),
+    "forward of the class": lambda network, patch: patch.setattr(Switched, "forward", lambda self, x: by_position(x)),
+    "hook": lambda network, patch: network.inner.register_forward_hook(lambda module, arguments, output: by_position(output)),
+    "attribute": lambda network, patch: setattr(network, "scale", 2.0),
+    "tensor": lambda network, patch: setattr(network, "scale", torch.tensor(2.0)),
+    "weight": lambda network, patch: torch.nn.init.ones_(network.gate),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_verdict_is_found_again_after_a_change(change, monkeypatch):
+    network, x = Switched(), torch.tensor([[1.0], [2.0], [3.0], [1.0], [2.0], [3.0]])
+    with deduplicate_rows(network):
+        assert network(x).equal(x)
+    assert not runs_whole_batches(network)
+    CHANGES[change](network, monkeypatch)
+    expected = network(x)
+    assert not expected.equal(x)
+    with deduplicate_rows(network):
+        assert network(x).equal(expected)
+    assert runs_whole_batches(network)
+
+
+def test_the_verdict_is_not_kept_where_behaviour_is_unknown():
+    network, x = Switched(), torch.tensor([[1.0], [2.0], [3.0], [1.0], [2.0], [3.0]])
+    is_changed = itertools.chain([False] * 2, itertools.repeat(True))  # one comparison of rows calls the network twice
+    network.inner.register_forward_hook(lambda module, arguments, output: by_position(output) if next(is_changed) else output)
+    for _ in range(2):
+        with deduplicate_rows(network), torch.no_grad():
+            network(x)
+    assert runs_whole_batches(network)
+
+
+def test_the_verdict_is_kept_for_equal_behaviour(monkeypatch):
+    calls = []
+    compare = row_independence._compare_rows
+    monkeypatch.setattr(row_independence, "_compare_rows", lambda *arguments: calls.append(1) or compare(*arguments))
+    network, x = Switched(), torch.tensor([[1.0], [1.0]])
+    for _ in range(3):
+        with deduplicate_rows(network), torch.no_grad():
+            network(x)
+    assert len(calls) == 1
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,20 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from pyarrow import parquet
 from scipy import stats
 
 import conjure
 from conjure import InputError
 from conjure.diffusion.seeding import noise_seed
+from conjure.errors import SafetyCheckerWarning
 from conjure.evaluation.comparison import generate_images
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
 from rated_pairs import write_pairs
+from safe_pipelines import overflow_in_bfloat16, set_safety_checker
+from tiny_pipelines import FAMILIES
 
 TEXTS = ("puppy", "poodle", "shark", "red apple", "green apple", "train", "the sun", "a house")
 ROWS = [(a, b, float((3 * i + 5 * j) % 11)) for i, a in enumerate(TEXTS) for j, b in enumerate(TEXTS) if i < j]
@@ -66,7 +70,7 @@ def test_run_compared_with_itself(runs):
 def test_diff_command(conjure_command, runs, tmp_path):
     code, out, _ = conjure_command("diff", runs / "2", runs / "3", "--json")
     summary = json.loads(out)
-    assert set(summary) == {"runs", "fingerprints", "tasks"}
+    assert set(summary) == {"runs", "fingerprints", "tasks", "notes"}
     assert (code, set(summary["tasks"]["own"])) == (0, {"title", "pairs", "spearman", "ci95", "difference", "rank_changes"})
     assert set(summary["tasks"]["own"]["rank_changes"][0]) == {"texts", "ranks", "human_rank"}
     page = tmp_path / "diff.html"
@@ -91,6 +95,28 @@ def test_images_are_those_of_both_models(runs, default_process, monkeypatch):
     for row, steps in zip(images, (2, 3), strict=True):
         expected = default_process.set(steps=steps).run(list(texts), [seed] * 2, "np")
         np.testing.assert_allclose(row, expected, atol=1e-4)
+
+
+def test_images_are_neither_filtered_nor_overflow(runs, monkeypatch):
+    """As in figures, the safety checker is off, and an autoencoder that overflows decodes again in float32."""
+    family = FAMILIES["Stable Diffusion 1.x"]
+    process = conjure.load(family.build(), steps=2, **family.settings)
+    monkeypatch.setattr("conjure.evaluation.comparison.process_from_settings", lambda *_: process)
+    grids = []
+    monkeypatch.setattr("conjure.evaluation.comparison.contact_sheet", lambda images, **_: grids.append(np.array(images)) or b"")
+    comparison = conjure.diff(runs / "2", runs / "3")
+    generate_images(comparison, 1)
+    set_safety_checker(process.pipeline)
+    with pytest.warns(SafetyCheckerWarning):
+        generate_images(comparison, 1)
+    overflow_in_bfloat16(process.pipeline.vae)
+    generate_images(comparison, 1)
+    assert grids[0].std() > 0.01
+    np.testing.assert_array_equal(grids[1], grids[0])
+    np.testing.assert_allclose(grids[2], grids[0], atol=0.05)
+    process.pipeline.vae.decode = lambda latents, *_, **__: (torch.full((len(latents), 3, 64, 64), torch.nan),)
+    with pytest.raises(InputError, match="not finite, also in float32"):
+        generate_images(comparison, 1)
 
 
 def test_runs_that_cannot_be_compared_are_refused(runs, default_process, conjure_command, tmp_path):

@@ -78,7 +78,7 @@ def test_names_in_the_summary(fast_process, pairs_file):
     """Other programs read these keys: they are words in snake_case."""
     summary = evaluate(fast_process, [read_file(pairs_file)], samples=2, baselines=[RandomDistances()]).summary()
     assert set(summary) == {
-        "tasks", "measure", "samples", "seed", "antithetic", "process", "fingerprint", "version", "non_finite_texts"
+        "tasks", "measure", "samples", "seed", "antithetic", "process", "fingerprint", "version", "non_finite_texts", "notes"
     }  # fmt: skip
     task = summary["tasks"]["own"]
     assert set(task) == {
@@ -128,7 +128,11 @@ def test_commands_report_non_finite_predictions(overflowing_process, pairs_file,
     report = (tmp_path / "run" / "report.md").read_text()
     assert (code, "| own | 8 |" in report) == (1, True)
     assert "not finite for 1 text: 'an @'" in err
-    assert "excluded because of these: 1 pair." in report
+    non_finite, few_pairs = json.loads((tmp_path / "run" / "summary.json").read_text())["notes"]
+    assert non_finite.endswith("excluded because of these: 1 pair")
+    assert "only" in few_pairs
+    assert non_finite in report
+    assert few_pairs in report
     assert "8" in out
     code, _, err = conjure_command("ablate", "--data", pairs_file, "--vary", "guidance=1", "--out", tmp_path / "ablation")
     assert (code, "not finite for 1 text: 'an @'" in err) == (1, True)

@@ -16,6 +16,7 @@ from PIL import Image
 
 import conjure
 from conjure import InputError
+from conjure.app.html import trajectory_grid
 from conjure.diffusion.seeding import noise_seed
 from conjure.explanation.explain import Explanation, iter_explanations
 from conjure.explanation.figure import comparison_figure
@@ -120,7 +121,7 @@ def test_page_has_no_external_files_and_shows_texts_as_text(short_process):
     assert not re.findall(r"(?:src|href)=|https?://(?!www\.w3\.org/2000/svg)", page)
     assert page.count("<script") == page.count("</script") == 2
     data = data_of(page)
-    assert data["texts"][0].startswith("</script><script>alert('1')</script> \"quoted\" {{data}} ${1+1}")
+    assert data["trajectories"][0].startswith("</script><script>alert('1')</script> \"quoted\" {{data}} ${1+1}")
     assert "\x00" not in page
     assert "\u202e" not in page
     for sheets in data["sample_images"][0]:
@@ -188,6 +189,21 @@ def test_figure_of_many_steps_has_twenty_columns(explained):
 def test_template_is_filled_in_one_pass():
     parts = dict.fromkeys(("title", "distance", "summary", "settings", "scale", "words", "steps", "data"), "")
     assert "{{data}} and {{title}}" in render_template("explanation.html", heading="{{data}} and {{title}}", **parts)
+
+
+@pytest.mark.parametrize(("divergence", "texts"), [("jeffreys", [A, B]), ("kl", [A]), ("direct", [A, B])])
+def test_trajectories_that_do_not_count_are_not_shown(short_process, divergence, texts):
+    """The divergence `kl` contains only the direction along the trajectory of the first text."""
+    explanation = conjure.explain(short_process, A, B, samples=1, divergence=divergence)
+    figure = figure_of(explanation)
+    titles = " ".join(axes.get_title() for part in figure.subfigs for axes in part.axes)
+    data = data_of(page_of(explanation))
+    assert data["trajectories"] == texts
+    assert [len(sample) for sample in data["sample_images"]] == [len(texts)]
+    assert trajectory_grid(explanation).count("<figure") == len(texts)
+    for text in (A, B):
+        assert (f"trajectory of “{text}”" in titles) == (text in texts)
+        assert (f"final image of\n“{text}”" in titles) == (text in texts)
 
 
 def test_divergence_of_final_latents_has_no_heatmaps(short_process):

@@ -9,6 +9,7 @@ import numpy as np
 
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.explain import Explanation
+from conjure.explanation.images import counted_trajectories
 from conjure.io.documents import data_uri
 from conjure.io.formatting import pluralize
 from conjure.io.text import printable, quote_and_wrap
@@ -52,9 +53,9 @@ def notes(warnings: Sequence[str]) -> str:
 
 
 def trajectory_grid(explanation: Explanation) -> str:
-    """Return the images decoded so far: for each direction the noisy images, between the predicted images for the two texts."""
+    """Return the images decoded so far: for each trajectory the noisy images, between the predicted images for the two texts."""
     figures = []
-    for images in (explanation.forward, explanation.backward):
+    for images in counted_trajectories(explanation.estimate, explanation.sample_images[0]):
         rows = np.stack([images.x0_first, images.x_t, images.x0_second])
         grid = mosaic(rows, largest=max(MIN_IMAGE_SIDE, MAX_ROW_WIDTH // len(images.x_t)))
         figures.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -40,9 +40,35 @@ def process_text_encoder(process: Process) -> Cosine:
         InputError: If the pipeline has no text encoder.
     """
     recorder = TextEncoderRecorder(process)
-    # hashed into store keys: keys and values must not change
-    metadata = {"weights": pipeline_fingerprint(process.pipeline), "call": process.pipeline_kwargs}
-    return Cosine("encoder", metadata, recorder.vectors)
+    return ProcessEncoderDistance("encoder", {}, recorder.vectors, recorder=recorder)
+
+
+@dataclass
+class ProcessEncoderDistance(Cosine):
+    """Cosine distance of the text encoders of a process.
+
+    Attributes:
+        recorder: The text encoders, and their outputs by text.
+        cached_fingerprint: Fingerprint of the pipeline that the outputs and vectors belong to.
+    """
+
+    recorder: TextEncoderRecorder = field(kw_only=True)
+    cached_fingerprint: str = field(default="", init=False, repr=False)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the pipeline, by its present fingerprint, and its arguments; see `Baseline.settings`."""
+        process = self.recorder.process
+        # hashed into store keys: keys and values must not change
+        weights = pipeline_fingerprint(process.pipeline, storable=True)
+        return {"name": self.name, "weights": weights, "call": process.pipeline_kwargs}
+
+    def distances(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, "pairs 1"]:
+        """Return the cosine distances of `pairs`, shape (pairs, 1)."""
+        if (fingerprint := pipeline_fingerprint(self.recorder.process.pipeline)) != self.cached_fingerprint:
+            self.cache.clear()
+            self.recorder.clear()
+            self.cached_fingerprint = fingerprint
+        return super().distances(pairs)
 
 
 class StopBeforeDenoising(Exception):  # noqa: N818 (control flow, not an error)

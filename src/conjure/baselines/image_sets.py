@@ -104,6 +104,7 @@ class GeneratedImageFeatures:
         seed: Seed of the noise.
         cache: Features (n, d) by text.
         text_cache: Text embeddings of earlier batches.
+        cached_fingerprint: Fingerprint of the process that both caches belong to.
 
     Raises:
         InputError: For fewer than two images per text, which do not define a distribution.
@@ -115,6 +116,7 @@ class GeneratedImageFeatures:
     seed: int = 0
     cache: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     text_cache: TextEmbeddingCache = field(default_factory=TextEmbeddingCache, repr=False)
+    cached_fingerprint: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.images_per_text < 2:
@@ -126,8 +128,12 @@ class GeneratedImageFeatures:
         Raises:
             InputError: If the device has no memory for a single image.
         """
-        if len(self.cache) > MAX_CACHED_TEXTS:
+        fingerprint = self.process.fingerprint()
+        if fingerprint != self.cached_fingerprint:
+            self.text_cache.clear()
+        if fingerprint != self.cached_fingerprint or len(self.cache) > MAX_CACHED_TEXTS:
             self.cache.clear()
+        self.cached_fingerprint = fingerprint
         new_texts = [text for text in dict.fromkeys(texts) if text not in self.cache]
         seeds = [noise_seed(self.seed, sample) for sample in range(self.images_per_text)]
         rows = [(text, seed) for text in new_texts for seed in seeds]
@@ -163,7 +169,8 @@ class ImageSetDistance:
         """Return the process and what determines its images and features; see `Baseline.settings`."""
         generated = self.generated
         # hashed into store keys: keys and values must not change
-        images = {"process": generated.process.fingerprint(), "number": generated.images_per_text, "seed": generated.seed}
+        fingerprint = generated.process.storable_fingerprint()
+        images = {"process": fingerprint, "number": generated.images_per_text, "seed": generated.seed}
         return {"name": self.name, **images, **generated.extractor.metadata}
 
     def distances(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, "pairs 1"]:

@@ -52,6 +52,7 @@ class JensenShannon:
         name: Name of the baseline.
         text_cache: Text embeddings of earlier batches.
         batch_size: Denoiser rows per batch.
+        cached_fingerprint: Fingerprint of the process that `text_cache` belongs to.
 
     Raises:
         InputError: For flow models, whose samplers add no noise during sampling, and for a process of one step.
@@ -63,6 +64,7 @@ class JensenShannon:
     name: str = "jensen-shannon"
     text_cache: TextEmbeddingCache = field(default_factory=TextEmbeddingCache, repr=False)
     batch_size: AdaptiveBatchSize = field(init=False, repr=False)
+    cached_fingerprint: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         if prediction_type(self.process.scheduler) == "flow":
@@ -81,7 +83,7 @@ class JensenShannon:
     def settings(self) -> dict[str, Any]:
         """Return the process, the number of paths and their seed; see `Baseline.settings`."""
         # hashed into store keys: keys and values must not change
-        return {"name": self.name, "process": self.process.fingerprint(), "samples": self.samples, "seed": self.seed}
+        return {"name": self.name, "process": self.process.storable_fingerprint(), "samples": self.samples, "seed": self.seed}
 
     def distances(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, "pairs samples"]:
         """Return the divergences of `pairs` in nats, shape (pairs, samples)."""
@@ -92,6 +94,9 @@ class JensenShannon:
 
     def log_likelihood_ratios(self, jobs: Sequence[TrajectoryJob]) -> dict[tuple[str, int, str], float]:
         """Return the log likelihood ratios $L$ along the trajectories of `jobs`, by (text, seed, target)."""
+        if (fingerprint := self.process.fingerprint()) != self.cached_fingerprint:
+            self.text_cache.clear()
+            self.cached_fingerprint = fingerprint
         ratios: dict[tuple[str, int, str], float] = {}
         for batch_ratios in map_batches(jobs, self.batch_size, self._batch_ratios, end=batch_end):
             ratios |= batch_ratios

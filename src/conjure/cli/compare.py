@@ -30,6 +30,7 @@ from conjure.cli.options import (
     Unit,
     Variant,
     Weighting,
+    parse_fraction,
 )
 from conjure.cli.output_files import files_after_output
 from conjure.cli.process import ProcessOptions, validated_sampling
@@ -52,8 +53,11 @@ def compare(
     reduction: Annotated[str, typer.Option(help="Reduction over the dimensions of the latents: sum or mean.")] = "sum",
     antithetic: Antithetic = False,
     target_relative_error: Annotated[
-        float | None,
-        typer.Option(help="Add samples until the half-width of the 95% interval is this fraction of the distance (0.05 = 5%)."),
+        str | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="Add samples until the half-width of the 95% interval is this fraction of the distance (0.05 or 5%).",
+        ),
     ] = None,
     figure: Annotated[
         str | None, typer.Option(help="Write the images of the trajectories to a .png, .svg, .pdf or .html file.")
@@ -83,6 +87,7 @@ def compare(
 ) -> None:
     """Compare two texts: how far do the model's predictions for them differ?"""
     replacements = _parse_replacements(replace or ())
+    target = None if target_relative_error is None else parse_fraction(target_relative_error, "--target-relative-error")
     if figure is not None:
         from conjure.plotting.output import check_path
 
@@ -93,7 +98,7 @@ def compare(
         check_words(first, second, replacements, divergence)
     sampling = validated_sampling(
         (first, second, *replacements.values()), unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
-        reduction=reduction, antithetic=antithetic, target_relative_error=target_relative_error,
+        reduction=reduction, antithetic=antithetic, target_relative_error=target,
     )  # fmt: skip
     process = ProcessOptions(
         model, steps, guidance, scheduler, unit, device=device, dtype=dtype, variant=variant, compile=compiled, store=store

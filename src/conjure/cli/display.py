@@ -11,7 +11,6 @@ from rich.tree import Tree
 
 import conjure
 from conjure.cli.console import escape, output_console
-from conjure.divergence.intervals import few_samples_note
 from conjure.engine.store_maintenance import ProcessSummary
 from conjure.explanation.attribution import Attribution
 from conjure.io.formatting import format_interval, format_value, pluralize
@@ -43,7 +42,7 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None) 
             console.print(f"  {effect!s:>18}  {escape(effect.label)} in “{escape(shorten(effect.text))}”")
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     console.print(f"  [dim]model {escape(settings['model'])}, {settings['scheduler']}{guidance}, seed {estimate.seed}[/]")
-    if (note := few_samples_note(len(estimate.samples))) is not None:
+    for note in estimate.notes:
         console.print(f"  note: {note}")
 
 

@@ -27,6 +27,7 @@ from conjure.cli.options import (
     Unit,
     Variant,
     Weighting,
+    parse_fraction,
 )
 from conjure.cli.process import ProcessOptions, validated_sampling
 from conjure.io.input_files import MAX_FILE_MB
@@ -41,7 +42,9 @@ def nearest(
     top: Annotated[int, typer.Option(help="Number of nearest texts to find.")] = 1,
     model: Model = "default",
     samples: Annotated[int, typer.Option(help="Maximum number of Monte-Carlo samples per candidate.")] = 32,
-    confidence: Annotated[float, typer.Option(help="Probability that none of the nearest texts is eliminated.")] = 0.95,
+    confidence: Annotated[
+        str, typer.Option(metavar="FRACTION", help="Probability that none of the nearest texts is eliminated (0.95 or 95%).")
+    ] = "0.95",
     steps: Steps = None,
     guidance: Guidance = None,
     scheduler: Scheduler = None,
@@ -63,7 +66,8 @@ def nearest(
     from conjure.similarity.validation import check_ranking, read_groups
 
     candidate_texts = [candidate for group in read_groups(candidates, max_file_mb) for candidate in group]
-    check_ranking(candidate_texts, top, confidence)
+    min_confidence = parse_fraction(confidence, "--confidence")
+    check_ranking(candidate_texts, top, min_confidence)
     sampling = validated_sampling(
         (text, *candidate_texts),
         unit,
@@ -89,7 +93,7 @@ def nearest(
     ).load()
     with TruncationWarnings(), ProgressBar() as progress:
         neighbours = conjure.nearest(
-            process, text, candidate_texts, **sampling, top=top, confidence=confidence, progress=progress
+            process, text, candidate_texts, **sampling, top=top, confidence=min_confidence, progress=progress
         )
     if as_json:
         print_json(neighbours.to_dict())

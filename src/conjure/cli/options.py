@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from conjure.errors import InputError
+
 Model = Annotated[str, typer.Option(help="Model: default, a folder in diffusers format, or a Hub name (owner/name@revision).")]
 Variant = Annotated[
     str | None,
@@ -103,3 +105,24 @@ RayAddress = Annotated[
     typer.Option("--ray", envvar="CONJURE_RAY", help="Address of a Ray cluster, such as auto.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def parse_fraction(text: str, option: str) -> float:
+    """Return the value of an option that is a fraction or a percentage: 0.05 for `0.05` and for `5%`.
+
+    Args:
+        text: The value.
+        option: The name of the option, for the message.
+
+    Raises:
+        InputError: If the value is no number between 0 and 1, and no percentage between 0% and 100%.
+    """
+    number = text.strip()
+    is_percentage = number.endswith("%")
+    try:
+        fraction = float(number.removesuffix("%")) / (100 if is_percentage else 1)
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction < 1:  # also if it is NaN
+        raise InputError(f"{option} is {text!r}; must be a fraction between 0 and 1, or a percentage: 0.05 and 5% are the same")
+    return fraction

@@ -5,48 +5,46 @@ Equal descriptions mean equal behaviour. They do not depend on addresses, on the
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import hashlib
 import inspect
-import sys
+import math
 import types
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from enum import Enum
 from typing import Any
 
 import numpy as np
 import torch
 
-# Behaviour of these packages is identified by names. All other code is hashed.
-KNOWN_PACKAGES = frozenset((
-    "torch", "diffusers", "transformers", "tokenizers", "peft", "accelerate", "sentence_transformers", "optimum", "torchao",
-    "gguf", "bitsandbytes", "conjure", "numpy", "builtins", "functools", "collections", "math", "operator", "typing", "enum",
-    "contextlib", "re", "warnings", "weakref", "inspect", "abc",
-    "types", "huggingface_hub", "safetensors", "PIL", "jaxtyping", "beartype",  # they check types and shapes
-))  # fmt: skip
+from conjure.diffusion.code_inspection import functions_of, hash_code, is_known, nested_codes, without_computed
+from conjure.diffusion.weights import plain_tensors, tensor_bytes
+
 MAX_DEPTH = 12
-COMPUTED_TABLES = ("freqs_cis",)  # attributes that the first call of a network computes
-PLAIN_TYPES = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.Size, slice, range, type(Ellipsis))
-
-
-def is_known(module_name: str | None) -> bool:
-    """Return whether code of a module is identified by its name: a known package or the standard library."""
-    package = (module_name or "builtins").partition(".")[0]
-    return package in sys.stdlib_module_names or package.lstrip("_") in KNOWN_PACKAGES
+PLAIN_TYPES = (
+    bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.layout, torch.memory_format, torch.Size, slice, range,
+    type(Ellipsis),
+)  # fmt: skip
+CALLABLE_TYPES = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
+DESCRIPTOR_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)  # of attributes, which are described with an object
 
 
 class Describer:
     """Describes objects, and collects what it cannot describe.
 
+    Args:
+        max_hashed_bytes: Larger tensors are described by type, shape and number of in-place edits instead of their content.
+
     Attributes:
         unknown: What cannot be described, as text for messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_hashed_bytes: float = math.inf) -> None:
+        self.max_hashed_bytes = max_hashed_bytes
         self.unknown: list[str] = []
         self._place = ""
         self._active: set[int] = set()  # ids of the objects that are being described, since objects may contain themselves
-        self._codes: dict[int, str] = {}
         self._classes: dict[type, Any] = {}
 
     def describe(self, value: Any, place: str) -> Any:
@@ -68,7 +66,8 @@ class Describer:
         if value is None or type(value) in (bool, int, str):
             return value
         if isinstance(value, Enum):
-            return [type(value).__qualname__, value.name]
+            known = is_known(type(value).__module__)
+            return [type(value).__qualname__, value.name, *([] if known else [self._describe(value.value)])]
         if isinstance(value, PLAIN_TYPES):
             return [type(value).__name__, repr(value)]
         if isinstance(value, (torch.device, types.ModuleType, torch.Generator)):
@@ -85,14 +84,12 @@ class Describer:
 
     def _compound(self, value: Any) -> Any:
         if isinstance(value, torch.nn.Module):
-            return self._class(type(value))  # its state is described where it is registered
-        if isinstance(value, (torch.Tensor, np.ndarray)):
-            array = (
-                value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-                if isinstance(value, torch.Tensor)
-                else value
-            )
-            return [str(value.dtype), list(value.shape), hashlib.sha256(array.tobytes()).hexdigest()]
+            return self._module(value)
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value)
+        if isinstance(value, (np.ndarray, np.generic)):
+            content = value.tolist() if value.dtype.hasobject else hashlib.sha256(value.tobytes()).hexdigest()
+            return [str(value.dtype), list(value.shape), self._describe(content)]
         if isinstance(value, (list, tuple)):
             return [self._describe(item) for item in value]
         if isinstance(value, Set):
@@ -101,11 +98,21 @@ class Describer:
             return {"mapping": sorted([repr(self._describe(key)), self._describe(item)] for key, item in value.items())}
         if isinstance(value, type):
             return self._class(value)
-        if callable(value) and isinstance(
-            value, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
-        ):
-            return self._callable(value)
-        return self._object(value)
+        return self._callable(value) if isinstance(value, CALLABLE_TYPES) else self._object(value)
+
+    def _module(self, module: torch.nn.Module) -> Any:
+        """Return the description of a module that an object refers to."""
+        return self._class(type(module))
+
+    def _tensor(self, tensor: torch.Tensor) -> Any:
+        if tensor.device.type == "meta" or tensor.layout is not torch.strided:
+            return self._unknown(tensor)
+        if tensor.nbytes > self.max_hashed_bytes:
+            return [str(tensor.dtype), list(tensor.shape), None if tensor.is_inference() else tensor._version]
+        return [
+            [part, str(inner.dtype), list(inner.shape), hashlib.sha256(tensor_bytes(inner).data).hexdigest()]
+            for part, inner in plain_tensors(tensor)
+        ]
 
     def _callable(self, value: Any) -> Any:
         if (compiled := getattr(value, "_torchdynamo_orig_callable", None)) is not None:
@@ -115,7 +122,10 @@ class Describer:
         if isinstance(value, types.MethodType):
             return [self._describe(value.__func__), self._describe(value.__self__)]
         if isinstance(value, types.BuiltinFunctionType):
-            return value.__qualname__ if is_known(value.__module__) else self._unknown(value)
+            if not is_known(value.__module__):
+                return self._unknown(value)
+            bound = not isinstance(value.__self__, (types.ModuleType, type, type(None)))  # a method of a tensor, for example
+            return [value.__qualname__, self._describe(value.__self__)] if bound else value.__qualname__
         return self._function(value)
 
     def _function(self, function: types.FunctionType) -> Any:
@@ -123,24 +133,12 @@ class Describer:
         module_name = function.__globals__.get("__name__", "")
         if is_known(module_name):
             return [module_name, function.__qualname__]
-        closure = inspect.getclosurevars(function)
-        variables = dict(closure.globals) | dict(closure.nonlocals)
+        global_names = {name for code in nested_codes(function.__code__) for name in code.co_names}
+        variables = {name: value for name, value in function.__globals__.items() if name in global_names}
+        variables |= inspect.getclosurevars(function).nonlocals
         values = {name: self._describe(value) for name, value in sorted(variables.items())}
         defaults = [self._describe(function.__defaults__), self._describe(function.__kwdefaults__)]
-        return [self._code(function.__code__), values, defaults]
-
-    def _code(self, code: types.CodeType) -> str:
-        """Return the hash of compiled code. It does not depend on names of files, on line numbers or on comments."""
-        if id(code) not in self._codes:
-            constants = [
-                self._code(constant) if isinstance(constant, types.CodeType)
-                else sorted(map(repr, constant)) if isinstance(constant, frozenset)
-                else repr(constant)
-                for constant in code.co_consts
-            ]  # fmt: skip
-            content = (code.co_code, code.co_names, code.co_argcount, code.co_kwonlyargcount, code.co_flags, constants)
-            self._codes[id(code)] = hashlib.sha256(repr(content).encode()).hexdigest()
-        return self._codes[id(code)]
+        return [hash_code(function.__code__), values, defaults]
 
     def _class(self, cls: type) -> Any:
         if cls not in self._classes:
@@ -149,17 +147,17 @@ class Describer:
             for base in cls.__mro__:
                 if base in (torch.nn.Module, object):
                     break
-                functions = {key: _unwrapped(value) for key, value in vars(base).items()}
-                # Methods of a known class that other code has replaced count too
-                bodies += [
-                    [key, self._function(function)]
-                    for key, function in sorted(functions.items())
-                    if isinstance(function, types.FunctionType) and not is_known(function.__globals__.get("__name__"))
-                ]
-                if not is_known(base.__module__):
-                    plain = {key: value for key, value in functions.items() if isinstance(value, PLAIN_TYPES)}
-                    hidden = ("__module__", "__doc__", "__firstlineno__", "__qualname__")
-                    bodies.append({key: repr(value) for key, value in sorted(plain.items()) if key not in hidden})
+                for key, value in sorted(vars(base).items()):
+                    functions = functions_of(value)
+                    # Methods of a known class that other code has replaced count too
+                    bodies += [
+                        [key, self._function(function)]
+                        for function in functions
+                        if not (is_known(base.__module__) and is_known(function.__globals__.get("__name__")))
+                    ]
+                    is_data = not functions and not key.startswith("__") and not isinstance(value, DESCRIPTOR_TYPES)
+                    if is_data and key != "_abc_impl" and not is_known(base.__module__):
+                        bodies.append([key, self._describe(value)])
             self._classes[cls] = [*name, *bodies]
         return self._classes[cls]
 
@@ -170,19 +168,28 @@ class Describer:
             for name in np.atleast_1d(vars(base).get("__slots__", ())).tolist()
             if name not in ("__dict__", "__weakref__") and hasattr(value, name)
         ]
-        if not slots and not hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in KNOWN_PACKAGES:
-            return self._unknown(value)
+        if not slots and not hasattr(value, "__dict__"):
+            return self._opaque(value)
         attributes = {name: getattr(value, name) for name in slots} | getattr(value, "__dict__", {})
-        state = {name: self._describe(item) for name, item in sorted(attributes.items()) if name not in COMPUTED_TABLES}
+        state = {name: self._describe(item) for name, item in without_computed(type(value), attributes).items()}
         return [self._class(type(value)), state]
+
+    def _opaque(self, value: Any) -> Any:
+        """Return the description of an object without visible attributes: by what pickle stores of it."""
+        if isinstance(value, Iterator):
+            return self._unknown(value)  # a call changes its state
+        try:
+            reduce = copyreg.dispatch_table.get(type(value))
+            reduced = reduce(value) if reduce is not None else value.__reduce_ex__(4)
+        except Exception:  # objects of other packages raise errors of any type
+            return self._unknown(value)
+        if isinstance(reduced, str):
+            return [self._class(type(value)), reduced]
+        _, arguments, state, items, entries = (*reduced, None, None, None)[:5]
+        parts = (arguments, state, list(items or ()), list(entries or ()))
+        return [self._class(type(value)), *(self._describe(part) for part in parts)]
 
     def _unknown(self, value: Any) -> str:
         name = f"{type(value).__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
         self.unknown.append(f"{self._place}: {name}")
         return f"unknown {name}"
-
-
-def _unwrapped(value: Any) -> Any:
-    if isinstance(value, (staticmethod, classmethod)):
-        return value.__func__
-    return value.fget if isinstance(value, property) else value

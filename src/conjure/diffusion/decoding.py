@@ -1,4 +1,4 @@
-"""Decoding without NaN: an autoencoder whose images are not finite decodes again in float32."""
+"""Images without NaN: an autoencoder whose images are not finite decodes again in float32, and other NaN is reported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from conjure.errors import InputError
 
@@ -51,6 +53,16 @@ def finite_decoding(autoencoder: Any) -> Iterator[None]:
             del autoencoder.decode
         else:
             autoencoder.decode = instance_decode
+
+
+def check_finite_images(images: Float[np.ndarray, "rows height width channels"]) -> None:
+    """Check the images of a pipeline, which has no autoencoder if it denoises pixels.
+
+    Raises:
+        InputError: If an image is not finite.
+    """
+    if not np.isfinite(images).all():
+        raise InputError("images of the model are not finite, because its predictions overflow; use --dtype float32")
 
 
 @contextlib.contextmanager

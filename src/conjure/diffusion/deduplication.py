@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from conjure.diffusion.batched_call import BatchedCall, concatenate_outputs
 from conjure.diffusion.memoization import StaticInputCache, patched_forward
-from conjure.diffusion.row_independence import has_independent_rows
+from conjure.diffusion.row_independence import has_independent_rows, prepare_verdicts
 
 # By the id of an input: its tensors (kept alive, so that the id is not reused), their versions, and the index of the first equal
 # row for each row
@@ -39,6 +39,7 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
         module: The denoiser.
         max_rows: The largest number of rows in one call of the denoiser; None for no limit.
     """
+    prepare_verdicts(module)
     forward = module.forward
     seen_inputs: SeenInputs = {}  # of the last call, since texts stay the same from step to step
     static_inputs = StaticInputCache()
@@ -90,6 +91,11 @@ class TextEmbeddingCache:
         self.max_bytes = max_bytes
         self.size = 0
         self.entries: OrderedDict[Any, Any] = OrderedDict()
+
+    def clear(self) -> None:
+        """Remove all entries, after the text encoders have changed."""
+        self.entries.clear()
+        self.size = 0
 
     def cached_encoder(self, module: torch.nn.Module, name: str) -> contextlib.AbstractContextManager[None]:
         """Context manager in which `module` encodes only texts that are not in the cache.

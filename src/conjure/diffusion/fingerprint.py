@@ -10,15 +10,15 @@ import inspect
 import json
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from conjure.diffusion.code_state import Describer
-from conjure.diffusion.module_state import describe_global_hooks, describe_network
-from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights
+from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
+from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
 
 # Components that do not change a result: texts are compared by latents, and images are neither filtered nor marked
@@ -42,13 +42,17 @@ class _Cached:
 _cached_fingerprints: weakref.WeakKeyDictionary[Any, _Cached] = weakref.WeakKeyDictionary()
 
 
-def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: Any) -> str:
+def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: Any, *, storable: bool = False) -> str:
     """Return the SHA-256 of everything that influences a result of a process.
 
     Args:
         settings: `Process.settings()`.
         pipeline: The pipeline.
         scheduler: The scheduler of the process.
+        storable: Whether results are to be stored under the fingerprint.
+
+    Raises:
+        InputError: If results are to be stored, and something changes them that cannot be hashed.
 
     Warns:
         UnknownBehaviorWarning: See `pipeline_fingerprint`.
@@ -57,28 +61,39 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     # A scheduler that was made from another one keeps settings of the other one, which it does not use
     parameters = inspect.signature(type(scheduler).__init__).parameters
     hashed["scheduler_config"] = {key: value for key, value in hashed["scheduler_config"].items() if key in parameters}
-    hashed["scheduler_class"] = Describer().class_of(type(scheduler), "scheduler, class")
-    return hashlib.sha256((_serialize(hashed) + pipeline_fingerprint(pipeline)).encode()).hexdigest()
+    describer = Describer()
+    hashed["scheduler_class"] = describer.class_of(type(scheduler), "scheduler, class")
+    if replaced := {name: value for name, value in vars(scheduler).items() if callable(value)}:
+        hashed["scheduler_methods"] = describer.describe(replaced, "scheduler, replaced method")
+    fingerprint = pipeline_fingerprint(pipeline, storable=storable)
+    if storable:
+        _check_storable(describer.unknown)
+    return hashlib.sha256((_serialize(hashed) + fingerprint).encode()).hexdigest()
 
 
-def pipeline_fingerprint(pipeline: Any) -> str:
+def pipeline_fingerprint(pipeline: Any, *, storable: bool = False) -> str:
     """Return the SHA-256 of a pipeline's weights, configurations, vocabularies and behaviour.
 
     It is computed again only when one of them has changed.
 
+    Args:
+        pipeline: The pipeline.
+        storable: Whether results are to be stored under the fingerprint.
+
+    Raises:
+        InputError: If results are to be stored, and something changes the modules that cannot be hashed.
+
     Warns:
         UnknownBehaviorWarning: Once per pipeline, if something changes its modules that cannot be hashed.
     """
-    return _fingerprint(pipeline).fingerprint
+    cached = _fingerprint(pipeline)
+    if storable:
+        _check_storable(cached.unknown)
+    return cached.fingerprint
 
 
-def check_storable(pipeline: Any) -> None:
-    """Check that the results of a pipeline can be stored under its fingerprint.
-
-    Raises:
-        InputError: If something changes its modules that cannot be hashed.
-    """
-    if unknown := _fingerprint(pipeline).unknown:
+def _check_storable(unknown: Sequence[str]) -> None:
+    if unknown:
         raise InputError(
             f"results cannot be stored, because the fingerprint does not cover {_listed(unknown)}; remove it, or measure without "
             "a store and without an output folder"
@@ -92,7 +107,7 @@ def module_fingerprint(**modules: Any) -> str:
         modules: By name, networks (hashed: class, configuration, weights and behaviour) and tokenizers (hashed: vocabulary and
             rules).
     """
-    hasher, describer = hashlib.sha256(), Describer()
+    hasher, describer = hashlib.sha256(), NetworkDescriber(_networks(modules))
     for name, module in sorted(modules.items()):
         hasher.update(_serialize([name, _describe_component(module, name, describer)]).encode())
         if isinstance(module, torch.nn.Module):
@@ -101,12 +116,12 @@ def module_fingerprint(**modules: Any) -> str:
 
 
 def _fingerprint(pipeline: Any) -> _Cached:
-    describer = Describer()
     components = {
         name: getattr(part, "_orig_mod", part)  # of torch.compile
         for name, part in sorted(pipeline.components.items())
         if part is not None and name not in IGNORED_COMPONENTS
     }
+    describer = NetworkDescriber(_networks(components))
     config = {name: value for name, value in dict(pipeline.config).items() if name not in pipeline.components}
     replaced = {name: value for name, value in vars(pipeline).items() if callable(value) and name not in pipeline.components}
     description = [
@@ -116,7 +131,7 @@ def _fingerprint(pipeline: Any) -> _Cached:
         {name: _describe_component(part, name, describer) for name, part in components.items()},
         describe_global_hooks(describer),
     ]
-    weights = {name: read_weights(part) for name, part in components.items() if isinstance(part, torch.nn.Module)}
+    weights = {name: read_weights(network) for name, network in _networks(components).items()}
     behavior = _serialize(description)
     state = [behavior, [_version(tensor) for tensors in weights.values() for tensor in tensors.values()]]
     cached = _cached_fingerprints.get(pipeline)
@@ -135,7 +150,11 @@ def _fingerprint(pipeline: Any) -> _Cached:
     return _cached_fingerprints[pipeline]
 
 
-def _listed(unknown: tuple[str, ...]) -> str:
+def _networks(components: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
+    return {name: part for name, part in components.items() if isinstance(part, torch.nn.Module)}
+
+
+def _listed(unknown: Sequence[str]) -> str:
     return ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
 
 
@@ -185,17 +204,21 @@ def _version(tensor: torch.Tensor | DiskTensor) -> Any:
     if isinstance(tensor, DiskTensor):
         return tensor.version()
     return [
-        (inner.data_ptr(), inner._version, str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
+        (inner.data_ptr(), _num_edits(inner), str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
         for _, inner in plain_tensors(tensor)
         if inner.numel()
     ]
+
+
+def _num_edits(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # edits of inference tensors are not counted
 
 
 def _hash_weights(hasher: Any, tensors: Mapping[str, torch.Tensor | DiskTensor]) -> None:
     for key, tensor in sorted(tensors.items()):
         for part, inner in plain_tensors(tensor.read() if isinstance(tensor, DiskTensor) else tensor):
             hasher.update(f"{key} {part} {inner.dtype} {tuple(inner.shape)}".encode())
-            hasher.update(inner.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            hasher.update(tensor_bytes(inner))
 
 
 def _serialize(value: Any) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.nn.modules import module as torch_module
 
-from conjure.diffusion.code_state import COMPUTED_TABLES, Describer
+from conjure.diffusion.code_inspection import without_computed
+from conjure.diffusion.code_state import Describer
+from conjure.diffusion.weights import read_weights
 
 # Attributes that do not change a result
 EXCLUDED_ATTRIBUTES = frozenset(vars(torch.nn.Module())) | {
@@ -42,6 +45,36 @@ CACHE_MODULES = (
 )  # fmt: skip
 
 
+class NetworkDescriber(Describer):
+    """Describes networks and the objects that they refer to.
+
+    Args:
+        networks: Networks by name. Other modules that an object refers to, such as one in a list, are described with their
+            weights.
+        max_hashed_bytes: As in `Describer`.
+    """
+
+    def __init__(self, networks: Mapping[str, torch.nn.Module], max_hashed_bytes: float = math.inf) -> None:
+        super().__init__(max_hashed_bytes)
+        self._names: dict[int, str] = {}  # by the id of a module
+        for name, network in networks.items():
+            self._register(network, name)
+
+    def _register(self, network: torch.nn.Module, name: str) -> None:
+        for path, module in network.named_modules():
+            self._names.setdefault(id(module), f"{name}.{path}")
+
+    def _module(self, module: torch.nn.Module) -> Any:
+        if id(module) in self._names:
+            return [self._class(type(module)), self._names[id(module)]]
+        place = self._place
+        self._register(module, f"module {len(self._names)}")
+        weights = {name: tensor for name, tensor in read_weights(module).items() if isinstance(tensor, torch.Tensor)}
+        description = [describe_network(module, place, self), self._describe(weights)]
+        self._place = place
+        return description
+
+
 def describe_network(network: torch.nn.Module, name: str, describer: Describer) -> Any:
     """Return what changes the outputs of a network besides its weights, as plain data.
 
@@ -55,8 +88,8 @@ def describe_network(network: torch.nn.Module, name: str, describer: Describer) 
         place = f"{name}.{path}".rstrip(".")
         attributes = {
             key: describer.describe(value, f"{place}, attribute {key}")
-            for key, value in sorted(vars(module).items())
-            if key not in EXCLUDED_ATTRIBUTES and key not in COMPUTED_TABLES and not _is_derived(value)
+            for key, value in without_computed(type(module), vars(module)).items()
+            if key not in EXCLUDED_ATTRIBUTES
         }
         hooks = [describer.describe(hook, f"{place}, {kind}") for kind, hook in _hooks(module, place, describer)]
         if vars(module).get("forward") is not None or "_old_forward" in vars(module):
@@ -69,13 +102,6 @@ def describe_global_hooks(describer: Describer) -> Any:
     """Return the description of the hooks that torch calls for all modules."""
     hooks = [*torch_module._global_forward_pre_hooks.values(), *torch_module._global_forward_hooks.values()]
     return [describer.describe(hook, "hook of all modules") for hook in hooks]
-
-
-def _is_derived(value: Any) -> bool:
-    """Return whether an attribute is a tensor outside of the state of a module, such as a table that the first call computes."""
-    if isinstance(value, (list, tuple)):
-        return any(_is_derived(item) for item in value)
-    return isinstance(value, (torch.Tensor, torch.nn.Module))
 
 
 def _hooks(module: torch.nn.Module, place: str, describer: Describer) -> Iterator[tuple[str, Any]]:

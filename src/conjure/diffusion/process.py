@@ -24,6 +24,7 @@ from torch import Tensor
 
 from conjure.deprecation import deprecated_property, warn_renamed
 from conjure.diffusion.antithetic import negate_noise
+from conjure.diffusion.decoding import check_finite_images
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import process_fingerprint
 from conjure.diffusion.interfaces import Executor, ResultCache
@@ -156,12 +157,18 @@ class Process:
         Warns:
             TextTruncationWarning: If a text is truncated.
             SafetyCheckerWarning: Once per pipeline, if it has a safety checker, which is switched off.
+
+        Raises:
+            InputError: If images are not finite.
         """
         if output_type != "latent":
             warn_of_safety_checker(self.pipeline)
         arguments = self.call_kwargs(texts, seeds, output_type) | kwargs
         with self.patched_pipeline(text_cache or TextEmbeddingCache()) as pipeline, negate_noise(arguments["generator"], seeds):
-            return pipeline(**arguments).images
+            images = pipeline(**arguments).images
+        if output_type == "np":
+            check_finite_images(images)
+        return images
 
     def call_kwargs(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
         """Return the arguments of the pipeline's call. `texts`, `seeds` and `output_type` are those of `run`."""
@@ -220,6 +227,7 @@ class Process:
         if all(getattr(self.pipeline, name, None) is None for name in AUTOENCODERS):
             # A pixel-space model: latents are images in -1..1
             images = latents.float().clamp(-1, 1).movedim(1, -1).cpu().numpy() / 2 + 0.5
+            check_finite_images(images)
             return images.repeat(3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
         scheduler = type(self.scheduler).from_config(self.scheduler.config)
 
@@ -256,7 +264,17 @@ class Process:
         Warns:
             UnknownBehaviorWarning: If something changes the modules of the pipeline that cannot be hashed.
         """
-        return process_fingerprint(self.settings(), self.pipeline, self.scheduler)
+        with self.lock:  # a run replaces parts of the pipeline
+            return process_fingerprint(self.settings(), self.pipeline, self.scheduler)
+
+    def storable_fingerprint(self) -> str:
+        """Return the fingerprint, to write results under it.
+
+        Raises:
+            InputError: If something changes the modules of the pipeline that cannot be hashed.
+        """
+        with self.lock:
+            return process_fingerprint(self.settings(), self.pipeline, self.scheduler, storable=True)
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the pipeline and the settings to a folder that `conjure.load` loads as the same process.

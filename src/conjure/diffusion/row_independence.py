@@ -6,8 +6,10 @@ inputs are those of the second third. Other networks may depend on the number of
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.batched_call import BatchedCall, is_tensor_list
+from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
 
 # The largest error relative to the root mean square of the output: torch sums in another order if the number of rows differs
 TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -22,21 +25,51 @@ TOLERANCE_FLOAT32 = 2e-3
 # Equal rows of one batch pass through the same operations, so that their tolerance is a fraction of that
 FRACTION_IN_BATCH = 0.1
 
-_verdicts: weakref.WeakKeyDictionary[torch.nn.Module, dict[Any, bool]] = weakref.WeakKeyDictionary()
+MAX_HASHED_BYTES = 2**20  # of tensors that are attributes, since the behaviour is described before every run
+
+
+@dataclass
+class _Verdicts:
+    """Whether the rows of a network are independent, by its attention processors, which a pipeline may replace during a call.
+
+    Attributes:
+        behavior: The behaviour of the network, for which the verdicts were found. None: verdicts are not kept.
+        by_processors: The verdicts.
+    """
+
+    behavior: str | None
+    by_processors: dict[Any, bool] = field(default_factory=dict)
+
+
+_verdicts: weakref.WeakKeyDictionary[torch.nn.Module, _Verdicts] = weakref.WeakKeyDictionary()
+
+
+def prepare_verdicts(module: torch.nn.Module) -> None:
+    """Remove the verdict about `module` if its behaviour has changed since: hooks, adapters, methods, attributes or weights.
+
+    To be called before a run, while no method of the network is patched.
+    """
+    network = getattr(module, "_orig_mod", module)  # of torch.compile
+    describer = NetworkDescriber({"network": network}, MAX_HASHED_BYTES)
+    description = [describe_network(network, "network", describer), describe_global_hooks(describer)]
+    num_edits = [0 if weight.is_inference() else weight._version for weight in (*network.parameters(), *network.buffers())]
+    behavior = None if describer.unknown else json.dumps([description, num_edits], default=str)
+    if module not in _verdicts or behavior is None or _verdicts[module].behavior != behavior:
+        _verdicts[module] = _Verdicts(behavior)
 
 
 def has_independent_rows(module: torch.nn.Module, forward: Callable[..., Any], call: BatchedCall) -> bool:
     """Return whether `forward` treats rows independently of their position and number.
 
-    The first call of a network with given attention processors compares the rows r, s, r of `call` with the rows r, s. The result
-    is kept for later calls.
+    The first call of a network with given behaviour and attention processors compares the rows r, s, r of `call` with the rows
+    r, s. The result is kept for later calls.
 
     Args:
-        module: The network.
+        module: The network, after `prepare_verdicts`.
         forward: Its forward method.
         call: The arguments of a call with at least 2 rows.
     """
-    verdicts = _verdicts.setdefault(module, {})
+    verdicts = _verdicts[module].by_processors
     key = frozenset(type(part.processor).__qualname__ for part in module.modules() if hasattr(part, "processor"))
     if key not in verdicts:
         verdicts[key] = _compare_rows(forward, call)
@@ -45,7 +78,7 @@ def has_independent_rows(module: torch.nn.Module, forward: Callable[..., Any], c
 
 def runs_whole_batches(module: torch.nn.Module) -> bool:
     """Return whether the rows of `module` were found to depend on their position or number, with any attention processors."""
-    return not all(_verdicts.get(module, {}).values())
+    return module in _verdicts and not all(_verdicts[module].by_processors.values())
 
 
 def _compare_rows(forward: Callable[..., Any], call: BatchedCall) -> bool:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 
@@ -43,6 +44,11 @@ def plain_tensors(tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
     for name in names:
         for inner_name, inner in plain_tensors(getattr(tensor, name)):
             yield f"{type(tensor).__name__} {described} {name} {inner_name}", inner
+
+
+def tensor_bytes(tensor: torch.Tensor) -> np.ndarray:
+    """Return the content of a plain tensor as bytes, shape (bytes,)."""
+    return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 class DiskTensor:

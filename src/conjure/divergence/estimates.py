@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
 from conjure.divergence.differences import PerStepDivergence
-from conjure.divergence.intervals import nonnegative_interval, t_interval
+from conjure.divergence.intervals import few_samples_note, nonnegative_interval, t_interval
 from conjure.errors import InputError
 from conjure.io.formatting import format_interval, format_value, format_with_error, pluralize
 
@@ -120,12 +120,18 @@ class Estimate:
         both = ((self.forward, self.texts[0]), (self.backward, self.texts[1]))
         return {"kl": both[:1], "direct": ()}.get(self.divergence, both)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the error: whether there are too few samples for it."""
+        note = few_samples_note(len(self.samples))
+        return () if note is None else (note,)
+
     def __float__(self) -> float:
         return self.distance
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON. Errors and intervals are None with one sample."""
-        plain = asdict(self)
+        plain = asdict(self) | {"notes": list(self.notes)}
         if math.isnan(self.stderr):
             plain |= dict.fromkeys(("stderr", "ci95", "asymmetry_ci95", "per_step_ci95"))
         return plain

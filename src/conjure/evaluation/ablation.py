@@ -75,6 +75,7 @@ def ablate(
     task_pairs = [read(task, data) if isinstance(task, str) else task for task in tasks]
     folder = None if out is None else Path(out)
     if folder is not None:
+        process.storable_fingerprint()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

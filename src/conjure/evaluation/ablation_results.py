@@ -91,7 +91,13 @@ class Ablation:
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON: the rows as `cells`, and what the summary of an evaluation contains beside its tasks."""
         settings = {key: value for key, value in self.base.summary().items() if key != "tasks"}
-        return {"cells": self.rows(), **settings, "non_finite_texts": list(self.non_finite_texts)}
+        notes = {"non_finite_texts": list(self.non_finite_texts), "notes": self.notes}
+        return {"cells": self.rows(), **settings, **notes}
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes on datasets with few pairs."""
+        return few_pairs_notes({result.pairs.title: len(result.pairs) for result in self.base.tasks.values()})
 
     def document(self) -> Document:
         """Return the ablation as a document with one table and one figure per setting."""
@@ -108,8 +114,7 @@ class Ablation:
                 for point, row in zip(points, rows, strict=True):
                     row.append(f"{PAPER_STEPS[int(point.value)]:.1f}" if int(point.value) in PAPER_STEPS else "")
             tables.append(Table(axis, columns, rows))
-        pairs = {result.pairs.title: len(result.pairs.scores) for result in self.base.tasks.values()}
-        return Document("Ablation", [settings_line(self.base), *few_pairs_notes(pairs)], tables, NOTE, self.figures())
+        return Document("Ablation", [settings_line(self.base), *self.notes], tables, NOTE, self.figures())
 
     def figures(self) -> dict[str, bytes]:
         """Return one chart (PNG) per setting, by the name of the setting."""

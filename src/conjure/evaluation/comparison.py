@@ -106,7 +106,13 @@ class Comparison:
             "runs": [str(run.folder) for run in self.runs],
             "fingerprints": [run.summary["fingerprint"] for run in self.runs],
             "tasks": {name: task.summary() for name, task in self.tasks.items()},
+            "notes": self.notes,
         }
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes on datasets with few pairs."""
+        return few_pairs_notes({task.title: task.pairs for task in self.tasks.values()})
 
     def document(self, images: Mapping[str, bytes] | None = None) -> Document:
         """Return the comparison as a document.
@@ -134,7 +140,7 @@ class Comparison:
             f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
             for label, run in zip(("first", "second"), self.runs, strict=True)
         ]
-        settings += few_pairs_notes({task.title: task.pairs for task in self.tasks.values()})
+        settings += self.notes
         note = NOTE + RANKS_NOTE if len(tables) > 1 else NOTE
         return Document("Comparison of two runs", settings, tables, note, images or {})
 

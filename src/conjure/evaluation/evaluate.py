@@ -14,7 +14,6 @@ from jaxtyping import Float
 
 from conjure.baselines.base import Baseline
 from conjure.deprecation import renamed_keywords
-from conjure.diffusion.fingerprint import check_storable
 from conjure.diffusion.interfaces import ResultCache
 from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob
 from conjure.diffusion.noise_levels import Unit
@@ -104,9 +103,8 @@ def evaluate(
         import_pyarrow()
     options.validate(text for task in task_pairs for pair in task.texts for text in pair)
     warn_of_indistinct_texts(process, [pair for task in task_pairs for pair in task.texts])
-    settings, fingerprint = process.settings(), process.fingerprint()
-    if folder is not None or process.store:
-        check_storable(process.pipeline)
+    settings = process.settings()
+    fingerprint = process.fingerprint() if folder is None and process.store is None else process.storable_fingerprint()
     if folder is not None:
         open_run_folder(folder, fingerprint, settings)
     with process_with_store(process, folder) as stored_process:

@@ -7,11 +7,8 @@ from typing import Any
 
 from conjure.evaluation.datasets import PAPER_TABLE_1
 from conjure.evaluation.error_analysis import largest_residuals, residuals
-from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.io.documents import Document, Table
-from conjure.io.formatting import pluralize
-from conjure.similarity.trajectory_cache import non_finite_message
 
 # Spearman x100 of Stable Diffusion v1.4, as printed in Tables 1 and 2 of Liu and Soatto (2026); not measured with this package
 PAPER = {
@@ -122,12 +119,7 @@ def _document(evaluation: Evaluation, pairs: bool) -> Document:
     tables += [table for table in (_baseline_table(tasks, comparable), _subset_table(tasks, comparable)) if table.rows]
     for name, result in evaluation.tasks.items() if pairs else ():
         tables += _error_tables(tasks[name], result)
-    settings = [settings_line(evaluation)]
-    if evaluation.non_finite_texts:
-        num_excluded = sum(result.num_excluded for result in evaluation.tasks.values())
-        message = non_finite_message(evaluation.non_finite_texts)
-        settings.append(f"{message}; excluded because of these: {pluralize(num_excluded, 'pair')}.")
-    settings += few_pairs_notes({task["title"]: task["pairs"] for task in tasks.values()})
+    settings = [settings_line(evaluation), *evaluation.notes]
     return Document("Agreement with human ratings", settings, tables, NOTE + BIAS_NOTE if pairs else NOTE)
 
 

@@ -14,7 +14,10 @@ from conjure.divergence.differences import PairDifferences
 from conjure.divergence.divergences import DivergenceConfig
 from conjure.evaluation.correlation import Agreement, Difference
 from conjure.evaluation.error_analysis import Group
+from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.pair_files import Pairs
+from conjure.io.formatting import pluralize
+from conjure.similarity.trajectory_cache import non_finite_message
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,18 @@ class Evaluation:
             "fingerprint": self.fingerprint,
             "version": self.version,
             "non_finite_texts": list(self.non_finite_texts),
+            "notes": list(self.notes),
         }
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the results: texts whose pairs are excluded, and datasets with few pairs."""
+        notes = []
+        if self.non_finite_texts:
+            num_excluded = sum(result.num_excluded for result in self.tasks.values())
+            message = non_finite_message(self.non_finite_texts)
+            notes.append(f"{message}; excluded because of these: {pluralize(num_excluded, 'pair')}")
+        return (*notes, *few_pairs_notes({result.pairs.title: len(result.pairs) for result in self.tasks.values()}))
 
     def measure_dict(self) -> dict[str, str]:
         """Return what the distances are, as plain data."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.attribution import Attribution, Effect
-from conjure.explanation.images import SampleImages, TrajectoryImages
+from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.text import quote_and_wrap
 from conjure.plotting.heatmaps import COLORMAP, colorize_heatmap, heatmap_limits
 from conjure.plotting.images import TILE_GAP, tile_images
@@ -24,12 +24,12 @@ ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
 
 
 def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> Figure:
-    """Return Figure 1 of Liu and Soatto (2026) for one pair, with three or four charts below it.
+    """Return Figure 1 of Liu and Soatto (2026) for one pair, with charts below it.
 
-    The upper part shows for the trajectory of each text the images of x_t between the x0 that are predicted for the two texts,
-    and heat maps of where the predictions differ. The charts show the contribution of each step, the heat maps summed over steps,
-    and the effects of words. Images, heat maps and the numbers below them belong to the first sample; bars are means over
-    samples. The heat maps of all steps share one color scale, and so do both sums.
+    The upper part shows, for each trajectory that the distance depends on, the images of x_t between the x0 that are predicted
+    for the two texts, and heat maps of where the predictions differ. The charts show the contribution of each step, the heat maps
+    summed over steps, and the effects of words. Images, heat maps and the numbers below them belong to the first sample; bars are
+    means over samples. The heat maps of all steps share one color scale, and so do their sums.
 
     Args:
         estimate: The estimate of the distance.
@@ -43,16 +43,17 @@ def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages],
     steps = len(estimate.timesteps)
     columns = np.unique(np.linspace(0, steps - 1, min(steps, MAX_COLUMNS)).round().astype(int))
     chart_height = max(2.3, 0.2 * (len(words.effects) + len(words.texts)) + 0.9) if words else 2.3
-    figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), 8.6 + chart_height), layout="constrained")
+    directions = counted_trajectories(estimate, sample_images[0])
+    image_height = 4.3 * len(directions)
+    figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), image_height + chart_height), layout="constrained")
     first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
     title = f"{first}  and  {second}\n{estimate.divergence} {estimate} {estimate.unit}"
     figure.suptitle(title, fontsize=11, parse_math=False)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[8.6, chart_height])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[image_height, chart_height])
     image_part, chart_part = parts
 
-    directions = (sample_images[0].forward, sample_images[0].backward)
     vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in directions if images.heatmaps is not None)
-    panels = image_part.subplots(2, 1)
+    panels = image_part.subplots(len(directions), 1, squeeze=False)[:, 0]
     for axes, images in zip(panels, directions, strict=True):
         _direction_panel(axes, estimate, images, columns, vmax_step)
     if vmax_step:
@@ -61,10 +62,11 @@ def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages],
         colorbar.set_label(f"contribution of a position at one step,\n{estimate.unit}", fontsize=7)
         colorbar.ax.tick_params(labelsize=7)
 
-    widths = {"steps": 2.2, "first": 1.0, "second": 1.0, **({"words": 2.2} if words else {})}
+    final_panels = ("first", "second")[: len(directions)]
+    widths = {"steps": 2.2, **dict.fromkeys(final_panels, 1.0), **({"words": 2.2} if words else {})}
     charts = chart_part.subplot_mosaic([list(widths)], width_ratios=list(widths.values()))
     _step_chart(charts["steps"], estimate)
-    for name, images in zip(("first", "second"), directions, strict=True):
+    for name, images in zip(final_panels, directions, strict=True):
         _final_image_panel(charts[name], images, vmax_total)
     if words:
         _word_chart(charts["words"], words)
@@ -118,7 +120,7 @@ def _final_image_panel(axes: Axes, images: TrajectoryImages, vmax: float) -> Non
         height, width = images.final.shape[:2]
         total = images.heatmaps.sum(0)
         axes.imshow(total, cmap=COLORMAP, vmax=vmax, vmin=0, alpha=0.55, interpolation="bilinear", extent=(0, width, height, 0))
-        axes.set_xlabel("heat map: sum over all steps;\none scale for both texts", fontsize=7)
+        axes.set_xlabel("heat map: sum over all steps;\none scale for all trajectories", fontsize=7)
     axes.set(xticks=[], yticks=[])
     axes.set_title(f"where: final image of\n{quote_and_wrap(images.text, 22, lines=2)}", fontsize=8, parse_math=False)
 

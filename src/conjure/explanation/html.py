@@ -10,9 +10,8 @@ from importlib.resources import files
 import numpy as np
 
 from conjure.divergence.estimates import Estimate
-from conjure.divergence.intervals import few_samples_note
 from conjure.explanation.attribution import Attribution
-from conjure.explanation.images import SampleImages, TrajectoryImages
+from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.documents import Table, escape_html
 from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.text import printable
@@ -36,16 +35,18 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         f"{format_value(value, estimate.stderr)} on trajectories of the {ordinal} text"
         for (value, _), ordinal in zip(estimate.directions, ordinals, strict=False)
     )
-    note = few_samples_note(len(estimate.samples))
+    notes = "".join(f"; {note}" for note in estimate.notes)
     sampling = f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}"
-    trajectories = [images for sample in sample_images for images in (sample.forward, sample.backward)]
-    vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories if images.heatmaps is not None)
+    trajectories = [counted_trajectories(estimate, sample) for sample in sample_images]
+    vmax_step, vmax_total = heatmap_limits(
+        images.heatmaps for sample in trajectories for images in sample if images.heatmaps is not None
+    )
     steps = _step_table(estimate)
     process = estimate.process
     settings = ", ".join(f"{key} {process[key]}" for key in ("model", "scheduler", "steps", "guidance"))
     height, width = sample_images[0].forward.final.shape[:2]
     data = {
-        "texts": [printable(text) for text in estimate.texts],
+        "trajectories": [printable(images.text) for images in trajectories[0]],
         "timesteps": estimate.timesteps,
         "per_step": estimate.per_step,
         "per_step_labels": [contribution for _, _, contribution, _ in steps.rows],
@@ -53,10 +54,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         "unit": estimate.unit,
         "num_samples": len(estimate.samples),
         "aspect_ratio": f"{width} / {height}",
-        "sample_images": [
-            [_sprite_sheets(images, vmax_step, vmax_total) for images in (sample.forward, sample.backward)]
-            for sample in sample_images
-        ],
+        "sample_images": [[_sprite_sheets(images, vmax_step, vmax_total) for images in sample] for sample in trajectories],
     }
     return render_template(
         "explanation.html",
@@ -64,8 +62,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         heading=f"“{first}” and “{second}”",
         distance=escape_html(str(estimate)),
         summary=(
-            f"{escape_html(estimate.divergence)}, {estimate.unit}{': ' if directions else ''}{directions}; "
-            f"{sampling}{f'; {note}' if note else ''}"
+            f"{escape_html(estimate.divergence)}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}{notes}"
         ),
         settings=escape_html(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
         scale=_scale_note(vmax_step, vmax_total, estimate.unit),
@@ -124,8 +121,8 @@ def _scale_note(vmax_step: float, vmax_total: float, unit: str) -> str:
     if not vmax_step:
         return ""
     return (
-        "<p class=quiet>Heat maps of where predictions differ: transparent for no contribution, lightest for the largest; both "
-        f"trajectories and all samples share one scale. The largest contribution of a position is {vmax_step:.3g} at one step, "
+        "<p class=quiet>Heat maps of where predictions differ: transparent for no contribution, lightest for the largest; all "
+        f"trajectories and samples share one scale. The largest contribution of a position is {vmax_step:.3g} at one step, "
         f"and {vmax_total:.3g} summed over all steps, {unit}.</p>"
     )
 

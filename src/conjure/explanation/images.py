@@ -16,6 +16,7 @@ from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.jobs import TrajectoryResult
 from conjure.diffusion.process import Process
+from conjure.divergence.estimates import Estimate
 
 DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
 
@@ -60,6 +61,16 @@ class SampleImages:
 
     forward: TrajectoryImages
     backward: TrajectoryImages
+
+
+def counted_trajectories(estimate: Estimate, sample: SampleImages) -> tuple[TrajectoryImages, ...]:
+    """Return the trajectories of a sample that the distance depends on: that of the first text for `kl`, otherwise both.
+
+    Args:
+        estimate: The estimate of the distance.
+        sample: The images of the sample.
+    """
+    return (sample.forward,) if estimate.divergence == "kl" else (sample.forward, sample.backward)
 
 
 def decode_trajectory(

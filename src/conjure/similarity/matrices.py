@@ -20,13 +20,9 @@ from conjure.divergence.divergences import Divergence, Reduction
 from conjure.divergence.intervals import few_samples_note, nonnegative_ends, pool_errors
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
-from conjure.io.csv_files import csv_text
-from conjure.io.documents import Document, Table
-from conjure.io.files import write_output
-from conjure.io.formatting import format_with_error, pluralize
-from conjure.plotting.charts import scatter_plot
-from conjure.plotting.heatmaps import clustered_heatmap
-from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
+from conjure.io.formatting import format_with_error
+from conjure.plotting.output import figure_bytes
+from conjure.similarity import matrix_output
 from conjure.similarity.matrix_analysis import Embedding2D, Separation, average_linkage, classical_mds, group_separation
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import compute_pairs, run_metadata
@@ -151,6 +147,7 @@ class Matrix:
             "degrees_of_freedom": self.degrees_of_freedom,
             "pooled_pairs": self.pooled_pairs,
             "order": list(self.order),
+            "notes": list(self.notes),
             **{name: getattr(self, name) for name in
                ("unit", "divergence", "weighting", "antithetic", "samples", "seed", "process", "fingerprint", "version")},
         }  # fmt: skip
@@ -161,8 +158,7 @@ class Matrix:
         Args:
             raw: Write texts unchanged. Otherwise a text that a spreadsheet would run as a formula gets an apostrophe before it.
         """
-        rows = ([text, *row] for text, row in zip(self.texts, self.distance.tolist(), strict=True))
-        return csv_text([["", *self.texts], *rows], raw=raw)
+        return matrix_output.to_csv(self, raw=raw)
 
     def to_frame(self) -> DataFrame:
         """Return the distances as a pandas data frame.
@@ -170,19 +166,11 @@ class Matrix:
         Raises:
             InputError: If pandas is not installed.
         """
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise InputError("data frames need the package pandas: pip install pandas") from error
-        return DataFrame(self.distance, index=list(self.texts), columns=list(self.texts))
+        return matrix_output.to_frame(self)
 
     def heatmap(self) -> Figure:
         """Return the heat map of the distances with the dendrogram of the texts."""
-        return clustered_heatmap(
-            self.distance, self.stderr, self.texts, self.linkage, self.order,
-            title=f"{self.process['model']}, {pluralize(self.samples, 'sample')}",
-            colorbar_label=f"{self.divergence}, {self.unit}",
-        )  # fmt: skip
+        return matrix_output.heatmap(self)
 
     def save(self, path: str | Path) -> None:
         """Write the heat map with its dendrogram to `path`.
@@ -193,10 +181,7 @@ class Matrix:
         Raises:
             InputError: If the suffix is another one, or the file cannot be written.
         """
-        path = check_path(path)
-        file_format = path.suffix.lower().removeprefix(".")
-        content = self._page().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
-        write_output(path, content, make_folders=False)
+        matrix_output.save(self, path)
 
     def save_mds(self, path: str | Path, groups: Sequence[Iterable[str]] = ()) -> None:
         """Write a chart of `mds_embedding` to `path`.
@@ -208,21 +193,7 @@ class Matrix:
         Raises:
             InputError: If the suffix is another one, or the file cannot be written.
         """
-        path = check_path(path, EMBEDDING_SUFFIXES)
-        group_numbers = {text: number for number, group in enumerate(groups) for text in group}
-        embedding = self.mds_embedding
-        title = f"{self.process['model']}, {self.divergence}; the plane explains {embedding.explained:.0%} of the variance"
-        figure = scatter_plot(embedding.points, self.texts, [group_numbers.get(text, 0) for text in self.texts], title)
-        write_output(path, figure_bytes(figure, path.suffix.lower().removeprefix(".")), make_folders=False)
-
-    def _page(self) -> str:
-        """Return an HTML page with the heat map as an image and the distances with their errors as a table."""
-        rows = [[self.texts[i], *(self.format_entry(i, j) for j in self.order)] for i in self.order]
-        table = Table("Distances and standard errors", ["", *(self.texts[i] for i in self.order)], rows)
-        process = self.process
-        settings = f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, " \
-                   f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"  # fmt: skip
-        return Document("Distance matrix", [settings], [table], "; ".join(self.notes), {"Heat map": self._repr_png_()}).to_html()
+        matrix_output.save_mds(self, path, groups)
 
     def _repr_png_(self) -> bytes:
         return figure_bytes(self.heatmap(), "png")

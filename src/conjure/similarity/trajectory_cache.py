@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from conjure.diffusion.fingerprint import check_storable
 from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob, TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel, prediction_type
 from conjure.diffusion.process import Process
@@ -75,9 +74,7 @@ class TrajectoryCache:
         """
         self.stores_final_latents |= final_latents
         process = self.process
-        if process.store:
-            check_storable(process.pipeline)
-        stored = process.store.for_process(process.fingerprint(), process.settings()) if process.store else None
+        stored = process.store.for_process(process.storable_fingerprint(), process.settings()) if process.store else None
         requested = [job for job in jobs if job in keep_latents]
         others = [job for job in jobs if job not in keep_latents]
         remaining = requested + stored.missing(others, final_latents=final_latents) if stored else list(jobs)
