@@ -73,8 +73,8 @@ class RequestFilter:
             started = True
             await send(message)
 
+        stream = _STREAM.fullmatch(scope["path"]) if scope["method"] == "GET" else None
         try:
-            stream = _STREAM.fullmatch(scope["path"]) if scope["method"] == "GET" else None
             if stream is None:
                 await self.app(scope, limited_receive, tracked_send)
             else:
@@ -86,6 +86,8 @@ class RequestFilter:
             print(f"invalid request for {shorten(printable(scope['path']), 80)}: {reason}", file=sys.stderr, flush=True)
             if not started:
                 await PlainTextResponse("the request is invalid; see the description of the API", 400)(scope, receive, send)
+            elif stream is not None:
+                await send({"type": "http.response.body"})  # the end of the stream
 
     def _too_large(self) -> str:
         return f"the request is too large; at most {self.max_bytes} bytes are allowed"
