@@ -275,6 +275,7 @@ def test_a_surrogate_has_the_message_of_the_command_line(app):
 
 def test_a_run_that_cannot_be_read(app, folder):
     text = answer(app, "broken", name="run")
+    assert "event: complete" in text  # it replaces the report of another run
     assert "the report of the run &#x27;broken&#x27; cannot be read" in text
     assert str(folder) not in text
 

@@ -150,10 +150,12 @@ def _build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
     report = gr.HTML(elem_id="report")
 
     def show_report(name: Any) -> str:
-        with user_errors(service):
-            if name:
-                return iframe(service.report(name))
+        if not name:
             return "" if service.finished_runs() else NO_RUNS_HTML
+        try:
+            return iframe(service.report(name))
+        except InputError as error:  # as the result: after an exception, the report of another run would remain
+            return f"<p>{html.escape(service.without_paths(str(error)))}</p>"
 
     def refresh() -> tuple[Any, str]:
         return gr.Dropdown(choices=service.finished_runs(), value=None), show_report(None)
