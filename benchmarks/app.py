@@ -55,7 +55,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60, help="duration of the load")
     parser.add_argument("--port", type=int, default=7899, help="port of the app")
     arguments = parser.parse_args()
-    command = [sys.executable, "-m", "conjure", "app", "--port", str(arguments.port)]
+    # all visitors of this benchmark have the same address
+    limit = ("--max-jobs-per-visitor", str(arguments.visitors))
+    command = [sys.executable, "-m", "conjure", "app", "--port", str(arguments.port), *limit]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
     try:
         assert server.stdout is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import warnings
 
@@ -148,3 +149,50 @@ def test_only_runs_of_the_folder_can_be_viewed(service):
             service.report(name)
     with pytest.raises(InputError, match="none yet"):
         Service().report("first")
+
+
+def test_runs_that_cannot_be_read(tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("good", "bytes", "folder", "summary", "loop", "fifo", "elsewhere"):
+        (runs / name).mkdir(parents=True)
+    (tmp_path / "private.html").write_text("secret")
+    (runs / "good" / "report.html").write_text("<p>/home/me/models/tiny and tiny2</p>")
+    (runs / "good" / "summary.json").write_text('{"process": {"model": "/home/me/models/tiny"}}')
+    (runs / "bytes" / "report.html").write_bytes(b"\xff")
+    (runs / "folder" / "report.html").mkdir()
+    (runs / "summary" / "report.html").write_text("<p>text</p>")
+    (runs / "summary" / "summary.json").write_text("{")
+    (runs / "loop" / "report.html").symlink_to(runs / "loop" / "report.html")
+    os.mkfifo(runs / "fifo" / "report.html")
+    (runs / "elsewhere" / "report.html").symlink_to(tmp_path / "private.html")
+    os.mkdir(os.fsencode(runs) + b"/\xff")
+    (runs / os.fsdecode(b"\xff") / "report.html").write_text("<p>text</p>")
+    service = Service(runs=runs)
+    assert service.finished_runs() == ["bytes", "good", "summary"]
+    assert service.report("good") == "<p>tiny and tiny2</p>"
+    with pytest.raises(InputError, match="the report of the run 'bytes' cannot be read"):
+        service.report("bytes")
+    for content in ("{", "[]", '{"process": 1}', '"text"'):
+        (runs / "summary" / "summary.json").write_text(content)
+        with pytest.raises(InputError, match="the summary of the run 'summary' cannot be read"):
+            service.report("summary")
+    assert Service(runs=tmp_path / "removed").finished_runs() == []
+
+
+def test_labels_of_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/tiny", "b/tiny", "default"):
+        (tmp_path / name).mkdir(parents=True)
+    models = ("default", "a/tiny", str(tmp_path / "b" / "tiny"), "org/name", "a/tiny")
+    service = Service(models)
+    assert service.labels == {
+        "default": "default",
+        "tiny": "a/tiny",
+        "tiny (2)": str(tmp_path / "b" / "tiny"),
+        "org/name": "org/name",
+    }
+    with pytest.raises(InputError, match=re.escape("allowed are default, tiny, tiny (2), org/name")):
+        service.process("a/tiny", 1)
+    with pytest.raises(InputError) as error:
+        service.process("tiny (2)", 1)
+    assert str(tmp_path) not in service.without_paths(str(error.value))

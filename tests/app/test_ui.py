@@ -18,7 +18,8 @@ import gradio
 from conjure import InputError
 from conjure.app.limits import Limits
 from conjure.app.service import CancelledError, Service
-from conjure.app.ui import CancellationRegistry, build, serve, user_errors
+from conjure.app.ui import build, serve, user_errors
+from conjure.app.visitors import Visitors
 
 SMALL = Limits(max_chars=8, samples=1, steps=1, max_texts=2)
 
@@ -33,28 +34,38 @@ def run_in_event_loop(function: Callable[..., Any], *args: Any, **kwargs: Any) -
 
 
 def test_cancel_ends_all_computations_of_one_visitor():
-    registry = CancellationRegistry()
-    cancelled = [registry.register("a"), registry.register("a")]
-    raise_if_cancelled = registry.register("b")
-    registry.cancel("a")
-    for check in cancelled:
-        with pytest.raises(CancelledError):
-            check()
-    raise_if_cancelled()
-    registry.register("a")()  # the visitor can start again
+    visitors = Visitors(9)
+    with visitors.job("a") as first, visitors.job("a") as second, visitors.job("b") as other:
+        visitors.cancel("a")
+        for raise_if_cancelled in (first, second):
+            with pytest.raises(CancelledError):
+                raise_if_cancelled()
+        other()
+        with visitors.job("a") as third:  # the visitor can start again
+            third()
+    assert not visitors._flags  # nothing is kept for visitors who left
 
 
 def test_the_interface_can_be_built_with_small_limits(service):
-    run_in_event_loop(build, service)
+    run_in_event_loop(build, service, Visitors(1))
 
 
-def test_errors_are_shown_as_one_line_without_markup():
-    with pytest.raises(gradio.Error, match="&lt;b&gt;") as rejected, user_errors():
+def test_errors_are_shown_as_one_line_without_markup(service):
+    with pytest.raises(gradio.Error, match="&lt;b&gt;") as rejected, user_errors(service):
         raise InputError("the model '<b>' is not available")
     assert (rejected.value.title, rejected.value.print_exception) == ("Request rejected", False)
-    with pytest.raises(gradio.Error) as cancelled, user_errors():
+    with pytest.raises(gradio.Error) as cancelled, user_errors(service):
         raise CancelledError
     assert (cancelled.value.title, cancelled.value.print_exception) == ("Stopped", False)
+
+
+def test_the_operator_sees_the_paths_of_an_error(tmp_path, capsys):
+    model, runs = tmp_path / "my model", tmp_path / "runs"
+    service = Service((str(model),), runs)
+    with pytest.raises(gradio.Error) as rejected, user_errors(service):
+        raise InputError(f"cannot read {model}/unet, {runs}")
+    assert str(rejected.value) == "'cannot read my model/unet, the runs'"
+    assert capsys.readouterr().err == f"cannot read {model}/unet, {runs}\n"
 
 
 @pytest.fixture(scope="module")

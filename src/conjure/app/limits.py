@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from conjure.errors import InputError
 from conjure.io.text import split_lines
-from conjure.similarity.validation import check_matrix_texts
+from conjure.similarity.validation import check_matrix_texts, check_texts
 
 DEFAULT_SAMPLES = 3
 DEFAULT_STEPS = 10
@@ -24,6 +24,7 @@ class Limits:
         steps: Largest number of steps T.
         max_queue: Requests that wait.
         concurrency: Requests that are computed at the same time.
+        max_jobs_per_visitor: Requests of one visitor that wait or are computed at the same time.
     """
 
     max_chars: int = 300
@@ -32,22 +33,29 @@ class Limits:
     steps: int = 50
     max_queue: int = 32
     concurrency: int = 1
+    max_jobs_per_visitor: int = 4
 
     @property
     def default_sampling(self) -> tuple[int, int]:
         """The samples and steps of a request, unless the visitor changes them."""
         return min(DEFAULT_SAMPLES, self.samples), min(DEFAULT_STEPS, self.steps)
 
+    @property
+    def max_total_chars(self) -> int:
+        """Characters of all texts of a request. Lines of a matrix may have white space around them."""
+        return (self.max_chars + 2) * 2 * self.max_texts
+
     def validated_text(self, text: object) -> str:
         """Return a text without surrounding white space.
 
         Raises:
-            InputError: It is not a text, or is too long.
+            InputError: It is not a text, is blank, is too long, or is not valid Unicode.
         """
         if not isinstance(text, str) or not text.strip():
             raise InputError("a text is empty; give two texts")
         if len(text) > self.max_chars:
             raise InputError(f"a text has {len(text)} characters; at most {self.max_chars} are allowed")
+        check_texts([text])
         return text.strip()
 
     def validated_lines(self, lines: object) -> list[str]:
@@ -56,7 +64,7 @@ class Limits:
         Raises:
             InputError: There are fewer than two texts or too many, a text is too long, or a text is given twice.
         """
-        if not isinstance(lines, str) or len(lines) > (self.max_chars + 2) * 2 * self.max_texts:
+        if not isinstance(lines, str) or len(lines) > self.max_total_chars:
             raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
         nonblank = [line for line in split_lines(lines) if line.strip()]
         if len(nonblank) > self.max_texts:

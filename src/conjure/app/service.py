@@ -15,6 +15,7 @@ from typing import Any
 
 from conjure.app import html
 from conjure.app.limits import Limits
+from conjure.app.runs import FinishedRuns
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.loading import load
 from conjure.diffusion.process import Process
@@ -58,11 +59,12 @@ class Service:
     """The computations of the app.
 
     Attributes:
-        models: Names of the models that visitors can select; the first is the default.
+        models: The models that visitors can select, by name or folder; the first is the default.
         runs: A folder whose subfolders are runs of `conjure bench`.
         limits: Limits of the requests.
         device: The device of the models; None for the fastest available one.
         store: Where results are stored and looked up.
+        labels: The model of each label that visitors see. The label of a folder is its name without the path.
     """
 
     models: Sequence[str] = ("default",)
@@ -72,8 +74,10 @@ class Service:
     store: Store | None = None
 
     def __post_init__(self) -> None:
+        self.labels = label_models(self.models)
+        self._runs = FinishedRuns(self.runs)
         self._processes: dict[str, Process] = {}
-        self._load_locks = {model: threading.Lock() for model in self.models}
+        self._load_locks = {label: threading.Lock() for label in self.labels}
         self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
         self._answers_lock = threading.Lock()
         self._jobs = threading.BoundedSemaphore(self.limits.concurrency)
@@ -81,15 +85,30 @@ class Service:
     def process(self, model: object, steps: int) -> Process:
         """Return the process of a model, which is loaded on first use.
 
+        Args:
+            model: One of `labels`.
+            steps: The number of denoising steps.
+
         Raises:
-            InputError: The model is not one of `models`, or cannot be loaded.
+            InputError: The model is not one of `labels`, or cannot be loaded.
         """
-        if not isinstance(model, str) or model not in self.models:
-            raise InputError(f"the model {str(model)[:80]!r} is not available here; allowed are {', '.join(self.models)}")
+        if not isinstance(model, str) or model not in self.labels:
+            raise InputError(f"the model {str(model)[:80]!r} is not available here; allowed are {', '.join(self.labels)}")
         with self._load_locks[model]:
             if model not in self._processes:
-                self._processes[model] = load(model, device=self.device)
+                self._processes[model] = load(self.labels[model], device=self.device)
         return self._processes[model].set(steps=steps, store=self.store)
+
+    def without_paths(self, message: str) -> str:
+        """Return a message for visitors, in which paths of the operator's models, runs, store and home are replaced by names."""
+        names = {model: label for label, model in self.labels.items() if label != model}
+        names |= {str(self.runs): "the runs"} if self.runs else {}
+        names |= {str(self.store.path): "the store"} if self.store else {}
+        names = {str(Path(path).absolute()): name for path, name in names.items()} | names
+        names = {str(Path(path).resolve()): name for path, name in names.items()} | names | {str(Path.home()): "~"}
+        for path in sorted(names, key=len, reverse=True):
+            message = message.replace(path, names[path])
+        return message
 
     def compare(
         self,
@@ -106,7 +125,7 @@ class Service:
         Args:
             a: The first text.
             b: The second text.
-            model: One of `models`.
+            model: One of `labels`.
             samples: The number of samples.
             steps: The number of denoising steps.
             seed: The seed of the noise.
@@ -153,7 +172,7 @@ class Service:
 
         Args:
             lines: The texts, one per line.
-            model: One of `models`.
+            model: One of `labels`.
             samples: The number of samples.
             steps: The number of denoising steps.
             seed: The seed of the noise.
@@ -174,27 +193,22 @@ class Service:
         return self._cache(key, Answer(html.notes(warnings), html.heat_map(result), result.to_csv()))
 
     def finished_runs(self) -> list[str]:
-        """Return the names of the runs with a report. Links to folders elsewhere are left out."""
-        if self.runs is None or not self.runs.is_dir():
-            return []
-        folder = self.runs.resolve()
-        return sorted(path.parent.name for path in self.runs.glob("*/report.html") if path.resolve().parent.parent == folder)
+        """Return the names of the runs with a report."""
+        return self._runs.names()
 
-    def report(self, name: str) -> str:
+    def report(self, name: object) -> str:
         """Return the HTML report of a run.
 
         Raises:
-            InputError: `name` is not one of `finished_runs`.
+            InputError: `name` is not one of `finished_runs`, or the run cannot be read.
         """
-        if self.runs is None or name not in self.finished_runs():
-            raise InputError(f"there is no run {str(name)[:80]!r}; allowed are {', '.join(self.finished_runs()) or 'none yet'}")
-        return (self.runs / name / "report.html").read_text(encoding="utf-8")
+        return self._runs.report(name)
 
     def compute_examples(self) -> None:
         """Compute and cache the answers to the examples that are within the limits."""
         for a, b in EXAMPLES:
             with contextlib.suppress(InputError):
-                for _ in self.compare(a, b, self.models[0], *self.limits.default_sampling, 0):
+                for _ in self.compare(a, b, next(iter(self.labels)), *self.limits.default_sampling, 0):
                     pass
 
     @contextlib.contextmanager
@@ -221,6 +235,25 @@ class Service:
             while sum(len(cached.head + cached.body + cached.csv) for cached in self._answers.values()) > MAX_CACHED_CHARS:
                 self._answers.popitem(last=False)
         return answer
+
+
+def label_models(models: Sequence[str]) -> dict[str, str]:
+    """Return the models by their labels: the names of folders without their paths, and other names unchanged.
+
+    Args:
+        models: Models as the operator gives them. Two folders of the same name get different labels.
+    """
+    labels: dict[str, str] = {}
+    for model in dict.fromkeys(models):
+        path = Path(model).expanduser()
+        is_folder = model != "default" and (path.is_absolute() or path.exists())
+        name = label = path.resolve().name if is_folder else model
+        number = 2
+        while label in labels:
+            label = f"{name} ({number})"
+            number += 1
+        labels[label] = model
+    return labels
 
 
 _collector = threading.local()  # .messages: where the warnings of this thread are collected

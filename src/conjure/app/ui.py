@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,9 +20,14 @@ from conjure.errors import InputError, TextTruncationWarning
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # no copies of requests in the browser or on the Hugging Face Hub
 
 try:
     import gradio as gr
+    from starlette.middleware import Middleware
+
+    from conjure.app.routes import RequestFilter
+    from conjure.app.visitors import Visitors
 except ImportError as error:
     raise InputError("the app needs the package gradio: pip install 'conjure[app]'") from error
 
@@ -29,41 +35,24 @@ MATRIX_EXAMPLE = "puppy\npoodle\ndalmatian\npug\nwhale\nshark\ndolphin\nsea lion
 MAX_SEED_DIGITS = 11  # int() of a longer number from a link could take long
 
 
-class CancellationRegistry:
-    """The cancellation flags of all visitors, by the session of their browser."""
+def build(service: Service, visitors: Visitors) -> gr.Blocks:
+    """Build the user interface of a service.
 
-    def __init__(self) -> None:
-        self._flags: dict[str, threading.Event] = {}
-
-    def register(self, session: str) -> Callable[[], None]:
-        """Return a function that raises `CancelledError` as soon as the visitor has cancelled, or has left."""
-        flag = self._flags.setdefault(session, threading.Event())
-
-        def raise_if_cancelled() -> None:
-            if flag.is_set():
-                raise CancelledError
-
-        return raise_if_cancelled
-
-    def cancel(self, session: str) -> None:
-        """Cancel all computations of a visitor that are registered so far."""
-        if flag := self._flags.pop(session, None):
-            flag.set()
-
-
-def build(service: Service) -> gr.Blocks:
-    """Build the user interface of a service."""
+    Args:
+        service: What the app computes.
+        visitors: The visitors, whose requests are limited.
+    """
     with gr.Blocks(title="Conjure", analytics_enabled=False) as blocks:
         gr.Markdown("# Conjure\nThe similarity of texts, measured by the predictions of a text-to-image diffusion model.")
-        cancellations = CancellationRegistry()
         with gr.Tab("Compare"):
-            _build_compare_tab(blocks, service, cancellations)
+            _build_compare_tab(blocks, service, visitors)
         with gr.Tab("Matrix"):
-            _build_matrix_tab(service, cancellations)
+            _build_matrix_tab(service, visitors)
         with gr.Tab("Runs"):
             _build_runs_tab(blocks, service)
-        blocks.unload(_cancel_with(cancellations))
-    blocks.queue(max_size=service.limits.max_queue)
+        blocks.unload(_cancel_with(visitors))
+    blocks.queue(max_size=service.limits.max_queue, api_open=False)  # no request bypasses the queue
+    visitors.attach(blocks)
     return blocks
 
 
@@ -73,14 +62,14 @@ def _build_settings(service: Service) -> list[Any]:
     samples, steps = limits.default_sampling
     with gr.Accordion("Settings", open=False), gr.Row():
         return [
-            gr.Dropdown(list(service.models), value=service.models[0], label="Model"),
+            gr.Dropdown(list(service.labels), value=next(iter(service.labels)), label="Model"),
             gr.Slider(1, max(2, limits.samples), samples, step=1, label="Samples k"),
             gr.Slider(1, max(2, limits.steps), steps, step=1, label="Steps T"),
             gr.Number(0, precision=0, minimum=0, label="Seed"),
         ]
 
 
-def _build_compare_tab(blocks: gr.Blocks, service: Service, cancellations: CancellationRegistry) -> None:
+def _build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -> None:
     limits = service.limits
     with gr.Row():
         # without max_length, which would truncate pasted text without a message: the service rejects texts that are too long
@@ -98,20 +87,20 @@ def _build_compare_tab(blocks: gr.Blocks, service: Service, cancellations: Cance
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[str, str]]:  # fmt: skip
-        raise_if_cancelled = cancellations.register(str(request.session_hash))
         settings = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed}
-        link = f'<p><a href="?{html.escape(urlencode(settings))}">Link to these settings</a></p>'
-        report = _progress_callback(raise_if_cancelled, progress)
-        with user_errors():
+        with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
+            report = _progress_callback(raise_if_cancelled, progress)
             for answer in service.compare(a, b, model, samples, steps, seed, report):
                 raise_if_cancelled()
+                # after the first answer, which only valid settings have
+                link = f'<p><a href="?{html.escape(urlencode(settings))}">Link to these settings</a></p>'
                 yield answer.head + link, answer.body
 
     def read_link(request: gr.Request) -> list[Any]:
         """Return the values of the inputs that the address of the page contains, and defaults for all others."""
         query = request.query_params
         values: list[Any] = [query.get(name, text) for name, text in zip("ab", EXAMPLES[0], strict=True)]
-        values.append(query["model"] if query.get("model") in service.models else service.models[0])
+        values.append(query["model"] if query.get("model") in service.labels else next(iter(service.labels)))
         defaults, largest = (*limits.default_sampling, 0), (limits.samples, limits.steps, MAX_SEED)
         for name, default, maximum in zip(("samples", "steps", "seed"), defaults, largest, strict=True):
             value = query.get(name, "")
@@ -122,14 +111,15 @@ def _build_compare_tab(blocks: gr.Blocks, service: Service, cancellations: Cance
     options: dict[str, Any] = {
         "fn": compare, "inputs": inputs, "outputs": [number, grid], "concurrency_id": "model",
         "concurrency_limit": limits.concurrency, "show_progress": "minimal",
+        "preprocess": False,  # the service validates the values; messages of Gradio contain them in full
     }  # fmt: skip
     by_button = gr.on([go.click, first.submit, second.submit], api_name="compare", **options)
     by_example = examples.load_input_event.then(api_visibility="private", **options)
-    stop.click(_cancel_with(cancellations), cancels=[by_button, by_example], queue=False, api_visibility="private")
+    stop.click(_cancel_with(visitors), cancels=[by_button, by_example], queue=False, api_visibility="private")
     blocks.load(read_link, None, inputs, queue=False, api_visibility="private")
 
 
-def _build_matrix_tab(service: Service, cancellations: CancellationRegistry) -> None:
+def _build_matrix_tab(service: Service, visitors: Visitors) -> None:
     limits = service.limits
     label = f"Texts, one per line, at most {limits.max_texts}"
     words = gr.Textbox(MATRIX_EXAMPLE, label=label, lines=8, elem_id="words")
@@ -144,14 +134,15 @@ def _build_matrix_tab(service: Service, cancellations: CancellationRegistry) -> 
         lines: Any, model: Any, samples: Any, steps: Any, seed: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str, Any]:  # fmt: skip
-        report = _progress_callback(cancellations.register(str(request.session_hash)), progress)
-        with user_errors():
-            answer = service.matrix(lines, model, samples, steps, seed, report)
+        with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
+            answer = service.matrix(lines, model, samples, steps, seed, _progress_callback(raise_if_cancelled, progress))
         return answer.head + answer.body, gr.Textbox(value=answer.csv, visible=True)
 
     limit = limits.concurrency
-    drawing = draw.click(compare, inputs, [heat, table], concurrency_id="model", concurrency_limit=limit, api_name="matrix")
-    stop.click(_cancel_with(cancellations), cancels=drawing, queue=False, api_visibility="private")
+    drawing = draw.click(
+        compare, inputs, [heat, table], concurrency_id="model", concurrency_limit=limit, api_name="matrix", preprocess=False,
+    )  # fmt: skip
+    stop.click(_cancel_with(visitors), cancels=drawing, queue=False, api_visibility="private")
 
 
 def _build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
@@ -159,23 +150,25 @@ def _build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
     report = gr.HTML(elem_id="report")
 
     def show_report(name: Any) -> str:
-        with user_errors():
-            if name:
-                return iframe(service.report(name))
+        if not name:
             return "" if service.finished_runs() else NO_RUNS_HTML
+        try:
+            return iframe(service.report(name))
+        except InputError as error:  # as the result: after an exception, the report of another run would remain
+            return f"<p>{html.escape(service.without_paths(str(error)))}</p>"
 
     def refresh() -> tuple[Any, str]:
         return gr.Dropdown(choices=service.finished_runs(), value=None), show_report(None)
 
-    run.change(show_report, run, report, api_name="run")
+    run.change(show_report, run, report, api_name="run", preprocess=False)
     blocks.load(refresh, None, [run, report], queue=False, api_visibility="private")
 
 
-def _cancel_with(cancellations: CancellationRegistry) -> Callable[..., None]:
+def _cancel_with(visitors: Visitors) -> Callable[..., None]:
     """Return an event handler that cancels all computations of the visitor."""
 
     def cancel(request: gr.Request) -> None:
-        cancellations.cancel(str(request.session_hash))
+        visitors.cancel(str(request.session_hash))
 
     return cancel
 
@@ -191,12 +184,18 @@ def _progress_callback(raise_if_cancelled: Callable[[], None], progress: gr.Prog
 
 
 @contextlib.contextmanager
-def user_errors() -> Iterator[None]:
-    """Context manager that shows invalid input and cancellations to the visitor in one line."""
+def user_errors(service: Service) -> Iterator[None]:
+    """Context manager that shows invalid input and cancellations to the visitor in one line.
+
+    A message that contains a path of the operator is shown without it, and is written to standard error as it is.
+    """
     try:
         yield
     except InputError as error:
-        raise gr.Error(html.escape(str(error)), print_exception=False, title="Request rejected") from error
+        message = service.without_paths(str(error))
+        if message != str(error):
+            print(error, file=sys.stderr, flush=True)
+        raise gr.Error(html.escape(message), print_exception=False, title="Request rejected") from error
     except CancelledError as error:
         raise gr.Error("The computation was cancelled.", print_exception=False, title="Stopped") from error
 
@@ -227,12 +226,14 @@ def serve(
     warnings.simplefilter("always", TextTruncationWarning)
     warnings.showwarning = record_warning
     threading.Thread(target=service.compute_examples, daemon=True).start()
+    visitors = Visitors(service.limits.max_jobs_per_visitor)
+    request_filter = Middleware(RequestFilter, visitors=visitors, max_chars=service.limits.max_total_chars)
     fonts = ["system-ui", "sans-serif"]  # no font that a browser would have to download
     try:
-        _, url, _ = build(service).launch(
+        _, url, _ = build(service, visitors).launch(
             server_name=host, server_port=port, auth=user, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
             theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), footer_links=[], max_file_size=0, ssr_mode=False,
-            head=RESIZE_IFRAME_JS,
+            head=RESIZE_IFRAME_JS, enable_monitoring=False, app_kwargs={"middleware": [request_filter]},
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"cannot listen on {host}, port {port or 'from 7860'}: {error}; give another --port") from error

@@ -37,6 +37,9 @@ def serve_app(
         int, typer.Option(min=1, help="Maximum number of waiting requests; further requests are rejected.")
     ] = 32,
     concurrency: Annotated[int, typer.Option(min=1, help="Number of requests that run at the same time.")] = 1,
+    max_jobs_per_visitor: Annotated[
+        int, typer.Option(min=1, help="Maximum number of unfinished requests of one visitor; further requests are rejected.")
+    ] = 4,
     device: Device = None,
     store: StorePath = None,
 ) -> None:
@@ -54,10 +57,10 @@ def serve_app(
         from conjure.app.ui import serve
 
         silence()
-        limits = Limits(max_chars, max_texts, samples, steps, max_queue, concurrency)
+        limits = Limits(max_chars, max_texts, samples, steps, max_queue, concurrency, max_jobs_per_visitor)
         names = [name.strip() for name in models.split(",") if name.strip()]
         service = Service(names, Path(runs) if runs else None, limits, device, open_store(store))
-        service.process(names[0] if names else models, steps=1)  # report a model that cannot be loaded before serving
+        service.process(next(iter(service.labels), models), steps=1)  # report a model that cannot be loaded before serving
     serve(service, host=host, port=port, user=(user, str(password)) if user else None)
 
 

@@ -1,0 +1,93 @@
+"""The routes of Gradio that strangers can use. Those that the app does not need, such as uploads, are refused."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import HTTPException
+from starlette.responses import PlainTextResponse
+
+from conjure.app.visitors import Visitors
+from conjure.io.text import printable, shorten
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_ESCAPED_CHAR = 12  # bytes of a character in JSON, as two escaped surrogates
+MAX_OTHER_BYTES = 100_000  # bytes of a request besides its texts
+
+# All other routes for POST write files, connect to other hosts or change the app
+_POST_ROUTES = re.compile(r"/gradio_api/(queue/join|cancel|reset|(call|run|api)/.+)/?|/login/?")
+# Files of the server, addresses that the server would read, pages that are saved on the server, and statistics
+_REFUSED_GET_ROUTES = re.compile(
+    r"/gradio_api/(file|proxy|deep_link|stream|upload|run|vibe|dev|profiling|custom_component).*|/monitoring.*", re.DOTALL
+)
+_STREAM = re.compile(r"/gradio_api/(?:queue/data|call/.+/(?P<event>[^/]+))/?")
+
+
+class RequestFilter:
+    """ASGI middleware that refuses routes and large requests, registers open streams, and reports errors in one line.
+
+    Args:
+        app: The next application.
+        visitors: The visitors, who are informed of open streams.
+        max_chars: Characters of all texts in one request.
+    """
+
+    def __init__(self, app: Any, visitors: Visitors, max_chars: int) -> None:
+        self.app = app
+        self.visitors = visitors
+        self.max_bytes = MAX_ESCAPED_CHAR * max_chars + MAX_OTHER_BYTES
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        method, path = scope["method"], scope["path"]
+        if _REFUSED_GET_ROUTES.fullmatch(path) if method in SAFE_METHODS else not _POST_ROUTES.fullmatch(path):
+            await PlainTextResponse("this app has no such route", 404)(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length[:20]) > self.max_bytes:
+            await PlainTextResponse(self._too_large(), 413)(scope, receive, send)
+            return
+        await self._forward(scope, receive, send)
+
+    async def _forward(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass a request on, and answer an exception with one line, which is also written to standard error."""
+        size = 0
+        started = False
+
+        async def limited_receive() -> Any:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.max_bytes:  # a body without a declared length
+                raise HTTPException(413, self._too_large())
+            return message
+
+        async def tracked_send(message: Any) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        stream = _STREAM.fullmatch(scope["path"]) if scope["method"] == "GET" else None
+        try:
+            if stream is None:
+                await self.app(scope, limited_receive, tracked_send)
+            else:
+                sessions = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])
+                with self.visitors.stream(stream["event"] or sessions[-1]):
+                    await self.app(scope, limited_receive, tracked_send)
+        except Exception as error:
+            reason = shorten(printable(f"{type(error).__name__}: {error}"), 200)
+            print(f"invalid request for {shorten(printable(scope['path']), 80)}: {reason}", file=sys.stderr, flush=True)
+            if not started:
+                await PlainTextResponse("the request is invalid; see the description of the API", 400)(scope, receive, send)
+            elif stream is not None:
+                await send({"type": "http.response.body"})  # the end of the stream
+
+    def _too_large(self) -> str:
+        return f"the request is too large; at most {self.max_bytes} bytes are allowed"
