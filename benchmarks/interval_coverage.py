@@ -174,7 +174,7 @@ def matrices_of_gaussians(dimensions: int, num_texts: int, k: int) -> Iterator[t
     first, second = np.triu_indices(num_texts, 1)
     for _ in range(MATRICES):
         means, variances = rng.normal(size=(num_texts, dimensions)), rng.lognormal(0, 0.7, num_texts)
-        alpha, beta, gamma = 0.0, 0.0, 0.0
+        alpha, gamma, beta = np.zeros(len(first)), np.zeros(len(first)), np.zeros((len(first), dimensions))
         for sigma in NOISE_LEVELS:
             for i, j in ((first, second), (second, first)):
                 scale = np.sqrt((variances[i] + sigma**2) / (variances[i] + NOISE_LEVELS[0] ** 2))

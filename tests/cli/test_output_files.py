@@ -122,7 +122,8 @@ def test_comparisons(conjure_command, tiny_sd, tmp_path, pairs, full_disk, suffi
 
 
 def test_files_are_written_even_if_the_result_cannot_be_printed():
-    written, announced = [], []
+    written: list[str] = []
+    announced: list[str] = []
     with pytest.raises(BrokenPipeError), files_after_output([("a", written.append), ("b", written.append)], announced.append):
         raise BrokenPipeError
     assert (written, announced) == (["a", "b"], [])
@@ -135,7 +136,7 @@ def test_each_file_that_cannot_be_written_is_named():
     def refuse(path):
         raise InputError(f"{path} is refused")
 
-    written = []
+    written: list[str] = []
     files = [("a", refuse), ("b", refuse), ("c", written.append)]
     with pytest.raises(OutputError, match="^a is refused; b is refused$"), files_after_output(files):
         pass

@@ -168,6 +168,10 @@ def test_layerwise_casting_is_part_of_the_fingerprint():
 class ScaledConv(torch.nn.Conv2d):
     """A convolution with values outside of its parameters and buffers."""
 
+    scale: torch.Tensor
+    tables: dict[str, torch.Tensor]
+    parts: list[torch.nn.Linear]
+
     def forward(self, states):
         return super().forward(states) * self.scale * self.tables["scale"][0] * self.parts[0].weight.mean()
 
@@ -253,7 +257,7 @@ def test_replaced_methods_of_a_scheduler_are_part_of_the_fingerprint():
     def half_step(prediction, *arguments, **keywords):
         return step(prediction * 0.5, *arguments, **keywords)
 
-    half_step.__signature__ = inspect.signature(step)
+    half_step.__signature__ = inspect.signature(step)  # type: ignore[attr-defined]
     process.scheduler.step = half_step
     assert process.fingerprint() != before
     assert not process.run(["a"], [0]).equal(latents)

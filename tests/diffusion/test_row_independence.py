@@ -100,7 +100,12 @@ def test_the_verdict_is_not_kept_where_behaviour_is_unknown():
 def test_the_verdict_is_kept_for_equal_behaviour(monkeypatch):
     calls = []
     compare = row_independence._compare_rows
-    monkeypatch.setattr(row_independence, "_compare_rows", lambda *arguments: calls.append(1) or compare(*arguments))
+
+    def count(*arguments):
+        calls.append(1)
+        return compare(*arguments)
+
+    monkeypatch.setattr(row_independence, "_compare_rows", count)
     network, x = Switched(), torch.tensor([[1.0], [1.0]])
     for _ in range(3):
         with deduplicate_rows(network), torch.no_grad():

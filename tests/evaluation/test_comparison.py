@@ -103,7 +103,12 @@ def test_images_are_neither_filtered_nor_overflow(runs, monkeypatch):
     process = conjure.load(family.build(), steps=2, **family.settings)
     monkeypatch.setattr("conjure.evaluation.comparison.process_from_settings", lambda *_: process)
     grids = []
-    monkeypatch.setattr("conjure.evaluation.comparison.contact_sheet", lambda images, **_: grids.append(np.array(images)) or b"")
+
+    def record(images, **_):
+        grids.append(np.array(images))
+        return b""
+
+    monkeypatch.setattr("conjure.evaluation.comparison.contact_sheet", record)
     comparison = conjure.diff(runs / "2", runs / "3")
     generate_images(comparison, 1)
     set_safety_checker(process.pipeline)

@@ -17,7 +17,6 @@ from scipy.spatial.distance import squareform
 import conjure
 from conjure import InputError
 from conjure.io.formatting import format_with_error
-from conjure.similarity.matrix_output import html_page
 from conjure.similarity.validation import read_groups
 
 TEXTS = ["puppy", "whale", "poodle", "shark"]
@@ -62,7 +61,7 @@ def test_errors_of_many_pairs_are_pooled(default_process, divergence):
     assert relative.max() / relative.min() < raw.max() / raw.min()
     assert (pooled.ci95[0] >= 0).all()
     assert (pooled.stderr == pooled.stderr.T).all() == (divergence != "kl")
-    assert pooled.notes[0] in html_page(pooled)
+    assert pooled.notes[0] in pooled._html_page()
 
 
 def test_linkage_is_that_of_scipy(matrix):

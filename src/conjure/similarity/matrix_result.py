@@ -1,0 +1,221 @@
+"""The distances between all pairs of texts: their statistics, and their output as CSV, data frame, heat map, page and chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from conjure.deprecation import deprecated_property
+from conjure.divergence.intervals import few_samples_note, nonnegative_ends
+from conjure.errors import InputError
+from conjure.io.csv_files import csv_text
+from conjure.io.documents import Document, Table
+from conjure.io.files import write_output
+from conjure.io.formatting import format_with_error, pluralize
+from conjure.plotting.charts import scatter_plot
+from conjure.plotting.heatmaps import clustered_heatmap
+from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
+from conjure.similarity.matrix_analysis import Embedding2D, Separation, average_linkage, classical_mds, group_separation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The distances between all texts.
+
+    Attributes:
+        texts: The texts.
+        distance: Means over samples. Symmetric, except for `kl`: its entry [i, j] is computed on the trajectories of text i.
+        stderr: The standard errors of `distance`, NaN with one sample. From 10 pairs on, each error is moderated by the variances
+            of all pairs (`conjure.divergence.intervals.pool_errors`); `raw_stderr` are the errors without that.
+        sample_distances: The distances of each sample.
+        unit: The unit of all distances.
+        divergence: The divergence that was estimated.
+        weighting: The weighting of the steps.
+        antithetic: Whether the two texts of a pair start from opposite noise.
+        samples: The number of samples k.
+        seed: The seed of the noise.
+        process: The settings of the process.
+        fingerprint: The fingerprint of the process.
+        version: The version of this package.
+        degrees_of_freedom: The degrees of freedom of `stderr`: k - 1, and more if variances were pooled.
+        pooled_pairs: The number of pairs whose variances were pooled; 0 if none were.
+    """
+
+    texts: tuple[str, ...]
+    distance: Float[np.ndarray, "texts texts"]
+    stderr: Float[np.ndarray, "texts texts"]
+    sample_distances: Float[np.ndarray, "samples texts texts"]
+    unit: str
+    divergence: str
+    weighting: str
+    antithetic: bool
+    samples: int
+    seed: int
+    process: dict[str, Any]
+    fingerprint: str
+    version: str
+    degrees_of_freedom: float
+    pooled_pairs: int
+
+    each = deprecated_property("each", "sample_distances")
+    map = deprecated_property("map", "mds_embedding")
+    identity = deprecated_property("identity", "fingerprint")
+    cell = deprecated_property("cell", "format_entry")
+    save_map = deprecated_property("save_map", "save_mds")
+
+    @cached_property
+    def ci95(self) -> tuple[Float[np.ndarray, "texts texts"], Float[np.ndarray, "texts texts"]]:
+        """The lower and the upper ends of the 95% intervals of `distance`, never negative; NaN with one sample."""
+        return nonnegative_ends(self.distance, self.stderr, self.degrees_of_freedom)
+
+    @cached_property
+    def raw_stderr(self) -> Float[np.ndarray, "texts texts"]:
+        """The standard errors of `distance` from the samples of each pair alone; NaN with one sample."""
+        if self.samples == 1:
+            return self.stderr
+        return self.sample_distances.std(0, ddof=1) / self.samples**0.5
+
+    @cached_property
+    def linkage(self) -> Float[np.ndarray, "merges 4"]:
+        """The hierarchical clustering of the texts in the format of scipy: average linkage, leaves in the optimal order."""
+        return average_linkage(self.distance)
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """The indices of the texts in the order of the leaves of `linkage`, where similar texts are neighbours."""
+        from scipy.cluster.hierarchy import leaves_list
+
+        return tuple(int(i) for i in leaves_list(self.linkage))
+
+    @cached_property
+    def mds_embedding(self) -> Embedding2D:
+        """The embedding of the texts in the plane by classical multidimensional scaling (Torgerson 1952).
+
+        The entries of `distance` are means of squared norms, and are used as squared distances. Since each pair has its own
+        trajectories, the entries need not be squared distances of points in a Euclidean space.
+        """
+        return classical_mds(self.distance)
+
+    def separation(self, groups: Sequence[Iterable[str]]) -> Separation:
+        """Return how well groups of the texts are separated: silhouettes (Rousseeuw 1987), with an interval over samples.
+
+        Args:
+            groups: At least two groups of texts of this matrix. Texts may be left out.
+
+        Raises:
+            InputError: If there are fewer than two groups, a group is empty, a text is not in the matrix, or is in two groups.
+        """
+        return group_separation(self.sample_distances, self.texts, groups)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the errors: whether they are pooled, and whether there are too few samples for an error."""
+        pooled = f"the standard errors are pooled over {self.pooled_pairs} pairs" if self.pooled_pairs else None
+        return tuple(note for note in (pooled, few_samples_note(self.samples)) if note is not None)
+
+    def format_entry(self, i: int, j: int) -> str:
+        """Return the entry [i, j] with its standard error as text."""
+        return "0" if i == j else format_with_error(self.distance[i, j], self.stderr[i, j])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the matrix as plain data for JSON. Errors and intervals are None with one sample.
+
+        `ci95` holds for each entry the lower and the upper end.
+        """
+        errors = {"stderr": self.stderr, "raw_stderr": self.raw_stderr, "ci95": np.stack(self.ci95, -1)}
+        return {
+            "texts": list(self.texts),
+            "distance": self.distance.tolist(),
+            **{name: values.tolist() if self.samples > 1 else None for name, values in errors.items()},
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "pooled_pairs": self.pooled_pairs,
+            "order": list(self.order),
+            "notes": list(self.notes),
+            **{name: getattr(self, name) for name in
+               ("unit", "divergence", "weighting", "antithetic", "samples", "seed", "process", "fingerprint", "version")},
+        }  # fmt: skip
+
+    def to_csv(self, *, raw: bool = False) -> str:
+        """Return the distances as comma-separated values, with the texts as first row and first column.
+
+        Args:
+            raw: Write texts unchanged. Otherwise a text that a spreadsheet would run as a formula gets an apostrophe before it.
+        """
+        rows = ([text, *row] for text, row in zip(self.texts, self.distance.tolist(), strict=True))
+        return csv_text([["", *self.texts], *rows], raw=raw)
+
+    def to_frame(self) -> DataFrame:
+        """Return the distances as a pandas data frame.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise InputError("data frames need the package pandas: pip install pandas") from error
+        return DataFrame(self.distance, index=list(self.texts), columns=list(self.texts))
+
+    def heatmap(self) -> Figure:
+        """Return the heat map of the distances with the dendrogram of the texts."""
+        return clustered_heatmap(
+            self.distance, self.stderr, self.texts, self.linkage, self.order,
+            title=f"{self.process['model']}, {pluralize(self.samples, 'sample')}",
+            colorbar_label=f"{self.divergence}, {self.unit}",
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> None:
+        """Write the heat map with its dendrogram to `path`.
+
+        Args:
+            path: A .png, .svg or .pdf file, or an .html file, which also contains a table of the distances.
+
+        Raises:
+            InputError: If the suffix is another one, or the file cannot be written.
+        """
+        path = check_path(path)
+        file_format = path.suffix.lower().removeprefix(".")
+        content = self._html_page().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
+        write_output(path, content, make_folders=False)
+
+    def save_mds(self, path: str | Path, groups: Sequence[Iterable[str]] = ()) -> None:
+        """Write a chart of `mds_embedding` to `path`.
+
+        Args:
+            path: A .png, .svg or .pdf file.
+            groups: Groups of texts. Each group has its own color.
+
+        Raises:
+            InputError: If the suffix is another one, or the file cannot be written.
+        """
+        path = check_path(path, EMBEDDING_SUFFIXES)
+        group_numbers = {text: number for number, group in enumerate(groups) for text in group}
+        embedding = self.mds_embedding
+        title = f"{self.process['model']}, {self.divergence}; the plane explains {embedding.explained:.0%} of the variance"
+        figure = scatter_plot(embedding.points, self.texts, [group_numbers.get(text, 0) for text in self.texts], title)
+        write_output(path, figure_bytes(figure, path.suffix.lower().removeprefix(".")), make_folders=False)
+
+    def _repr_png_(self) -> bytes:
+        return figure_bytes(self.heatmap(), "png")
+
+    def _html_page(self) -> str:
+        """Return an HTML page with the heat map as an image and the distances with their errors as a table."""
+        rows = [[self.texts[i], *(self.format_entry(i, j) for j in self.order)] for i in self.order]
+        table = Table("Distances and standard errors", ["", *(self.texts[i] for i in self.order)], rows)
+        process = self.process
+        settings = (
+            f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, "
+            f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"
+        )
+        figures = {"Heat map": figure_bytes(self.heatmap(), "png")}
+        return Document("Distance matrix", [settings], [table], "; ".join(self.notes), figures).to_html()
