@@ -6,10 +6,11 @@ import html
 import os
 import re
 import warnings
+from dataclasses import replace
 
 import pytest
 
-from conjure import InputError
+from conjure import InputError, load
 from conjure.app.limits import Limits
 from conjure.app.service import Answer, CancelledError, Service, record_warning
 
@@ -196,3 +197,11 @@ def test_labels_of_models(tmp_path, monkeypatch):
     with pytest.raises(InputError) as error:
         service.process("tiny (2)", 1)
     assert str(tmp_path) not in service.without_paths(str(error.value))
+
+
+def test_answers_show_no_path_of_a_model(tmp_path, monkeypatch):
+    folder = tmp_path / "tiny <b>"
+    monkeypatch.setattr("conjure.app.service.load", lambda model, device: replace(load("default"), model=model))
+    *_, answer = Service((str(folder),)).compare("dog", "cat", "tiny <b>", 1, 1, 0)
+    assert "model tiny" in answer.body
+    assert str(tmp_path) not in answer.head + answer.body

@@ -9,7 +9,7 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,12 @@ class Service:
     def without_paths(self, message: str) -> str:
         """Return a message for visitors, in which paths of the operator's models, runs, store and home are replaced by names."""
         names = {model: label for label, model in self.labels.items() if label != model}
-        names |= {str(self.runs): "the runs"} if self.runs else {}
-        names |= {str(self.store.path): "the store"} if self.store else {}
-        names = {str(Path(path).absolute()): name for path, name in names.items()} | names
-        names = {str(Path(path).resolve()): name for path, name in names.items()} | names | {str(Path.home()): "~"}
+        folders = names | ({str(self.runs): "the runs"} if self.runs else {})
+        folders |= {str(self.store.path): "the store"} if self.store else {}
+        names |= {str(Path(path).absolute()): name for path, name in folders.items()}
+        names |= {str(Path(path).resolve()): name for path, name in folders.items()}
+        if Path.home() != Path("/"):
+            names[str(Path.home())] = "~"
         for path in sorted(names, key=len, reverse=True):
             message = message.replace(path, names[path])
         return message
@@ -156,7 +158,10 @@ class Service:
                 explanation = following
                 yield Answer(html.distance(explanation.estimate, warnings), html.trajectory_grid(explanation))
         assert explanation is not None
-        page = explanation_page(explanation.estimate, explanation.sample_images, explanation.words)
+        estimate = explanation.estimate
+        if self.labels[str(model)] != model:
+            estimate = replace(estimate, process=estimate.process | {"model": model})  # the page shows it
+        page = explanation_page(estimate, explanation.sample_images, explanation.words)
         yield self._cache(key, Answer(html.notes(warnings), html.iframe(page)))
 
     def matrix(
