@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conjure.app import html
+from conjure.app.labels import label_models, replace_paths
 from conjure.app.limits import Limits
 from conjure.app.runs import FinishedRuns
 from conjure.diffusion.jobs import ProgressCallback
@@ -101,16 +102,9 @@ class Service:
 
     def without_paths(self, message: str) -> str:
         """Return a message for visitors, in which paths of the operator's models, runs, store and home are replaced by names."""
-        names = {model: label for label, model in self.labels.items() if label != model}
-        folders = names | ({str(self.runs): "the runs"} if self.runs else {})
-        folders |= {str(self.store.path): "the store"} if self.store else {}
-        names |= {str(Path(path).absolute()): name for path, name in folders.items()}
-        names |= {str(Path(path).resolve()): name for path, name in folders.items()}
-        if Path.home() != Path("/"):
-            names[str(Path.home())] = "~"
-        for path in sorted(names, key=len, reverse=True):
-            message = message.replace(path, names[path])
-        return message
+        other = {str(self.runs): "the runs"} if self.runs else {}
+        other |= {str(self.store.path): "the store"} if self.store else {}
+        return replace_paths(message, {model: label for label, model in self.labels.items() if label != model}, other)
 
     def compare(
         self,
@@ -240,25 +234,6 @@ class Service:
             while sum(len(cached.head + cached.body + cached.csv) for cached in self._answers.values()) > MAX_CACHED_CHARS:
                 self._answers.popitem(last=False)
         return answer
-
-
-def label_models(models: Sequence[str]) -> dict[str, str]:
-    """Return the models by their labels: the names of folders without their paths, and other names unchanged.
-
-    Args:
-        models: Models as the operator gives them. Two folders of the same name get different labels.
-    """
-    labels: dict[str, str] = {}
-    for model in dict.fromkeys(models):
-        path = Path(model).expanduser()
-        is_folder = model != "default" and (path.is_absolute() or path.exists())
-        name = label = path.resolve().name if is_folder else model
-        number = 2
-        while label in labels:
-            label = f"{name} ({number})"
-            number += 1
-        labels[label] = model
-    return labels
 
 
 _collector = threading.local()  # .messages: where the warnings of this thread are collected
