@@ -6,7 +6,7 @@ import glob
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,6 +30,7 @@ from conjure.io.logging import report
 REPORT_INTERVAL = 120.0  # seconds between two lines about the progress of a download
 INDEX_FILES = ("model_index.json", "modular_model_index.json")
 UNUSED_COMPONENTS = ("safety_checker", "watermarker")
+ADAPTERS = "adapters"  # the folder of LoRAs and textual inversions in a folder that `Process.save` wrote
 
 
 def download_pipeline(name: str, variant: str | None = None) -> tuple[Path, str]:
@@ -45,7 +46,7 @@ def download_pipeline(name: str, variant: str | None = None) -> tuple[Path, str]
     Raises:
         InputError: If the repository cannot be read, or does not have the variant.
     """
-    return _download(name, lambda files, read: _pipeline_files(name, files, read, variant))
+    return download(name, lambda files, read: _pipeline_files(name, files, read, variant))
 
 
 def download_model(name: str) -> tuple[Path, str]:
@@ -60,10 +61,10 @@ def download_model(name: str) -> tuple[Path, str]:
     Raises:
         InputError: If the repository cannot be read.
     """
-    return _download(name, lambda files, _: _model_files(name, files))
+    return download(name, lambda files, _: _model_files(name, files))
 
 
-def _pipeline_files(name: str, files: Iterable[str], read: Callable[[str], Path], variant: str | None) -> list[str]:
+def _pipeline_files(name: str, files: Sequence[str], read: Callable[[str], Path], variant: str | None) -> list[str]:
     """Return the files of the components that the index of a pipeline declares."""
     folders = _by_folder(files)
     index_file = next((file for file in INDEX_FILES if file in folders.get("", ())), None)
@@ -77,7 +78,8 @@ def _pipeline_files(name: str, files: Iterable[str], read: Callable[[str], Path]
     components = {part: names for part, names in folders.items() if is_used.get(part)}
     chosen = choose_variant(components, variant, name)
     root = [file for file in folders.get("", ()) if file.endswith(".json") and variant_of(file) is None]
-    return root + [f"{part}/{file}" for part, names in components.items() for file in select_weights(names, chosen)]
+    adapters = [file for file in files if file.startswith(f"{ADAPTERS}/")] if "conjure.json" in root else []
+    return root + adapters + [f"{part}/{file}" for part, names in components.items() for file in select_weights(names, chosen)]
 
 
 def _model_files(name: str, files: Iterable[str]) -> list[str]:
@@ -102,10 +104,18 @@ def _by_folder(files: Iterable[str]) -> dict[str, list[str]]:
     return folders
 
 
-def _download(name: str, select: Callable[[list[str], Callable[[str], Path]], list[str]]) -> tuple[Path, str]:
-    """Download the files that `select` returns for the readable files of a repository and a function that downloads one of them.
+def download(name: str, select: Callable[[list[str], Callable[[str], Path]], list[str]]) -> tuple[Path, str]:
+    """Download files of a repository. Without access to the Hub, they are read from the cache.
 
-    Without access to the Hub, the files are read from the cache.
+    Args:
+        name: The name of the repository, with an optional `@revision`.
+        select: Returns the needed files, for the readable files of the repository and a function that downloads one of them.
+
+    Returns:
+        The folder and its commit.
+
+    Raises:
+        InputError: If the repository cannot be read, or `select` raises it.
     """
     repository, _, revision = name.partition("@")
     options: dict[str, Any] = {"repo_id": repository, "revision": revision or None, "endpoint": constants.ENDPOINT}

@@ -141,5 +141,5 @@ class Worker:
                 self.loaded = wanted
             assert self.pipeline is not None
             process = spec.build(self.pipeline)
-            self.processes[key] = process, AdaptiveBatchSize(process.pipeline.device, process.batch_size)
+            self.processes[key] = process, AdaptiveBatchSize(process.device, process.batch_size)
         return self.processes[key]
