@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,14 @@ class Service:
         models: Names of the models that visitors can select; the first is the default.
         runs: A folder whose subfolders are runs of `conjure bench`.
         limits: Limits of the requests.
-        device: The device of the models; None for the fastest available one.
+        load_arguments: Arguments of `conjure.load` for all models, such as the device.
         store: Where results are stored and looked up.
     """
 
     models: Sequence[str] = ("default",)
     runs: Path | None = None
     limits: Limits = field(default_factory=Limits)
-    device: str | None = None
+    load_arguments: Mapping[str, Any] = field(default_factory=dict)
     store: Store | None = None
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class Service:
             raise InputError(f"the model {str(model)[:80]!r} is not available here; allowed are {', '.join(self.models)}")
         with self._load_locks[model]:
             if model not in self._processes:
-                self._processes[model] = load(model, device=self.device)
+                self._processes[model] = load(model, **self.load_arguments)
         return self._processes[model].set(steps=steps, store=self.store)
 
     def compare(

@@ -15,6 +15,7 @@ from conjure.errors import InputError
 PEFT_CONFIG = "adapter_config.json"
 # The names under which diffusers and peft save; a folder that has one of these may have other files too
 USUAL_NAMES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "learned_embeds.safetensors")
+MAY_BE_PICKLE = "which may be a pickle that can run code; only safetensors are read"
 HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+\.safetensors))?(?:@(?P<revision>.+))?")
 
 
@@ -52,7 +53,7 @@ def find_file(name: str, kind: str, sha256: str | None = None) -> FoundFile:
     else:
         path, found_name = _download(name, kind)
     if path.suffix != ".safetensors":
-        raise InputError(f"the {kind} {name!r} {_may_be_pickled(path.suffix)}; give a .safetensors file")
+        raise InputError(f"the {kind} {name!r} is no .safetensors file, {MAY_BE_PICKLE}; convert it")
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -78,12 +79,8 @@ def _choose(files: list[str], name: str, kind: str) -> str:
             f"the {kind} {name!r} has several .safetensors files ({listed}); name one of them: {name}/{candidates[0]}"
         )
     pickled = [file for file in files if file.endswith(UNSAFE_EXTENSIONS)]
-    reason = _may_be_pickled(Path(pickled[0]).suffix) if pickled else "has no .safetensors file"
+    reason = f"has only {pickled[0]!r}, {MAY_BE_PICKLE}" if pickled else "has no .safetensors file"
     raise InputError(f"the {kind} {name!r} {reason}; give a folder with a .safetensors file")
-
-
-def _may_be_pickled(extension: str) -> str:
-    return f"is a {extension or 'file without extension'}, which may be a pickle that can run code; only safetensors are read"
 
 
 def _download(name: str, kind: str) -> tuple[Path, str]:
@@ -91,7 +88,7 @@ def _download(name: str, kind: str) -> tuple[Path, str]:
     match = HUB_NAME.fullmatch(name)
     if match is None or name.startswith(".") or (match["file"] is None and name.endswith((".safetensors", *UNSAFE_EXTENSIONS))):
         raise InputError(
-            f"the {kind} {name!r} is neither a file nor a folder here, nor a Hub name; must be a .safetensors file, a folder with "
+            f"the {kind} {name!r} is neither a file, a folder nor a Hub name; must be a .safetensors file, a folder with "
             "one, or owner/name[/file.safetensors][@revision]"
         )
     repository, revision = match["repository"], match["revision"]

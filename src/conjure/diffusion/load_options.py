@@ -1,4 +1,4 @@
-"""What changes the weights of a model while it is loaded: variant, LoRA, textual inversion and quantisation; and their offloading.
+"""The options of loading that concern weights: variant, LoRA, textual inversion, quantisation and offloading.
 
 This module only parses and records these options. `modifications.py` and `placement.py` apply them.
 """

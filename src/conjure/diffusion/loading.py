@@ -153,7 +153,7 @@ def load(
 def _check_options_of_pipeline(options: LoadOptions) -> None:
     """Check that no option is given that changes weights while they are loaded, for a pipeline that is loaded already."""
     advice = {
-        "variant": "it selects files of weights",
+        "variant": "load other weights",
         "lora": "call load_lora_weights of the pipeline",
         "textual_inversion": "call load_textual_inversion of the pipeline",
         "quantize": "quantise its denoiser",
@@ -162,8 +162,8 @@ def _check_options_of_pipeline(options: LoadOptions) -> None:
     for name, value in options.arguments().items():
         if value:
             raise InputError(
-                f"{name} is given with a loaded pipeline, but applies while a model is loaded; give the name of a model, or leave "
-                f"it out ({advice[name]})"
+                f"{name} is given with a loaded pipeline, but it applies while a model is loaded; leave it out, or give the name "
+                f"of a model (for a pipeline: {advice[name]})"
             )
 
 

@@ -200,10 +200,14 @@ def _insert(pipeline: Any, adapter: str, tensors: Mapping[str, torch.Tensor], sc
         ranks = {key: len(tensor) for key, tensor in state.items() if ".lora_A." in key}
         rank = max(ranks.values(), default=1)
         config = {key.removeprefix(prefix): value for key, value in scaling.items() if key.startswith(prefix)}
-        defaults = {"r": rank, "lora_alpha": rank, "rank_pattern": {key.partition(".lora_A.")[0]: r for key, r in ranks.items()}}
+        defaults: dict[str, Any] = {
+            "r": rank,
+            "lora_alpha": rank,
+            "rank_pattern": {key.partition(".lora_A.")[0]: r for key, r in ranks.items()},
+        }
         inject_adapter_in_model(
             LoraConfig(target_modules=sorted(_layers(state)), **defaults | config), network, adapter, state_dict=state
         )
-        result = set_peft_model_state_dict(network, state, adapter)
+        result: Any = set_peft_model_state_dict(network, state, adapter)
         if result.unexpected_keys:
             raise ValueError(f"unknown tensor {result.unexpected_keys[0]}")

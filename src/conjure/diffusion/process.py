@@ -30,7 +30,13 @@ from conjure.diffusion.interfaces import Executor, ResultCache
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline, warn_of_safety_checker
-from conjure.diffusion.process_settings import check_pipeline_kwargs, check_settings, per_row_kwargs, with_current_names
+from conjure.diffusion.process_settings import (
+    check_pipeline_kwargs,
+    check_settings,
+    is_training,
+    per_row_kwargs,
+    with_current_names,
+)
 from conjure.diffusion.saving import save_process
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
@@ -94,7 +100,7 @@ class Process:
             names = {cls.__name__ for cls in type(self.pipeline).__mro__}
             object.__setattr__(self, "batch_prompts", names.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))
         for name, module in self.pipeline.components.items():
-            if isinstance(module, torch.nn.Module) and module.training:
+            if isinstance(module, torch.nn.Module) and is_training(module):
                 raise InputError(f"the component {name!r} is in training mode, where predictions vary; call its eval()")
 
     unit = deprecated_property("unit", "default_unit")
@@ -272,9 +278,9 @@ class Process:
         """Write the pipeline and the settings to a folder that `conjure.load` loads as the same process.
 
         The folder has the format of diffusers, with the settings in its file `conjure.json`, and the files of LoRAs and textual
-        inversions in its folder `adapters`. It does not contain a store, workers, the batch size or offloading, which influence no
-        number. It is loaded once to check that it has the same fingerprint. If the model was changed while it was loaded, such as
-        by a LoRA, its own weights are read from its files again.
+        inversions in its folder `adapters`. It does not contain a store, workers, the batch size or offloading, which influence
+        no number. It is loaded once to check that it has the same fingerprint. If the model was changed while it was loaded, such
+        as by a LoRA, its own weights are read from its files again.
 
         Args:
             folder: A new or empty folder.

@@ -7,6 +7,10 @@ from numbers import Integral
 from os import PathLike
 from typing import Any
 
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
 from conjure.deprecation import warn_renamed
 from conjure.diffusion.noise_levels import UNITS
 from conjure.errors import InputError
@@ -67,6 +71,17 @@ def check_settings(
     for name, pixels in (("height", height), ("width", width)):
         if pixels is not None and not is_integer(pixels, 1):
             raise InputError(f"{name} is {pixels!r}; must be an integer >= 1, in pixels")
+
+
+def is_training(network: torch.nn.Module) -> bool:
+    """Return whether predictions of a network vary: it is in training mode, or one of its layers that then vary is.
+
+    Other layers may be in training mode, such as those of adapters.
+    """
+    return network.training or any(
+        layer.training and (isinstance(layer, _BatchNorm) or (isinstance(layer, _DropoutNd) and layer.p > 0))
+        for layer in network.modules()
+    )
 
 
 def per_row_kwargs(kwargs: dict[str, Any], num_rows: int) -> dict[str, Any]:
@@ -144,9 +159,7 @@ def with_negative_prompt(
     if "true_cfg_scale" in parameters:  # the guidance of these pipelines is an input of the network
         name, scale = "true_cfg_scale", kwargs.get("true_cfg_scale", parameters["true_cfg_scale"].default)
     if scale is not None and scale <= 1:
-        raise InputError(
-            f"{cls} ignores a negative prompt with {name} {scale:g}; set it above 1, or leave the negative prompt out"
-        )
+        raise InputError(f"{cls} ignores a negative prompt with {name} {scale:g}; leave it out, or set {name} above 1")
     return kwargs | {"negative_prompt": negative_prompt}
 
 

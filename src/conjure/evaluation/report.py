@@ -65,10 +65,15 @@ def settings_line(evaluation: Evaluation) -> str:
 def describe_process(settings: Mapping[str, Any]) -> str:
     """Return the settings of a process in one line."""
     revision = f"@{settings['revision']}" if settings["revision"] else ""
+    negative_prompt = settings["pipeline_kwargs"].get("negative_prompt")
+    changes = [f"LoRA {lora['name']} x {lora['weight']:g}" for lora in settings.get("lora", ())]
+    changes += [f"textual inversion {inversion['name']}" for inversion in settings.get("textual_inversion", ())]
+    changes += [f"negative prompt {negative_prompt!r}"] if negative_prompt else []
+    changes += [settings["quantize"]] if settings.get("quantize") else []
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     return (
         f"{settings['model']}{revision} ({settings['pipeline']}), {settings['scheduler']}, T = {settings['steps']}{guidance}, "
-        f"unit {settings['default_unit']}, {settings['dtype']}"
+        f"unit {settings['default_unit']}, {settings['dtype']}" + "".join(f", {change}" for change in changes)
     )
 
 
