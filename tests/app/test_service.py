@@ -148,3 +148,10 @@ def test_only_runs_of_the_folder_can_be_viewed(service):
             service.report(name)
     with pytest.raises(InputError, match="none yet"):
         Service().report("first")
+
+
+def test_the_options_of_loading_apply_to_all_models(tiny_sd):
+    service = Service((str(tiny_sd), "default"), load_arguments={"device": "cpu", "negative_prompt": "rain", "guidance": 2.0})
+    for model in service.models:
+        process = service.process(model, 2)
+        assert (process.pipeline_kwargs["negative_prompt"], process.guidance, process.steps) == ("rain", 2.0, 2)

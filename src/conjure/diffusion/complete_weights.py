@@ -83,7 +83,7 @@ def complete_weights(model: str, unused: str | None = None) -> Iterator[None]:
 
 
 def _is_quantization_state(key: str, network: torch.nn.Module) -> bool:
-    """Return whether a tensor belongs to a quantised weight: `layer.weight.absmax` to `layer.weight`, or `layer.SCB` to `layer`."""
+    """Return whether a tensor belongs to a quantised weight: `layer.weight.absmax` to `layer.weight`, `layer.SCB` to `layer`."""
     parameters = {name for name, _ in network.named_parameters()}
     parts = key.split(".")
     if any(".".join(parts[:end]) in parameters for end in range(1, len(parts))):

@@ -104,6 +104,21 @@ class LoadOptions:
         return replace(self, lora=tuple(map(absolute, self.lora)), textual_inversion=tuple(map(absolute, self.textual_inversion)))
 
 
+def describe_changes(settings: Mapping[str, Any]) -> list[str]:
+    """Return in words what changes a model: LoRAs, textual inversions, quantisation and negative prompt.
+
+    Args:
+        settings: `Process.settings()`, also of earlier versions.
+    """
+    changes = [f"LoRA {lora['name']} x {lora['weight']:g}" for lora in settings.get("lora", ())]
+    changes += [f"textual inversion {inversion['name']}" for inversion in settings.get("textual_inversion", ())]
+    if settings.get("quantize"):
+        changes.append(settings["quantize"])
+    if negative_prompt := settings["pipeline_kwargs"].get("negative_prompt"):
+        changes.append(f"negative prompt {negative_prompt!r}")
+    return changes
+
+
 def parse_loras(loras: Any) -> tuple[Lora, ...]:
     """Return the LoRAs that a user gives.
 

@@ -30,7 +30,8 @@ DIFFUSERS_METADATA = "lora_adapter_metadata"  # a JSON object in the header of a
 
 # The layer of a tensor: `unet.mid_block.to_q` in `unet.mid_block.to_q.lora_A.weight`, or in the older
 # `unet.mid_block.processor.to_q_lora.down.weight`
-TENSOR = re.compile(r"(?P<path>.+?)\.(?:processor\.(?P<old>\w+?)_lora\.|lora\b|lora_|lokr_)")
+TENSOR = re.compile(r"(?P<path>.+?)\.(?:(?:processor\.)?(?P<old>\w+?)_lora\.|lora\b|lora_|lokr_)")
+INPUT_TENSOR = re.compile(r"\.(lora_A|lora\.down|\w+_lora\.down|lora_linear_layer\.down)\.")
 LAYER_NAME = re.compile(r"[\w.^$-]{1,500}")  # keys of patterns, which peft reads as regular expressions
 
 
@@ -94,7 +95,7 @@ def _load_lora(pipeline: Any, adapter: str, name: str, file: Path, model: str) -
     num_adapted = 0 if failure else sum(_count_adapted(network, adapter) for network in _networks(pipeline).values())
     if failure is not None and not layers.isdisjoint(modules):
         raise InputError(f"the LoRA {name!r} cannot be used with the model {model!r}: {one_line(failure)}") from failure
-    if num_adapted < len(layers) or not layers:
+    if num_adapted < len(layers):
         which = f"{len(layers) - num_adapted} of its {len(layers)} layers" if num_adapted else "none of its layers"
         verb = "do not exist in" if num_adapted else "exists in"
         raise InputError(
@@ -149,10 +150,17 @@ def _is_scaling(key: str, value: Any, name: str) -> bool:
     return key in rules and value is not None
 
 
+def _path(key: str) -> str:
+    """Return the path of the layer that a tensor belongs to. Other tensors get a path that no layer has."""
+    match = TENSOR.match(key)
+    if match is None:
+        return f"{key} (not of a LoRA)"
+    return f"{match['path']}.{match['old']}" if match["old"] else match["path"]
+
+
 def _layers(tensors: Mapping[str, Any]) -> set[str]:
     """Return the paths of the layers that have tensors."""
-    matches = (TENSOR.match(key) for key in tensors)
-    return {f"{match['path']}.{match['old']}" if match["old"] else match["path"] for match in matches if match}
+    return {_path(key) for key in tensors}
 
 
 def _count_adapted(network: torch.nn.Module, adapter: str) -> int:
@@ -173,13 +181,14 @@ def _converted_state(pipeline: Any, scaling: Mapping[str, Any], converted: dict[
     def lora_state_dict(*args: Any, **options: Any) -> Any:
         state, *alphas, _ = original(*args, **options)  # the last one is the configuration, None for tensors
         converted.update(state)
-        parts = {key.partition(".")[0] for key in scaling if key.endswith((".r", ".lora_alpha"))}
-        configs: dict[str, Any] = {}
-        for part in parts:
-            layers = sorted(layer.removeprefix(f"{part}.") for layer in _layers(state) if layer.startswith(f"{part}."))
-            configs |= {f"{part}.target_modules": [layer.removeprefix("text_model.") for layer in layers]}
-        configs |= {key: value for key, value in scaling.items() if key.partition(".")[0] in parts}
-        return (state, *alphas, configs or None)
+        if not scaling or any(alphas):  # without a configuration, diffusers takes the scale of a layer from its own tensors
+            return (state, *alphas, None)
+        parts = {layer.partition(".")[0] for layer in _layers(state)}
+        return (
+            state,
+            *alphas,
+            {f"{part}.{key}": value for part in parts for key, value in _config(part, state, scaling).items()},
+        )
 
     pipeline.lora_state_dict = lora_state_dict
     try:
@@ -188,26 +197,25 @@ def _converted_state(pipeline: Any, scaling: Mapping[str, Any], converted: dict[
         del pipeline.lora_state_dict
 
 
+def _config(part: str, tensors: Mapping[str, torch.Tensor], scaling: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of peft's `LoraConfig` for one component: its layers, their ranks, and what `scaling` says."""
+    paths = {
+        key: _path(key).removeprefix(f"{part}.").removeprefix("text_model.") for key in tensors if key.startswith(f"{part}.")
+    }
+    ranks = {path: len(tensors[key]) for key, path in paths.items() if INPUT_TENSOR.search(key)}
+    rank = max(ranks.values(), default=1)
+    own = {key.removeprefix(f"{part}."): value for key, value in scaling.items() if key.startswith(f"{part}.")}
+    config = {"target_modules": sorted(set(paths.values())), "r": rank, "rank_pattern": ranks}
+    # without an alpha, the scale is 1: alpha is the rank
+    return config | ({} if "lora_alpha" in own else {"lora_alpha": rank, "alpha_pattern": ranks}) | own
+
+
 def _insert(pipeline: Any, adapter: str, tensors: Mapping[str, torch.Tensor], scaling: Mapping[str, Any]) -> None:
     """Insert a LoRA into the networks of a pipeline for which diffusers has no loader."""
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 
     for part, network in _networks(pipeline).items():
-        prefix = f"{part}."
-        state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        if not state:
-            continue
-        ranks = {key: len(tensor) for key, tensor in state.items() if ".lora_A." in key}
-        rank = max(ranks.values(), default=1)
-        config = {key.removeprefix(prefix): value for key, value in scaling.items() if key.startswith(prefix)}
-        defaults: dict[str, Any] = {
-            "r": rank,
-            "lora_alpha": rank,
-            "rank_pattern": {key.partition(".lora_A.")[0]: r for key, r in ranks.items()},
-        }
-        inject_adapter_in_model(
-            LoraConfig(target_modules=sorted(_layers(state)), **defaults | config), network, adapter, state_dict=state
-        )
-        result: Any = set_peft_model_state_dict(network, state, adapter)
-        if result.unexpected_keys:
-            raise ValueError(f"unknown tensor {result.unexpected_keys[0]}")
+        state = {key.removeprefix(f"{part}."): tensor for key, tensor in tensors.items() if key.startswith(f"{part}.")}
+        if state:
+            inject_adapter_in_model(LoraConfig(**_config(part, tensors, scaling)), network, adapter, state_dict=state)
+            set_peft_model_state_dict(network, state, adapter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conjure.diffusion.load_options import describe_changes
 from conjure.evaluation.datasets import PAPER_TABLE_1
 from conjure.evaluation.error_analysis import largest_residuals, residuals
 from conjure.evaluation.few_pairs import few_pairs_notes
@@ -65,15 +66,10 @@ def settings_line(evaluation: Evaluation) -> str:
 def describe_process(settings: Mapping[str, Any]) -> str:
     """Return the settings of a process in one line."""
     revision = f"@{settings['revision']}" if settings["revision"] else ""
-    negative_prompt = settings["pipeline_kwargs"].get("negative_prompt")
-    changes = [f"LoRA {lora['name']} x {lora['weight']:g}" for lora in settings.get("lora", ())]
-    changes += [f"textual inversion {inversion['name']}" for inversion in settings.get("textual_inversion", ())]
-    changes += [f"negative prompt {negative_prompt!r}"] if negative_prompt else []
-    changes += [settings["quantize"]] if settings.get("quantize") else []
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     return (
         f"{settings['model']}{revision} ({settings['pipeline']}), {settings['scheduler']}, T = {settings['steps']}{guidance}, "
-        f"unit {settings['default_unit']}, {settings['dtype']}" + "".join(f", {change}" for change in changes)
+        f"unit {settings['default_unit']}, {settings['dtype']}" + "".join(f", {change}" for change in describe_changes(settings))
     )
 
 
