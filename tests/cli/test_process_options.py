@@ -15,8 +15,8 @@ from conjure.cli.commands import app
 from conjure.cli.process import ProcessOptions
 from lora_files import random_lora, save_kohya
 
-NEW = {"lora", "textual_inversion", "negative_prompt", "height", "width", "guidance", "scheduler", "offload", "quantize", "variant",
-       "device", "dtype"}  # fmt: skip
+NEW = {"lora", "textual_inversion", "negative_prompt", "height", "width", "guidance", "scheduler", "offload", "quantize",
+       "variant", "device", "dtype"}  # fmt: skip
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 WITH_MODEL = sorted(name for name, command in COMMANDS.items() if {"model", "models"} & {param.name for param in command.params})
 

@@ -10,7 +10,6 @@ import pytest
 import fake_hub
 from conjure import InputError
 from conjure.diffusion.adapter_files import find_file
-from test_hub import hub, lines  # noqa: F401 (fixtures)
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -71,7 +70,7 @@ def test_changed_files_are_refused(tmp_path):
         find_file(str(file), "LoRA", digest)
 
 
-def test_files_on_the_hub(hub, lines, tmp_path):  # noqa: F811 (fixtures)
+def test_files_on_the_hub(hub, lines, tmp_path):
     repository = write(tmp_path / "repository", "pytorch_lora_weights.safetensors", "more/other.safetensors", "weights.bin")
     hub.folders["somebody/style"] = repository
     for name, file in [
@@ -91,7 +90,7 @@ def test_files_on_the_hub(hub, lines, tmp_path):  # noqa: F811 (fixtures)
         find_file("somebody/nothing", "LoRA")
 
 
-def test_a_file_of_peft_comes_with_its_configuration(hub, lines, tmp_path):  # noqa: F811 (fixtures)
+def test_a_file_of_peft_comes_with_its_configuration(hub, lines, tmp_path):
     hub.folders["somebody/style"] = write(tmp_path / "repository", "adapter_model.safetensors", "adapter_config.json")
     path = find_file("somebody/style", "LoRA").path
     assert path.with_name("adapter_config.json").read_text() == "adapter_config.json"

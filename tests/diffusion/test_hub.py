@@ -14,28 +14,7 @@ from conjure import InputError
 from conjure.baselines.embeddings import transformers_encoder
 from conjure.diffusion import hub as hub_module
 from conjure.diffusion.fingerprint import pipeline_fingerprint
-from conjure.io import logging as logging_module
 from tiny_language_models import save_bert
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A stand-in for the Hub, with an empty cache."""
-    with fake_hub.serve() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        yield server
-
-
-@pytest.fixture
-def lines(monkeypatch):
-    """The lines that downloads report."""
-    reported: list[str] = []
-    monkeypatch.setattr(logging_module, "_reporter", reported.append)
-    return reported
 
 
 def test_download_reports_size_and_progress_and_is_cached(hub, lines, tiny_sd, monkeypatch):

@@ -114,7 +114,7 @@ def describe_changes(settings: Mapping[str, Any]) -> list[str]:
     changes += [f"textual inversion {inversion['name']}" for inversion in settings.get("textual_inversion", ())]
     if settings.get("quantize"):
         changes.append(settings["quantize"])
-    if negative_prompt := settings["pipeline_kwargs"].get("negative_prompt"):
+    if negative_prompt := settings.get("pipeline_kwargs", {}).get("negative_prompt"):
         changes.append(f"negative prompt {negative_prompt!r}")
     return changes
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from conjure.diffusion.load_options import describe_changes
 from conjure.divergence.estimates import Estimate
 from conjure.divergence.intervals import few_samples_note
 from conjure.explanation.attribution import Attribution
@@ -42,7 +43,9 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
     vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in trajectories if images.heatmaps is not None)
     steps = _step_table(estimate)
     process = estimate.process
-    settings = ", ".join(f"{key} {process[key]}" for key in ("model", "scheduler", "steps", "guidance"))
+    settings = ", ".join(
+        [f"{key} {process[key]}" for key in ("model", "scheduler", "steps", "guidance")] + describe_changes(process)
+    )
     height, width = sample_images[0].forward.final.shape[:2]
     data = {
         "texts": [printable(text) for text in estimate.texts],
