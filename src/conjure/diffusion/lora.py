@@ -23,7 +23,7 @@ from conjure.diffusion.adapter_files import PEFT_CONFIG
 from conjure.diffusion.model_folder import one_line
 from conjure.diffusion.pipeline_patching import DENOISERS
 from conjure.errors import InputError
-from conjure.io.numbers import is_finite_number, is_integer
+from conjure.io.numbers import is_finite_number
 
 PEFT_PREFIX = "base_model.model."
 DIFFUSERS_METADATA = "lora_adapter_metadata"  # a JSON object in the header of a file that diffusers saved
@@ -31,7 +31,7 @@ DIFFUSERS_METADATA = "lora_adapter_metadata"  # a JSON object in the header of a
 # The layer of a tensor: `unet.mid_block.to_q` in `unet.mid_block.to_q.lora_A.weight`, or in the older
 # `unet.mid_block.processor.to_q_lora.down.weight`
 TENSOR = re.compile(r"(?P<path>.+?)\.(?:(?:processor\.)?(?P<old>\w+?)_lora\.|lora\b|lora_|lokr_)")
-INPUT_TENSOR = re.compile(r"\.(lora_A|lora\.down|\w+_lora\.down|lora_linear_layer\.down)\.")
+INPUT_TENSOR = re.compile(r"\.(lora_A|lora_embedding_A|lora\.down|\w+_lora\.down|lora_linear_layer\.down)\.")
 LAYER_NAME = re.compile(r"[\w.^$-]{1,500}")  # keys of patterns, which peft reads as regular expressions
 
 
@@ -96,10 +96,9 @@ def _load_lora(pipeline: Any, adapter: str, name: str, file: Path, model: str) -
     if failure is not None and not layers.isdisjoint(modules):
         raise InputError(f"the LoRA {name!r} cannot be used with the model {model!r}: {one_line(failure)}") from failure
     if num_adapted < len(layers):
-        which = f"{len(layers) - num_adapted} of its {len(layers)} layers" if num_adapted else "none of its layers"
-        verb = "do not exist in" if num_adapted else "exists in"
+        lacks = f"lacks {len(layers) - num_adapted} of its {len(layers)} layers" if num_adapted else "has none of its layers"
         raise InputError(
-            f"the LoRA {name!r} is for another model: {which} {verb} the model {model!r}; give a LoRA that was trained for it"
+            f"the LoRA {name!r} is for another model: the model {model!r} {lacks}; give a LoRA that was trained for it"
         ) from failure
 
 
@@ -129,19 +128,16 @@ def _read(pipeline: Any, name: str, file: Path) -> tuple[dict[str, torch.Tensor]
 
 
 def _is_scaling(key: str, value: Any, name: str) -> bool:
-    """Return whether an entry of a configuration scales a LoRA. All others are ignored.
+    """Return whether an entry of a configuration scales a LoRA. All others are ignored; tensors show the ranks.
 
     Raises:
         InputError: If its value is not valid.
     """
     rules = {
-        "r": is_integer(value, 1),
         "lora_alpha": is_finite_number(value),
         "use_rslora": isinstance(value, bool),
         "use_dora": isinstance(value, bool),
         "lora_bias": isinstance(value, bool),
-        "rank_pattern": isinstance(value, dict) and all(LAYER_NAME.fullmatch(layer) for layer in value)
-        and all(is_integer(rank, 1) for rank in value.values()),
         "alpha_pattern": isinstance(value, dict) and all(LAYER_NAME.fullmatch(layer) for layer in value)
         and all(is_finite_number(alpha) for alpha in value.values()),
     }  # fmt: skip
@@ -198,7 +194,7 @@ def _converted_state(pipeline: Any, scaling: Mapping[str, Any], converted: dict[
 
 
 def _config(part: str, tensors: Mapping[str, torch.Tensor], scaling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of peft's `LoraConfig` for one component: its layers, their ranks, and what `scaling` says."""
+    """Return the arguments of peft's `LoraConfig` for one component: its layers with their ranks, and its part of `scaling`."""
     paths = {
         key: _path(key).removeprefix(f"{part}.").removeprefix("text_model.") for key in tensors if key.startswith(f"{part}.")
     }

@@ -58,6 +58,7 @@ def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any])
         write_output(path, (json.dumps(run, indent=1) + "\n").encode())
         return
     if found["fingerprint"] != fingerprint:
+        found = LoadOptions().settings() | found  # runs of earlier versions lack them
         changed = [
             f"{key} {found.get(key)!r} instead of {value!r}"
             for key, value in run.items()
