@@ -284,11 +284,10 @@ def test_only_the_scale_of_a_configuration_is_used(tiny_sd, files, expected, tmp
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("r", "4"),
-        ("r", 0),
+        ("lora_alpha", "4"),
         ("lora_alpha", float("nan")),
         ("use_rslora", 1),
-        ("rank_pattern", {"(a+)+$": 4}),
+        ("alpha_pattern", {"(a+)+$": 4}),
         ("alpha_pattern", [1]),
     ],
 )

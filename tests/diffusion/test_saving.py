@@ -246,7 +246,7 @@ def test_files_of_earlier_versions_are_read(tiny_sd, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"steps": 0}, "steps in conjure.json of model .* is '0'; must be an integer >= 1"),
+        ({"steps": 0}, "^steps in conjure.json of model .* is '0'; must be an integer >= 1$"),
         ({"steps": True}, "must be an integer >= 1"),
         ({"guidance": "high"}, "must be a finite number >= 0"),
         ('{"guidance": NaN}', "must be a finite number >= 0"),

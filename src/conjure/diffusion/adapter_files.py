@@ -75,9 +75,7 @@ def _choose(files: list[str], name: str, kind: str) -> str:
         return (usual or candidates)[0]
     if candidates:
         listed = ", ".join(candidates[:5]) + (", ..." if len(candidates) > 5 else "")
-        raise InputError(
-            f"the {kind} {name!r} has several .safetensors files ({listed}); name one of them: {name}/{candidates[0]}"
-        )
+        raise InputError(f"the {kind} {name!r} has several .safetensors files ({listed}); give one: {name}/{candidates[0]}")
     pickled = [file for file in files if file.endswith(UNSAFE_EXTENSIONS)]
     reason = f"has only {pickled[0]!r}, {MAY_BE_PICKLE}" if pickled else "has no .safetensors file"
     raise InputError(f"the {kind} {name!r} {reason}; give a folder with a .safetensors file")

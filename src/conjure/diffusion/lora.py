@@ -58,6 +58,8 @@ def load_loras(pipeline: Any, files: Sequence[tuple[str, Path, float]], model: s
     """
     require_peft()
     adapters = [f"lora_{number}" for number in range(len(files))]
+    # peft freezes the weights of the model. torch multiplies matrices in another way then, with another rounding
+    original = [(parameter, parameter.requires_grad) for part in _networks(pipeline).values() for parameter in part.parameters()]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft warns of every second adapter
         for adapter, (name, file, _) in zip(adapters, files, strict=True):
@@ -70,6 +72,8 @@ def load_loras(pipeline: Any, files: Sequence[tuple[str, Path, float]], model: s
                 if parameter.is_floating_point() and not set(adapters).isdisjoint(key.split(".")):
                     parameter.data = parameter.data.to(pipeline.dtype)
                     parameter.requires_grad_(False)
+    for parameter, requires_grad in original:
+        parameter.requires_grad_(requires_grad)
 
 
 def _networks(pipeline: Any) -> dict[str, torch.nn.Module]:

@@ -99,6 +99,8 @@ def read_settings(folder: Path, name: str) -> dict[str, Any]:
         if path.exists():
             return check_settings_of_model(json.loads(path.read_text()), name)
         return check_settings_of_model(json.loads(index_path(folder).read_text()).get(CONFIG_KEY, {}), name)
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"model {name!r} has a {path.name} that cannot be read: {one_line(error)}") from error
 

@@ -77,7 +77,7 @@ def _prediction_type(checkpoint: Path, name: str) -> str | None:
         raise InputError(f"model {name!r} has a {path.name} that cannot be read: {one_line(error)}") from error
     except (KeyError, TypeError):  # the configuration of another program
         return None
-    if parameterization not in PARAMETERIZATIONS:
+    if not isinstance(parameterization, str) or parameterization not in PARAMETERIZATIONS:
         raise InputError(
             f"model {name!r} has the parameterization {str(parameterization)[:80]!r} in its {path.name}; must be "
             f"{' or '.join(PARAMETERIZATIONS)}"
