@@ -14,6 +14,7 @@ from conjure import InputError
 from conjure.baselines.embeddings import transformers_encoder
 from conjure.diffusion import hub as hub_module
 from conjure.diffusion.fingerprint import pipeline_fingerprint
+from lora_files import random_lora, save_peft
 from tiny_language_models import save_bert
 
 
@@ -85,3 +86,17 @@ def test_baseline_from_the_hub_runs_no_code(hub, lines, tmp_path):
     pairs = [("sun", "moon")]
     assert remote.distances(pairs) == pytest.approx(local.distances(pairs))
     assert not (tmp_path / "marker").exists()
+
+
+def test_a_saved_process_comes_with_its_loras(hub, lines, tiny_sd, tmp_path):
+    """They are recorded under names that other machines find."""
+    lora = save_peft(random_lora(conjure.load(tiny_sd).pipeline.unet), tmp_path / "lora")
+    local = conjure.load(tiny_sd, steps=2, lora=f"{lora}:0.5")
+    local.save(tmp_path / "saved")
+    hub.folders["somebody/model"] = tmp_path / "saved"
+    process = conjure.load("somebody/model")
+    assert process.fingerprint() == local.fingerprint()
+    (recorded,) = process.load_options.lora
+    assert recorded.name == f"somebody/model/adapters/0/adapter_model.safetensors@{fake_hub.COMMIT}"
+    again = conjure.load(f"somebody/model@{process.revision}", lora=recorded)
+    assert again.fingerprint() == process.fingerprint()
