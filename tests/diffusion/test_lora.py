@@ -146,10 +146,14 @@ def test_other_families(tmp_path, family):
     assert abs(latents(conjure.load(folder, lora=file, **settings)) - latents(plain)).max() > 1e-3
 
 
-def test_the_dtype_of_the_model_is_kept(tiny_sd, files):
-    process = conjure.load(tiny_sd, steps=2, dtype="bfloat16", lora=files["kohya"])
-    assert {parameter.dtype for parameter in process.pipeline.unet.parameters()} == {torch.bfloat16}
-    assert np.isfinite(conjure.distance(process, "sun", "moon", samples=1).distance)
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_the_dtype_of_the_model_is_kept(tiny_sd, files, tmp_path, quantize):
+    save_peft(random_lora(conjure.load().pipeline.transformer), tmp_path / "peft")
+    for model, lora, part in ((tiny_sd, files["kohya"], "unet"), ("default", tmp_path / "peft", "transformer")):
+        process = conjure.load(model, steps=2, dtype="bfloat16", lora=lora, quantize=quantize)
+        parameters = dict(getattr(process.pipeline, part).named_parameters())
+        assert {parameter.dtype for name, parameter in parameters.items() if "lora_" in name} == {torch.bfloat16}
+        assert np.isfinite(conjure.distance(process, "sun", "moon", samples=1).distance)
 
 
 # What is refused

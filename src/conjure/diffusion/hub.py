@@ -6,7 +6,7 @@ import glob
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,7 +30,6 @@ from conjure.io.logging import report
 REPORT_INTERVAL = 120.0  # seconds between two lines about the progress of a download
 INDEX_FILES = ("model_index.json", "modular_model_index.json")
 UNUSED_COMPONENTS = ("safety_checker", "watermarker")
-ADAPTERS = "adapters"  # the folder of LoRAs and textual inversions in a folder that `Process.save` wrote
 
 
 def download_pipeline(name: str, variant: str | None = None) -> tuple[Path, str]:
@@ -64,7 +63,7 @@ def download_model(name: str) -> tuple[Path, str]:
     return download(name, lambda files, _: _model_files(name, files))
 
 
-def _pipeline_files(name: str, files: Sequence[str], read: Callable[[str], Path], variant: str | None) -> list[str]:
+def _pipeline_files(name: str, files: Iterable[str], read: Callable[[str], Path], variant: str | None) -> list[str]:
     """Return the files of the components that the index of a pipeline declares."""
     folders = _by_folder(files)
     index_file = next((file for file in INDEX_FILES if file in folders.get("", ())), None)
@@ -78,8 +77,7 @@ def _pipeline_files(name: str, files: Sequence[str], read: Callable[[str], Path]
     components = {part: names for part, names in folders.items() if is_used.get(part)}
     chosen = choose_variant(components, variant, name)
     root = [file for file in folders.get("", ()) if file.endswith(".json") and variant_of(file) is None]
-    adapters = [file for file in files if file.startswith(f"{ADAPTERS}/")] if "conjure.json" in root else []
-    return root + adapters + [f"{part}/{file}" for part, names in components.items() for file in select_weights(names, chosen)]
+    return root + [f"{part}/{file}" for part, names in components.items() for file in select_weights(names, chosen)]
 
 
 def _model_files(name: str, files: Iterable[str]) -> list[str]:

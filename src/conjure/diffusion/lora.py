@@ -66,12 +66,7 @@ def load_loras(pipeline: Any, files: Sequence[tuple[str, Path, float]], model: s
             _load_lora(pipeline, adapter, name, file, model)
         for network in _networks(pipeline).values():
             set_weights_and_activate_adapters(network, adapters, [weight for *_, weight in files])
-            # New layers are in training mode, where a dropout would be random, and have the data type of their file
-            network.eval()
-            for key, parameter in network.named_parameters():
-                if parameter.is_floating_point() and not set(adapters).isdisjoint(key.split(".")):
-                    parameter.data = parameter.data.to(pipeline.dtype)
-                    parameter.requires_grad_(False)
+            network.eval()  # new layers are in training mode, where a dropout would be random
     for parameter, requires_grad in original:
         parameter.requires_grad_(requires_grad)
 

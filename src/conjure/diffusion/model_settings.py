@@ -15,7 +15,6 @@ from typing import Any, cast
 import diffusers
 from diffusers import SchedulerMixin
 
-from conjure.diffusion.hub import ADAPTERS
 from conjure.diffusion.model_folder import REQUIRED_PARAMETERS, index_path, one_line
 from conjure.diffusion.noise_levels import UNITS
 from conjure.diffusion.quantization import SUPPORTED
@@ -27,7 +26,7 @@ FILE_NAME = "conjure.json"
 CONFIG_KEY = "_conjure"  # keys that begin with an underscore are no part of the fingerprint
 DTYPES = ("float32", "float16", "bfloat16")
 ADAPTER_SETTINGS = ("lora", "textual_inversion", "quantize")  # which only `Process.save` can write
-# A file of a saved LoRA or textual inversion, within the folder of the model
+ADAPTERS = "adapters"  # the folder of LoRAs and textual inversions within the folder of a saved process
 ADAPTER_FILE = re.compile(rf"{ADAPTERS}/\d+/[^/\\]+\.safetensors")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from conjure.diffusion.adapter_files import PEFT_CONFIG
 from conjure.diffusion.fingerprint import pipeline_fingerprint
-from conjure.diffusion.hub import ADAPTERS
 from conjure.diffusion.load_options import LoadOptions
-from conjure.diffusion.model_settings import DTYPES, FILE_NAME
+from conjure.diffusion.model_settings import ADAPTERS, DTYPES, FILE_NAME
 from conjure.diffusion.modifications import Modifications, find_modifications, modify
 from conjure.diffusion.pipeline_files import torch_dtype
 from conjure.diffusion.sources import load_source, pinned_name
