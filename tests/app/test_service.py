@@ -201,7 +201,14 @@ def test_labels_of_models(tmp_path, monkeypatch):
 
 def test_answers_show_no_path_of_a_model(tmp_path, monkeypatch):
     folder = tmp_path / "tiny <b>"
-    monkeypatch.setattr("conjure.app.service.load", lambda model, device: replace(load("default"), model=model))
+    monkeypatch.setattr("conjure.app.service.load", lambda model: replace(load("default"), model=model))
     *_, answer = Service((str(folder),)).compare("dog", "cat", "tiny <b>", 1, 1, 0)
     assert "model tiny" in answer.body
     assert str(tmp_path) not in answer.head + answer.body
+
+
+def test_the_options_of_loading_apply_to_all_models(tiny_sd):
+    service = Service((str(tiny_sd), "default"), load_arguments={"device": "cpu", "negative_prompt": "rain", "guidance": 2.0})
+    for label in service.labels:
+        process = service.process(label, 2)
+        assert (process.pipeline_kwargs["negative_prompt"], process.guidance, process.steps) == ("rain", 2.0, 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as t
+from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 import conjure
@@ -17,7 +18,7 @@ from conjure import InputError
 from conjure.baselines.continuations import ContinuationDistance
 from conjure.baselines.embeddings import sentence_transformer, transformers_encoder
 from conjure.baselines.image_sets import load_feature_extractor
-from conjure.diffusion.complete_weights import complete_weights
+from conjure.diffusion.complete_weights import _is_quantization_state, complete_weights
 from tiny_language_models import save_bert, save_gpt2
 from tiny_pipelines import FAMILIES
 
@@ -148,3 +149,38 @@ def test_other_threads_load_as_before(tmp_path):
         thread.join()
     assert not errors
     t.BertModel.from_pretrained(folder)  # the method is restored
+
+
+@pytest.mark.parametrize(
+    ("key", "is_state"),
+    [
+        ("0.weight.absmax", True),
+        ("0.weight.quant_state.bitsandbytes__nf4", True),
+        ("0.weight._data", True),
+        ("0.SCB", True),
+        ("0.weight_scale", True),
+        ("0.input_scale", True),
+        ("0.weight_of_another_model", False),
+        ("0.adapter.weight", False),
+        ("1.weight.absmax", False),
+        ("1.SCB", False),
+        ("SCB_of_another_model", False),
+    ],
+)
+def test_only_the_state_of_existing_layers_is_part_of_a_quantisation(key, is_state):
+    assert _is_quantization_state(key, torch.nn.Sequential(torch.nn.Linear(2, 2))) == is_state
+
+
+@pytest.mark.parametrize(("suffix", "is_refused"), [("_of_another_model", True), (".absmax", False)])
+def test_unknown_tensors_of_quantised_networks_are_refused(tiny_sd, tmp_path, monkeypatch, suffix, is_refused):
+    folder = shutil.copytree(tiny_sd, tmp_path / "model")
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    tensors[f"conv_in.weight{suffix}"] = torch.ones(1)
+    save_file(tensors, file, {"format": "pt"})
+    monkeypatch.setattr(UNet2DConditionModel, "hf_quantizer", object(), raising=False)
+    if not is_refused:
+        conjure.load(folder)
+        return
+    with pytest.raises(InputError, match="its part unet .* has unknown tensor conv_in.weight_of_another_model"):
+        conjure.load(folder)

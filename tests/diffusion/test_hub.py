@@ -14,28 +14,8 @@ from conjure import InputError
 from conjure.baselines.embeddings import transformers_encoder
 from conjure.diffusion import hub as hub_module
 from conjure.diffusion.fingerprint import pipeline_fingerprint
-from conjure.io import logging as logging_module
+from lora_files import random_lora, save_peft
 from tiny_language_models import save_bert
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A stand-in for the Hub, with an empty cache."""
-    with fake_hub.serve() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        yield server
-
-
-@pytest.fixture
-def lines(monkeypatch):
-    """The lines that downloads report."""
-    reported: list[str] = []
-    monkeypatch.setattr(logging_module, "_reporter", reported.append)
-    return reported
 
 
 def test_download_reports_size_and_progress_and_is_cached(hub, lines, tiny_sd, monkeypatch):
@@ -106,3 +86,17 @@ def test_baseline_from_the_hub_runs_no_code(hub, lines, tmp_path):
     pairs = [("sun", "moon")]
     assert remote.distances(pairs) == pytest.approx(local.distances(pairs))
     assert not (tmp_path / "marker").exists()
+
+
+def test_a_saved_process_comes_with_its_loras(hub, lines, tiny_sd, tmp_path):
+    """They are recorded under names that other machines find."""
+    lora = save_peft(random_lora(conjure.load(tiny_sd).pipeline.unet), tmp_path / "lora")
+    local = conjure.load(tiny_sd, steps=2, lora=f"{lora}:0.5")
+    local.save(tmp_path / "saved")
+    hub.folders["somebody/model"] = tmp_path / "saved"
+    process = conjure.load("somebody/model")
+    assert process.fingerprint() == local.fingerprint()
+    (recorded,) = process.load_options.lora
+    assert recorded.name == f"somebody/model/adapters/0/adapter_model.safetensors@{fake_hub.COMMIT}"
+    again = conjure.load(f"somebody/model@{process.revision}", lora=recorded)
+    assert again.fingerprint() == process.fingerprint()

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 import conjure
 from conjure import InputError
 from conjure.models import default_model
+from tiny_pipelines import FAMILIES
 
 PRINT_SWITCHES = """
 import conjure
@@ -309,3 +310,32 @@ def test_damaged_component(model_folder, damage):
         (model_folder / "unet" / "config.json").write_text("{")
     with pytest.raises(InputError, match="cannot be loaded"):
         conjure.load(model_folder)
+
+
+# Negative prompts
+
+
+def test_a_negative_prompt_changes_the_images(tiny_sd):
+    plain, process = conjure.load(tiny_sd, steps=2), conjure.load(tiny_sd, steps=2, negative_prompt="rain")
+    assert abs(process.run(["sun"], [0]) - plain.run(["sun"], [0])).max() > 1e-3
+    assert process.fingerprint() != plain.fingerprint()
+    assert process.settings()["pipeline_kwargs"] == {"negative_prompt": "rain"}
+    assert conjure.load(tiny_sd, steps=2, negative_prompt="").fingerprint() == plain.fingerprint()
+    assert process.run(["sun"], [0]).equal(conjure.load(plain.pipeline, steps=2, negative_prompt="rain").run(["sun"], [0]))
+
+
+def test_negative_prompts_without_an_effect_are_refused(tiny_sd, without_type_checks):
+    negative_prompt: Any
+    for options, negative_prompt, message in (
+        ({"guidance": 1.0}, "rain", "ignores a negative prompt with guidance 1; leave it out, or set guidance above 1"),
+        ({}, 3, "negative_prompt is 3; must be a text"),
+        ({}, "\ud800", "contains a lone surrogate"),
+    ):
+        with pytest.raises(InputError, match=message):
+            conjure.load(tiny_sd, negative_prompt=negative_prompt, **options)
+    for family, message in (
+        ("Flux dev", "ignores a negative prompt with true_cfg_scale 1"),
+        ("Flux 2 Klein", "takes no negative prompt"),
+    ):
+        with pytest.raises(InputError, match=message):
+            conjure.load(FAMILIES[family].build(), negative_prompt="rain")

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 import conjure
 from conjure import InputError
+from conjure.diffusion import loading
+from lora_files import random_lora, save_kohya, save_peft
 
 PRINT_DISTANCE = """
 import json, sys
@@ -121,6 +125,80 @@ def test_saved_models_in_a_new_interpreter(default_process, saved_pipeline, tmp_
         assert fingerprint == expected.fingerprint()
 
 
+# Changes of weights while a model is loaded
+
+
+@pytest.fixture(scope="module")
+def adapters(tiny_sd, tmp_path_factory) -> Path:
+    """A folder with a LoRA in two formats, and a textual inversion."""
+    folder = tmp_path_factory.mktemp("adapters")
+    lora = random_lora(conjure.load(tiny_sd).pipeline.unet)
+    save_kohya(lora, folder / "style.safetensors")
+    save_peft(lora, folder / "peft")
+    save_file({"emb_params": torch.ones(32)}, folder / "mytoken.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lora": "style.safetensors:0.5"},
+        {"lora": ["peft:0.25", "style.safetensors"], "textual_inversion": "mytoken.safetensors"},
+        {"quantize": "int8", "lora": "style.safetensors"},
+    ],
+    ids=["lora", "several", "quantised"],
+)
+def test_changed_weights_are_saved(tiny_sd, adapters, tmp_path, monkeypatch, options):
+    """The folder contains the files, so the original ones are not needed."""
+    shutil.copytree(adapters, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    process = conjure.load(tiny_sd, steps=2, **options)
+    before = distance(process)
+    process.save(tmp_path / "saved")
+    assert distance(process) == before  # it is not changed
+    shutil.rmtree(tmp_path / "work")
+    monkeypatch.chdir(tmp_path)
+    saved = conjure.load("saved")
+    assert saved.fingerprint() == process.fingerprint()
+    assert distance(saved) == before
+    for recorded, expected in zip(saved.settings()["lora"], process.settings()["lora"], strict=True):
+        assert {**recorded, "name": ""} == {**expected, "name": ""}
+    saved.save("again")
+    assert conjure.load("again").fingerprint() == process.fingerprint()
+    without = conjure.load("saved", lora=[], textual_inversion=[])
+    assert without.settings()["lora"] == without.settings()["textual_inversion"] == []
+    other_weight = conjure.load("saved", lora=[("saved/adapters/0", 0.1)])
+    assert [lora["weight"] for lora in other_weight.settings()["lora"]] == [0.1]
+
+
+def test_offloading_and_negative_prompts(tiny_sd, tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "check_offload", lambda *_: None)
+    process = conjure.load(tiny_sd, steps=2, device="cpu", offload="sequential", negative_prompt="rain")
+    process.save(tmp_path / "saved")
+    saved = conjure.load(tmp_path / "saved")
+    assert saved.fingerprint() == process.fingerprint()
+    assert (saved.pipeline_kwargs, saved.load_options.offload) == ({"negative_prompt": "rain"}, None)
+
+
+def test_a_changed_file_of_a_lora_is_refused(tiny_sd, adapters, tmp_path):
+    shutil.copy(adapters / "style.safetensors", tmp_path)
+    process = conjure.load(tiny_sd, steps=2, lora=tmp_path / "style.safetensors")
+    process.save(tmp_path / "saved")
+    for file in (tmp_path / "style.safetensors", tmp_path / "saved" / "adapters" / "0" / "style.safetensors"):
+        save_file({name: -tensor for name, tensor in load_file(file).items()}, file)
+    for read in (lambda: process.save(tmp_path / "again"), lambda: conjure.load(tmp_path / "saved")):
+        with pytest.raises(InputError, match=r"^the file of the LoRA '.*' has changed: "):
+            read()
+    assert not (tmp_path / "again").exists()
+
+
+def test_other_changes_in_memory_are_not_lost(tiny_sd, adapters, tmp_path):
+    process = conjure.load(tiny_sd, steps=2, lora=adapters / "style.safetensors")
+    next(process.pipeline.unet.parameters()).data += 1
+    with pytest.raises(InputError, match="has changes that save_pretrained does not write"):
+        process.save(tmp_path / "saved")
+
+
 # What cannot be saved
 
 
@@ -168,7 +246,7 @@ def test_files_of_earlier_versions_are_read(tiny_sd, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"steps": 0}, "steps in conjure.json of model .* is '0'; must be an integer >= 1"),
+        ({"steps": 0}, "^steps in conjure.json of model .* is '0'; must be an integer >= 1$"),
         ({"steps": True}, "must be an integer >= 1"),
         ({"guidance": "high"}, "must be a finite number >= 0"),
         ('{"guidance": NaN}', "must be a finite number >= 0"),
@@ -179,6 +257,14 @@ def test_files_of_earlier_versions_are_read(tiny_sd, tmp_path):
         ({"scheduler": "DiffusionPipeline", "scheduler_config": {}}, "which is not part of diffusers"),
         ({"scheduler": "DDIMScheduler", "scheduler_config": {"beta_schedule": "no"}}, "scheduler_config that cannot be used"),
         ({"weights": "x"}, "no other keys than guidance, unit, call"),
+        ({"lora": [{"file": "adapters/0/../../x.safetensors", "weight": 1, "sha256": "0" * 64}]}, "lora in .* must be a list of"),
+        ({"lora": [{"file": "/x.safetensors", "weight": 1, "sha256": "0" * 64}]}, "must be a list of objects with file"),
+        ({"lora": [{"file": "adapters/0/x.bin", "weight": 1, "sha256": "0" * 64}]}, "must be a list of objects with file"),
+        ({"lora": [{"file": "adapters/0/x.safetensors", "weight": "1", "sha256": "0" * 64}]}, "must be a list of objects"),
+        ({"lora": [{"file": "adapters/0/x.safetensors", "weight": 1}]}, "must be a list of objects"),
+        ({"lora": [{"file": "adapters/0/x.safetensors", "weight": 1, "sha256": "0" * 64}]}, "is neither a file, a folder"),
+        ({"textual_inversion": ["x"]}, "must be a list of objects with file .* and sha256"),
+        ({"quantize": "int3"}, "must be null or one of int8-quanto"),
         ([], "must be an object"),
         ("{", "has a conjure.json that cannot be read"),
         ("[" * 100_000, "has a conjure.json that cannot be read"),

@@ -101,3 +101,40 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"no safetensors")
     with pytest.raises(InputError, match=r"model\.safetensors' cannot be"):
         conjure.load(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(("parameterization", "prediction_type"), [("v", "v_prediction"), ("eps", "epsilon")])
+def test_the_original_configuration_has_the_prediction_type(tiny_sd, checkpoint, parameterization, prediction_type):
+    """A fine-tune with another parameterization has the same tensors and usually comes with a .yaml file."""
+    add_configuration(tiny_sd, checkpoint)
+    yaml = checkpoint.with_suffix(".yaml")
+    yaml.write_text(
+        f"model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n  params:\n    parameterization: {parameterization}\n"
+    )
+    process = conjure.load(checkpoint, steps=2)
+    assert process.scheduler.config.prediction_type == prediction_type
+    assert process.pipeline.scheduler.config.prediction_type == prediction_type
+
+
+@pytest.mark.parametrize("content", ["model: {params: {linear_start: 0.1}}", "model: {}", "- 1", "", "model: {params: null}"])
+def test_original_configurations_without_a_parameterization(tiny_sd, checkpoint, content):
+    add_configuration(tiny_sd, checkpoint)
+    checkpoint.with_suffix(".yaml").write_text(content)
+    assert conjure.load(checkpoint).scheduler.config.prediction_type == "epsilon"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("model: {params: {parameterization: x0}}", "has the parameterization 'x0' in its checkpoint.yaml; must be eps or v"),
+        ("model: {params: {parameterization: [v]}}", "has the parameterization .* must be eps or v"),
+        ("{", "has a checkpoint.yaml that cannot be read"),
+        ("!!python/object/apply:os.system ['touch marker']", "has a checkpoint.yaml that cannot be read"),
+        ("[" * 100_000, "has a checkpoint.yaml that cannot be read"),
+    ],
+)
+def test_other_original_configurations_are_refused(tiny_sd, checkpoint, content, message):
+    add_configuration(tiny_sd, checkpoint)
+    checkpoint.with_suffix(".yaml").write_text(content)
+    with pytest.raises(InputError, match=rf"^model '.*checkpoint\.safetensors' [^\n]*{message}[^\n]*$"):
+        conjure.load(checkpoint)

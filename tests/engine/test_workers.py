@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
 
 import conjure
 from conjure import InputError, TextTruncationWarning, Workers
@@ -24,6 +26,7 @@ from conjure.evaluation.pair_files import read_file
 from conjure.explanation.explain import iter_explanations
 from denoisers import denoiser
 from fake_ray import FakeRay, RayTaskError, WorkerDeathError
+from lora_files import random_lora, save_kohya
 
 JOBS = [TrajectoryJob(f"a thing {i}", seed, (f"thing {i + 1}", "a cat")) for i in range(4) for seed in (1, -1)]
 
@@ -297,6 +300,41 @@ def test_a_pipeline_in_memory_is_refused(fake_ray, process):
 def test_workers_load_a_model_of_the_hub_at_its_commit(process):
     process = replace(process, model="owner/name@main", revision="0123abc")
     assert ProcessSpec.from_process(process).model == "owner/name@0123abc"
+
+
+def test_workers_load_the_model_in_the_same_way(fake_ray, tiny_sd, tmp_path, monkeypatch):
+    """With its variant, its LoRA and its quantisation; a relative path is valid in the folder of the command only."""
+    folder = shutil.copytree(tiny_sd, tmp_path / "model")
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: 0.5 * tensor for name, tensor in load_file(weights).items()}, weights.with_suffix(".half.safetensors"))
+    save_kohya(random_lora(conjure.load(tiny_sd).pipeline.unet), tmp_path / "style.safetensors")
+    monkeypatch.chdir(tmp_path)
+    process = conjure.load(
+        "model", steps=2, variant="half", lora="style.safetensors:0.5", quantize="int8", negative_prompt="rain"
+    )
+    expected = {result.job: result for result in iter_results(process, JOBS[:2])}
+    spec = ProcessSpec.from_process(process)
+    monkeypatch.chdir("/")
+    assert_expected(
+        iter_results(replace(process, model=spec.model, load_options=spec.load_options, workers=Workers(1)), JOBS[:2]), expected
+    )
+    assert spec.load_options.lora[0].name == str(tmp_path / "style.safetensors")
+
+
+def test_a_changed_lora_on_the_workers_is_refused(fake_ray, tiny_sd, tmp_path):
+    file = save_kohya(random_lora(conjure.load(tiny_sd).pipeline.unet), tmp_path / "style.safetensors")
+    process = conjure.load(tiny_sd, steps=2, lora=file)
+    save_kohya(random_lora(conjure.load(tiny_sd).pipeline.unet, seed=1), file)
+    with pytest.raises(InputError, match=r"the file of the LoRA '.*style\.safetensors' has changed"):
+        list(iter_results(process.set(workers=Workers(1)), JOBS[:1]))
+
+
+def test_offloading_is_reported_with_the_workers(monkeypatch):
+    fake = FakeRay(cpus=4, gpus=2)
+    monkeypatch.setattr(ray_workers, "_import_ray", lambda: fake)
+    workers = Workers(2, load={"offload": "model"})
+    assert [actor.args[1]["offload"] for actor in workers.actors] == ["model"] * 2
+    assert str(workers) == "2 workers on GPUs, offload model"
 
 
 def test_one_worker_per_gpu(monkeypatch):

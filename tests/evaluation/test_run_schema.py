@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow
 import pytest
 from pyarrow import compute, parquet
+from safetensors.torch import load_file, save_file
 
 import conjure
 from conjure import InputError
@@ -19,6 +20,7 @@ from conjure.evaluation.comparison import generate_images
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.run_folder import load_run, process_from_settings
+from lora_files import random_lora, save_kohya
 from rated_pairs import write_pairs
 
 TEXTS = ("puppy", "poodle", "shark", "red apple", "green apple")
@@ -167,6 +169,18 @@ PROCESS_CHANGES: dict[str, list[Any]] = {
     "pipeline_kwargs": [[]],
     "batch_prompts": [1],
     "dtype": [None],
+    "variant": [1],
+    "lora": [
+        None,
+        {},
+        ["x"],
+        [{"name": "x"}],
+        [{"name": "x", "weight": "1", "sha256": ""}],
+        [{"name": 1, "weight": 1, "sha256": ""}],
+    ],
+    "textual_inversion": [None, [{"name": "x", "token": None, "sha256": ""}]],
+    "quantize": [8],
+    "offload": [True],
 }
 
 
@@ -218,6 +232,28 @@ def test_the_process_of_a_run_is_restored(default_process, runs):
     settings |= {"scheduler": "ddim", "scheduler_config": {"num_train_timesteps": "x"}}
     with pytest.raises(InputError, match="the scheduler 'ddim' cannot be made from its stored configuration"):
         process_from_settings(settings, "")
+
+
+def test_the_changed_weights_of_a_run_are_restored(tiny_sd, tmp_path, monkeypatch):
+    """A LoRA is recorded by its name and its content."""
+    (tmp_path / "loras").mkdir()
+    lora = save_kohya(random_lora(conjure.load(tiny_sd).pipeline.unet), tmp_path / "loras" / "style.safetensors")
+    process = conjure.load(
+        tiny_sd, steps=2, lora=f"{lora}:0.5", quantize="int8", negative_prompt="rain", height=64, width=64, device="cpu"
+    )
+    settings, fingerprint = json.loads(json.dumps(process.settings())), process.fingerprint()
+    assert process_from_settings(settings, fingerprint).settings() == process.settings()
+    # offloading is left out where the CPU computes, since it changes no number
+    assert process_from_settings(settings | {"offload": "model"}, fingerprint, "cpu").load_options.offload is None
+    earlier = {name: value for name, value in settings.items() if name not in ("lora", "quantize")}
+    with pytest.raises(InputError, match="is not the one of the run, because its fingerprint has changed"):
+        process_from_settings(earlier, fingerprint)
+    save_file({name: -tensor for name, tensor in load_file(lora).items()}, lora)
+    with pytest.raises(InputError, match=r"^the file of the LoRA '.*style\.safetensors' has changed: [^\n]*$"):
+        process_from_settings(settings, fingerprint)
+    lora.unlink()
+    with pytest.raises(InputError, match=r"^the LoRA '.*style\.safetensors' is neither a file, [^\n]*$"):
+        process_from_settings(settings, fingerprint)
 
 
 def test_images_are_generated_with_the_stored_scheduler(runs):

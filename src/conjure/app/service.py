@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Service:
         models: The models that visitors can select, by name or folder; the first is the default.
         runs: A folder whose subfolders are runs of `conjure bench`.
         limits: Limits of the requests.
-        device: The device of the models; None for the fastest available one.
+        load_arguments: Arguments of `conjure.load` for all models, such as the device.
         store: Where results are stored and looked up.
         labels: The model of each label that visitors see. The label of a folder is its name without the path.
     """
@@ -71,7 +71,7 @@ class Service:
     models: Sequence[str] = ("default",)
     runs: Path | None = None
     limits: Limits = field(default_factory=Limits)
-    device: str | None = None
+    load_arguments: Mapping[str, Any] = field(default_factory=dict)
     store: Store | None = None
 
     def __post_init__(self) -> None:
@@ -97,7 +97,7 @@ class Service:
             raise InputError(f"the model {str(model)[:80]!r} is not available here; allowed are {', '.join(self.labels)}")
         with self._load_locks[model]:
             if model not in self._processes:
-                self._processes[model] = load(self.labels[model], device=self.device)
+                self._processes[model] = load(self.labels[model], **self.load_arguments)
         return self._processes[model].set(steps=steps, store=self.store)
 
     def without_paths(self, message: str) -> str:

@@ -137,7 +137,7 @@ class GeneratedImageFeatures:
         new_texts = [text for text in dict.fromkeys(texts) if text not in self.cache]
         seeds = [noise_seed(self.seed, sample) for sample in range(self.images_per_text)]
         rows = [(text, seed) for text in new_texts for seed in seeds]
-        batch_size = AdaptiveBatchSize(self.process.pipeline.device, IMAGE_BATCH if self.process.batch_prompts else 1)
+        batch_size = AdaptiveBatchSize(self.process.device, IMAGE_BATCH if self.process.batch_prompts else 1)
         batches = list(map_batches(rows, batch_size, self._generate))
         if batches:
             vectors = np.concatenate(batches).astype(np.float64).reshape(len(new_texts), self.images_per_text, -1)

@@ -76,7 +76,7 @@ class JensenShannon:
         # the mean of a transition must be linear in the prediction, and its variance that of the posterior
         exact = {"clip_sample": False, "thresholding": False, "variance_type": "fixed_small"}
         self.process = replace(self.process, scheduler=type(ancestral).from_config(ancestral.config, **exact))
-        self.batch_size = AdaptiveBatchSize(self.process.pipeline.device, self.process.batch_size)
+        self.batch_size = AdaptiveBatchSize(self.process.device, self.process.batch_size)
         if self.process.steps < 2:
             raise InputError("steps is 1; jensen-shannon is a sum over transitions, so steps must be an integer >= 2")
 

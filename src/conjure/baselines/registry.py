@@ -48,7 +48,7 @@ def make_baselines(
     Raises:
         InputError: For an unknown name, a model that cannot be loaded, and a process that a baseline cannot be computed for.
     """
-    device = str(process.pipeline.device)
+    device = str(process.device)
     generated: dict[str, GeneratedImageFeatures] = {}  # by vision model, so that all metrics share the same images
     baselines: list[Baseline] = []
     for spec in dict.fromkeys(specs):

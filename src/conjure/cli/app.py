@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from conjure.cli.console import silence, stderr
-from conjure.cli.options import Device, StorePath
-from conjure.cli.process import open_store
+from conjure.cli.process import ProcessOptions, open_store, with_process_options
 from conjure.errors import InputError
 
 
+@with_process_options("model", "steps", "unit", "workers", "ray")
 def serve_app(
     models: Annotated[str, typer.Option(help="Models that visitors can select, separated by commas.")] = "default",
     runs: Annotated[
@@ -40,10 +40,13 @@ def serve_app(
     max_jobs_per_visitor: Annotated[
         int, typer.Option(min=1, help="Maximum number of unfinished requests of one visitor; further requests are rejected.")
     ] = 4,
-    device: Device = None,
-    store: StorePath = None,
+    *,
+    process_options: ProcessOptions,
 ) -> None:
-    """Serve the web app: compare two texts, compare all pairs of several texts, and view finished runs."""
+    """Serve the web app: compare two texts, compare all pairs of several texts, and view finished runs.
+
+    The options of a model apply to all models.
+    """
     password = os.environ.get("CONJURE_PASSWORD")
     if bool(user) != bool(password) or user == "":
         state = "set" if password else "not set"
@@ -59,7 +62,8 @@ def serve_app(
         silence()
         limits = Limits(max_chars, max_texts, samples, steps, max_queue, concurrency, max_jobs_per_visitor)
         names = [name.strip() for name in models.split(",") if name.strip()]
-        service = Service(names, Path(runs) if runs else None, limits, device, open_store(store))
+        load_arguments = {name: value for name, value in process_options.arguments().items() if name not in ("model", "steps")}
+        service = Service(names, Path(runs) if runs else None, limits, load_arguments, open_store(process_options.store))
         service.process(next(iter(service.labels), models), steps=1)  # report a model that cannot be loaded before serving
     serve(service, host=host, port=port, user=(user, str(password)) if user else None)
 

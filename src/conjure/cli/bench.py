@@ -13,51 +13,36 @@ from conjure.cli.options import (
     Antithetic,
     AsJson,
     Columns,
-    Compile,
     DataPath,
     Device,
     Divergence,
-    Dtype,
-    Guidance,
     MaxFileMB,
     MaxPairs,
-    Model,
     NumSamples,
-    NumWorkers,
-    RayAddress,
     RunFolder,
-    Scheduler,
     Seed,
-    Steps,
-    StorePath,
     Tasks,
-    Unit,
-    Variant,
     Weighting,
 )
 from conjure.cli.output_files import files_after_output, result_and_writer
-from conjure.cli.process import ProcessOptions, validated_sampling
+from conjure.cli.process import ProcessOptions, validated_sampling, with_process_options
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
 
 DEFAULT_AXES = ("prior", "weighting")  # they need no further run of the model
 
 
+@with_process_options()
 def bench(
     tasks: Tasks = None,
     data: DataPath = None,
     columns: Columns = None,
     max_pairs: MaxPairs = None,
     max_file_mb: MaxFileMB = MAX_FILE_MB,
-    model: Model = "default",
     samples: NumSamples = 1,
-    steps: Steps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
     seed: Seed = 0,
     divergence: Divergence = "jeffreys",
     weighting: Weighting = "uniform",
-    unit: Unit = None,
     antithetic: Antithetic = False,
     baseline: Annotated[
         list[str] | None,
@@ -67,37 +52,19 @@ def bench(
     ] = None,
     images: Annotated[int, typer.Option(help="Number of images per text, for baselines that compare sets of images.")] = 16,
     out: RunFolder = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    variant: Variant = None,
-    store: StorePath = None,
-    workers: NumWorkers = None,
-    ray: RayAddress = None,
-    compiled: Compile = False,
+    *,
+    process_options: ProcessOptions,
     as_json: AsJson = False,
 ) -> None:
     """Measure the rank correlation of a model's similarities with human ratings. The same command resumes an interrupted run."""
     from conjure.evaluation.datasets import load_tasks
 
     sampling = validated_sampling(
-        (), unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
+        (), process_options.unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
     )
     with deprecations_printed():
         data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb)
-    process = ProcessOptions(
-        model,
-        steps,
-        guidance,
-        scheduler,
-        unit,
-        device=device,
-        dtype=dtype,
-        variant=variant,
-        compile=compiled,
-        store=store,
-        workers=workers,
-        ray=ray,
-    ).load()
+    process = process_options.load()
     from conjure.baselines.registry import make_baselines
     from conjure.evaluation.report import markdown
 
@@ -145,6 +112,7 @@ def diff(
         print_result(comparison.summary(), document.to_markdown(), as_json)
 
 
+@with_process_options()
 def ablate(
     vary: Annotated[
         list[str] | None,
@@ -159,21 +127,11 @@ def ablate(
     columns: Columns = None,
     max_pairs: MaxPairs = None,
     max_file_mb: MaxFileMB = MAX_FILE_MB,
-    model: Model = "default",
     samples: NumSamples = 1,
-    steps: Steps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
     seed: Seed = 0,
-    unit: Unit = None,
     out: RunFolder = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    variant: Variant = None,
-    store: StorePath = None,
-    workers: NumWorkers = None,
-    ray: RayAddress = None,
-    compiled: Compile = False,
+    *,
+    process_options: ProcessOptions,
     as_json: AsJson = False,
 ) -> None:
     """Vary one setting at a time and measure the correlation with human ratings. The same command resumes an interrupted run."""
@@ -184,23 +142,10 @@ def ablate(
     for axis, _, values in (setting.partition("=") for setting in vary or DEFAULT_AXES):
         axes.setdefault(axis, []).extend(value.strip() for value in values.split(",") if value.strip())
     check_axes(axes)
-    sampling = validated_sampling((), unit, samples=samples, seed=seed)
+    sampling = validated_sampling((), process_options.unit, samples=samples, seed=seed)
     with deprecations_printed():
         data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb)
-    process = ProcessOptions(
-        model,
-        steps,
-        guidance,
-        scheduler,
-        unit,
-        device=device,
-        dtype=dtype,
-        variant=variant,
-        compile=compiled,
-        store=store,
-        workers=workers,
-        ray=ray,
-    ).load()
+    process = process_options.load()
     folder = out or f"ablate-{process.fingerprint()[:12]}"
     with TruncationWarnings(), ProgressBar() as progress:
         ablation, write = result_and_writer(

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
 from conjure.cli.console import EXIT_FAILURE, escape, output_console, print_json
-from conjure.cli.options import AsJson, Device, Dtype, Guidance, Height, Scheduler, Steps, Variant, Width
-from conjure.cli.process import ProcessOptions
+from conjure.cli.options import AsJson
+from conjure.cli.process import ProcessOptions, with_process_options
 
 
+@with_process_options("model", "unit", "store", "workers", "ray", "compile", steps=4)
 def check(
     model: Annotated[
         str, typer.Argument(help="Model: default, a folder in diffusers format, or a Hub name (owner/name@revision).")
     ],
-    steps: Steps = 4,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
-    height: Height = None,
-    width: Width = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    variant: Variant = None,
+    *,
+    process_options: ProcessOptions,
     as_json: AsJson = False,
 ) -> None:
     """Check that a model works with Conjure: compare the engine with the original pipeline, which runs one text at a time.
 
     Exit with 0 if all checks pass, and with 1 if one fails.
     """
-    process = ProcessOptions(
-        model, steps, guidance, scheduler, height=height, width=width, device=device, dtype=dtype, variant=variant
-    ).load()
+    process = replace(process_options, model=model).load()
     from conjure.diffusion.noise_levels import prediction_type
     from conjure.diffusion.schedulers import scheduler_alias
     from conjure.pipeline_checks import CHECKS, check_model

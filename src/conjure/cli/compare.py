@@ -13,43 +13,27 @@ from conjure.cli.console import ProgressBar, TruncationWarnings, print_json, pri
 from conjure.cli.options import (
     Antithetic,
     AsJson,
-    Compile,
-    Device,
     Divergence,
-    Dtype,
-    Guidance,
     MaxFileMB,
-    Model,
     NumSamplesWithError,
-    NumWorkers,
-    RayAddress,
-    Scheduler,
     Seed,
-    Steps,
-    StorePath,
-    Unit,
-    Variant,
     Weighting,
     parse_fraction,
 )
 from conjure.cli.output_files import files_after_output
-from conjure.cli.process import ProcessOptions, validated_sampling
+from conjure.cli.process import ProcessOptions, validated_sampling, with_process_options
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
 
 
+@with_process_options("workers", "ray")
 def compare(
     first: Annotated[str, typer.Argument(metavar="TEXT", help="First text.", show_default=False)],
     second: Annotated[str, typer.Argument(metavar="TEXT", help="Second text.", show_default=False)],
-    model: Model = "default",
     samples: NumSamplesWithError = 3,
-    steps: Steps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
     seed: Seed = 0,
     divergence: Divergence = "jeffreys",
     weighting: Weighting = "uniform",
-    unit: Unit = None,
     reduction: Annotated[str, typer.Option(help="Reduction over the dimensions of the latents: sum or mean.")] = "sum",
     antithetic: Antithetic = False,
     target_relative_error: Annotated[
@@ -77,11 +61,8 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    variant: Variant = None,
-    store: StorePath = None,
-    compiled: Compile = False,
+    *,
+    process_options: ProcessOptions,
     strict: Annotated[bool, typer.Option("--strict", help="Reject texts that the text encoder truncates.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -97,12 +78,10 @@ def compare(
 
         check_words(first, second, replacements, divergence)
     sampling = validated_sampling(
-        (first, second, *replacements.values()), unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
-        reduction=reduction, antithetic=antithetic, target_relative_error=target,
+        (first, second, *replacements.values()), process_options.unit, samples=samples, seed=seed, divergence=divergence,
+        weighting=weighting, reduction=reduction, antithetic=antithetic, target_relative_error=target,
     )  # fmt: skip
-    process = ProcessOptions(
-        model, steps, guidance, scheduler, unit, device=device, dtype=dtype, variant=variant, compile=compiled, store=store
-    ).load()
+    process = process_options.load()
     attribution = None
     with truncation_as_error(strict), ProgressBar() as progress:
         if figure is not None:
@@ -139,6 +118,7 @@ def _parse_replacements(pairs: Sequence[str]) -> dict[str, str]:
     return replacements
 
 
+@with_process_options()
 def matrix(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts.", show_default=False)] = None,
     file: Annotated[
@@ -149,15 +129,10 @@ def matrix(
         ),
     ] = None,
     max_file_mb: MaxFileMB = MAX_FILE_MB,
-    model: Model = "default",
     samples: NumSamplesWithError = 3,
-    steps: Steps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
     seed: Seed = 0,
     divergence: Divergence = "jeffreys",
     weighting: Weighting = "uniform",
-    unit: Unit = None,
     antithetic: Antithetic = False,
     figure: Annotated[
         str | None, typer.Option(help="Write a heat map with a dendrogram to a .png, .svg, .pdf or .html file.")
@@ -166,13 +141,8 @@ def matrix(
         str | None,
         typer.Option(help="Write a scatter plot (multidimensional scaling) of the texts to a .png, .svg or .pdf file."),
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    variant: Variant = None,
-    store: StorePath = None,
-    workers: NumWorkers = None,
-    ray: RayAddress = None,
-    compiled: Compile = False,
+    *,
+    process_options: ProcessOptions,
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
     raw_texts: Annotated[
@@ -196,28 +166,16 @@ def matrix(
     groups = [list(texts or ())] if file is None else read_groups(file, max_file_mb)
     all_texts = check_matrix_texts(text for group in groups for text in group)
     sampling = validated_sampling(
-        all_texts, unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
-    )
+        all_texts, process_options.unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting,
+        antithetic=antithetic,
+    )  # fmt: skip
     if figure is not None:
         check_path(figure)
     if mds is not None:
         check_path(mds, EMBEDDING_SUFFIXES)
         if figure is not None and os.path.realpath(figure) == os.path.realpath(mds):
             raise InputError(f"both --figure and --mds are {mds!r}; name two files")
-    process = ProcessOptions(
-        model,
-        steps,
-        guidance,
-        scheduler,
-        unit,
-        device=device,
-        dtype=dtype,
-        variant=variant,
-        compile=compiled,
-        store=store,
-        workers=workers,
-        ray=ray,
-    ).load()
+    process = process_options.load()
     with TruncationWarnings(), ProgressBar() as progress:
         result = conjure.matrix(process, all_texts, **sampling, progress=progress)
     separation = result.separation(groups) if len(groups) > 1 else None

@@ -11,6 +11,7 @@ from rich.tree import Tree
 
 import conjure
 from conjure.cli.console import escape, output_console
+from conjure.diffusion.load_options import describe_changes
 from conjure.engine.store_maintenance import ProcessSummary
 from conjure.explanation.attribution import Attribution
 from conjure.io.formatting import format_interval, format_value, pluralize
@@ -41,7 +42,10 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None) 
         for effect in attribution.effects:
             console.print(f"  {effect!s:>18}  {escape(effect.label)} in “{escape(shorten(effect.text))}”")
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
-    console.print(f"  [dim]model {escape(settings['model'])}, {settings['scheduler']}{guidance}, seed {estimate.seed}[/]")
+    changes = "".join(f", {escape(change)}" for change in describe_changes(settings))
+    console.print(
+        f"  [dim]model {escape(settings['model'])}, {settings['scheduler']}{guidance}{changes}, seed {estimate.seed}[/]"
+    )
     for note in estimate.notes:
         console.print(f"  note: {note}")
 
@@ -121,7 +125,8 @@ def print_store(summaries: Sequence[ProcessSummary]) -> None:
         settings = summary.settings
         parts = [("", settings.get("model") or settings.get("name")), ("T ", settings.get("steps")),
                  ("guidance ", settings.get("guidance")), ("", settings.get("scheduler"))]  # fmt: skip
-        description = ", ".join(f"{name}{value}" for name, value in parts if value is not None)
+        described = [f"{name}{value}" for name, value in parts if value is not None]
+        description = ", ".join(described + describe_changes(settings))
         counts = (summary.trajectories, summary.evaluations, summary.pairs)
         row = (
             escape(summary.fingerprint[:12]),

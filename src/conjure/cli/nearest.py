@@ -11,28 +11,17 @@ from conjure.cli.console import ProgressBar, TruncationWarnings, print_json
 from conjure.cli.options import (
     Antithetic,
     AsJson,
-    Compile,
-    Device,
     Divergence,
-    Dtype,
-    Guidance,
     MaxFileMB,
-    Model,
-    NumWorkers,
-    RayAddress,
-    Scheduler,
     Seed,
-    Steps,
-    StorePath,
-    Unit,
-    Variant,
     Weighting,
     parse_fraction,
 )
-from conjure.cli.process import ProcessOptions, validated_sampling
+from conjure.cli.process import ProcessOptions, validated_sampling, with_process_options
 from conjure.io.input_files import MAX_FILE_MB
 
 
+@with_process_options()
 def nearest(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Text to which the candidates are compared.", show_default=False)],
     candidates: Annotated[
@@ -40,26 +29,16 @@ def nearest(
     ],
     max_file_mb: MaxFileMB = MAX_FILE_MB,
     top: Annotated[int, typer.Option(help="Number of nearest texts to find.")] = 1,
-    model: Model = "default",
     samples: Annotated[int, typer.Option(help="Maximum number of Monte-Carlo samples per candidate.")] = 32,
     confidence: Annotated[
         str, typer.Option(metavar="FRACTION", help="Probability that none of the nearest texts is eliminated (0.95 or 95%).")
     ] = "0.95",
-    steps: Steps = None,
-    guidance: Guidance = None,
-    scheduler: Scheduler = None,
     seed: Seed = 0,
     divergence: Divergence = "jeffreys",
     weighting: Weighting = "uniform",
-    unit: Unit = None,
     antithetic: Antithetic = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    variant: Variant = None,
-    store: StorePath = None,
-    workers: NumWorkers = None,
-    ray: RayAddress = None,
-    compiled: Compile = False,
+    *,
+    process_options: ProcessOptions,
     as_json: AsJson = False,
 ) -> None:
     """Rank candidates by their distance to a text; candidates that cannot be among the nearest are eliminated early."""
@@ -70,27 +49,14 @@ def nearest(
     check_ranking(candidate_texts, top, min_confidence)
     sampling = validated_sampling(
         (text, *candidate_texts),
-        unit,
+        process_options.unit,
         samples=samples,
         seed=seed,
         divergence=divergence,
         weighting=weighting,
         antithetic=antithetic,
     )
-    process = ProcessOptions(
-        model,
-        steps,
-        guidance,
-        scheduler,
-        unit,
-        device=device,
-        dtype=dtype,
-        variant=variant,
-        compile=compiled,
-        store=store,
-        workers=workers,
-        ray=ray,
-    ).load()
+    process = process_options.load()
     with TruncationWarnings(), ProgressBar() as progress:
         neighbours = conjure.nearest(
             process, text, candidate_texts, **sampling, top=top, confidence=min_confidence, progress=progress

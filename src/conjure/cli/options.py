@@ -13,6 +13,37 @@ Variant = Annotated[
     str | None,
     typer.Option(help="Variant of the weight files, such as fp16. Without this option: the default files, or the only variant."),
 ]
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE_OR_NAME[:WEIGHT]",
+        help="LoRA: a .safetensors file, a folder with one, or a name on the Hub (owner/name or owner/name/FILE, with or without "
+        "@revision). WEIGHT scales its effect; without it, 1. Repeatable. Without this option: those of a saved process.",
+        show_default=False,
+    ),
+]
+TextualInversion = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE",
+        help="Textual inversion: a .safetensors file with the embedding of a token; repeatable.",
+        show_default=False,
+    ),
+]
+Quantize = Annotated[
+    str | None,
+    typer.Option(help="Type of the denoiser's weights: int8 or int4 (needs optimum-quanto, or torchao for int8)."),
+]
+Offload = Annotated[
+    str | None,
+    typer.Option(
+        help="Keep weights on the CPU while the GPU does not need them: model (whole networks), group (single layers) or "
+        "sequential (single layers, slowest). It saves memory and changes no number."
+    ),
+]
+NegativePrompt = Annotated[
+    str | None, typer.Option(help="Text that guidance leads away from, for all texts.", show_default=False)
+]
 Steps = Annotated[
     int | None,
     typer.Option(min=1, help="Number of denoising steps T. Without this option: the model's stored number, or 10."),

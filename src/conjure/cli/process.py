@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_type_hints
 
 import conjure
+from conjure.cli import options
 from conjure.cli.console import silence, stderr
+
+HARDWARE = ("device", "compile", "offload")  # options that apply to the workers, where there are some
 
 
 @dataclass(frozen=True)
 class ProcessOptions:
-    """The options of a command that define its process and its hardware; None selects the default of `conjure.load`."""
+    """The options of a command that define its process and its hardware; None selects the default of `conjure.load`.
 
-    model: str
-    steps: int | None
-    guidance: float | None = None
-    scheduler: str | None = None
-    unit: str | None = None
-    height: int | None = None
-    width: int | None = None
-    device: str | None = None
-    dtype: str | None = None
-    variant: str | None = None
-    compile: bool = False
-    store: str | None = None
-    workers: int | None = None
-    ray: str | None = None
+    `with_process_options` makes an option of each field.
+    """
+
+    model: options.Model = "default"
+    steps: options.Steps = None
+    guidance: options.Guidance = None
+    scheduler: options.Scheduler = None
+    unit: options.Unit = None
+    negative_prompt: options.NegativePrompt = None
+    height: options.Height = None
+    width: options.Width = None
+    lora: options.Lora = None
+    textual_inversion: options.TextualInversion = None
+    device: options.Device = None
+    dtype: options.Dtype = None
+    variant: options.Variant = None
+    quantize: options.Quantize = None
+    offload: options.Offload = None
+    store: options.StorePath = None
+    workers: options.NumWorkers = None
+    ray: options.RayAddress = None
+    compile: options.Compile = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the options as arguments of `conjure.load`."""
+        settings = asdict(self)
+        for name in ("lora", "textual_inversion"):
+            settings[name] = settings[name] or None  # an option that is not given may be an empty list
+        return {name: value for name, value in settings.items() if name not in ("store", "workers", "ray")}
 
     def load(self) -> conjure.Process:
         """Load the process, with its store and its workers.
@@ -44,16 +64,53 @@ class ProcessOptions:
             gc.freeze()
             gc.enable()
             silence()
-            settings = asdict(self)
-            store, num_workers, ray = (settings.pop(name) for name in ("store", "workers", "ray"))
-            workers = None
-            if num_workers is not None or ray is not None:
-                workers = conjure.Workers(
-                    num_workers, ray, {name: settings[name] for name in ("device", "compile", "variant") if settings[name]}
-                )
-                settings |= {"device": "cpu", "compile": False}  # the local process only provides settings and fingerprint
-            opened_store = open_store(store)
+            settings, workers = self.arguments(), None
+            if self.workers is not None or self.ray is not None:
+                workers = conjure.Workers(self.workers, self.ray, {name: settings[name] for name in HARDWARE if settings[name]})
+                # the local process only provides settings and fingerprint
+                settings |= {"device": "cpu", "compile": False, "offload": None}
+            opened_store = open_store(self.store)
             return load(**settings).set(store=opened_store, workers=workers)
+
+
+def with_process_options(*without: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that replaces the parameter `process_options` of a command by one option per field.
+
+    Args:
+        *without: Fields that the command has no option for.
+        **defaults: Other default values of options.
+    """
+    hints = get_type_hints(ProcessOptions, include_extras=True)
+    expanded = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=defaults.get(field.name, field.default),
+            annotation=hints[field.name],
+        )
+        for field in fields(ProcessOptions)
+        if field.name not in without
+    ]
+    names = [parameter.name for parameter in expanded]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            is_expanded = parameter.name == "process_options"
+            parameters += expanded if is_expanded else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+
+        @functools.wraps(command)
+        def run(**arguments: Any) -> None:
+            process_options = ProcessOptions(**{name: arguments.pop(name) for name in names})
+            command(process_options=process_options, **arguments)
+
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        del run.__wrapped__  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
 def open_store(path: str | None) -> conjure.Store | None:

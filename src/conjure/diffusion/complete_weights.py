@@ -25,6 +25,10 @@ UNUSED_HEADS = (
 OTHER_TOWERS = r"^(vision_model|visual_projection|text_projection)\.|^logit_(scale|bias)$"
 BUFFERS = r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias)$"
 POOLER = r"(^|\.)pooler\."  # of encoders whose hidden states are used
+# Tensors of a quantised layer, beside its weight: of bitsandbytes, quanto, compressed tensors and other formats
+QUANTIZATION_STATE = re.compile(
+    r"SCB|weight_format|(weight|input|output|activation)_(scale|scale_inv|zero_point|shape|packed|g_idx)"
+)
 EXCUSED_UNEXPECTED = re.compile("|".join((UNUSED_HEADS, OTHER_TOWERS, BUFFERS, POOLER)))
 
 
@@ -52,8 +56,9 @@ def complete_weights(model: str, unused: str | None = None) -> Iterator[None]:
                 return original.__func__(cls, folder, *args, **options)
             network, info = original.__func__(cls, folder, *args, **options, output_loading_info=True)
             part = Path(options.get("subfolder") or str(folder)).name
-            if getattr(network, "hf_quantizer", None) is not None:  # the format of a quantisation has further tensors
-                info = {**info, "unexpected_keys": ()}
+            if getattr(network, "hf_quantizer", None) is not None:
+                unexpected = info.get("unexpected_keys", ())
+                info = {**info, "unexpected_keys": [key for key in unexpected if not _is_quantization_state(str(key), network)]}
             try:
                 _check(info, model, f"{part} ({cls.__name__})", unused, is_transformers=issubclass(cls, PreTrainedModel))
             except InputError as refusal:
@@ -76,6 +81,16 @@ def complete_weights(model: str, unused: str | None = None) -> Iterator[None]:
     finally:
         for cls, original in originals.items():
             cls.from_pretrained = original
+
+
+def _is_quantization_state(key: str, network: torch.nn.Module) -> bool:
+    """Return whether a tensor belongs to a quantised weight: `layer.weight.absmax` to `layer.weight`, `layer.SCB` to `layer`."""
+    parameters = {name for name, _ in network.named_parameters()}
+    parts = key.split(".")
+    if any(".".join(parts[:end]) in parameters for end in range(1, len(parts))):
+        return True
+    layer, _, name = key.rpartition(".")
+    return any(layer == path for path, _ in network.named_modules()) and QUANTIZATION_STATE.fullmatch(name) is not None
 
 
 def _check(info: Mapping[str, Any], model: str, part: str, unused: str | None, is_transformers: bool) -> None:

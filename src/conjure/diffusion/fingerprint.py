@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from conjure.diffusion.code_state import Describer
+from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
 from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
@@ -29,7 +30,8 @@ IGNORED_CONFIG_KEYS = (
     "transformers_version", "architectures", "dtype", "torch_dtype", "quantization_config", "name_or_path", "model_type",
 )  # fmt: skip
 
-SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device")
+# The weights and modules show what LoRAs, textual inversions and quantisation changed
+SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device", *LoadOptions.__dataclass_fields__)
 
 
 @dataclass(frozen=True)

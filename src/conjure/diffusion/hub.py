@@ -45,7 +45,7 @@ def download_pipeline(name: str, variant: str | None = None) -> tuple[Path, str]
     Raises:
         InputError: If the repository cannot be read, or does not have the variant.
     """
-    return _download(name, lambda files, read: _pipeline_files(name, files, read, variant))
+    return download(name, lambda files, read: _pipeline_files(name, files, read, variant))
 
 
 def download_model(name: str) -> tuple[Path, str]:
@@ -60,7 +60,7 @@ def download_model(name: str) -> tuple[Path, str]:
     Raises:
         InputError: If the repository cannot be read.
     """
-    return _download(name, lambda files, _: _model_files(name, files))
+    return download(name, lambda files, _: _model_files(name, files))
 
 
 def _pipeline_files(name: str, files: Iterable[str], read: Callable[[str], Path], variant: str | None) -> list[str]:
@@ -102,10 +102,18 @@ def _by_folder(files: Iterable[str]) -> dict[str, list[str]]:
     return folders
 
 
-def _download(name: str, select: Callable[[list[str], Callable[[str], Path]], list[str]]) -> tuple[Path, str]:
-    """Download the files that `select` returns for the readable files of a repository and a function that downloads one of them.
+def download(name: str, select: Callable[[list[str], Callable[[str], Path]], list[str]]) -> tuple[Path, str]:
+    """Download files of a repository. Without access to the Hub, they are read from the cache.
 
-    Without access to the Hub, the files are read from the cache.
+    Args:
+        name: The name of the repository, with an optional `@revision`.
+        select: Returns the needed files, for the readable files of the repository and a function that downloads one of them.
+
+    Returns:
+        The folder and its commit.
+
+    Raises:
+        InputError: If the repository cannot be read, or `select` raises it.
     """
     repository, _, revision = name.partition("@")
     options: dict[str, Any] = {"repo_id": repository, "revision": revision or None, "endpoint": constants.ENDPOINT}

@@ -6,26 +6,28 @@ Weights are read from safetensors only, since other checkpoints can execute code
 from __future__ import annotations
 
 import inspect
-import os
 import re
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from diffusers import DiffusionPipeline, ModularPipeline
 
-from conjure.diffusion.hub import download_pipeline
-from conjure.diffusion.model_folder import one_line, read_index
-from conjure.diffusion.model_settings import CONFIG_KEY, read_settings, settings_of_pipeline, stored_scheduler
+from conjure.diffusion.load_options import LoadOptions, parse_inversions, parse_loras
+from conjure.diffusion.model_folder import one_line
+from conjure.diffusion.model_settings import settings_of_pipeline, stored_scheduler
+from conjure.diffusion.modifications import find_modifications, modify
 from conjure.diffusion.noise_levels import Unit
-from conjure.diffusion.pipeline_files import load_pipeline, torch_dtype
+from conjure.diffusion.pipeline_files import torch_dtype
+from conjure.diffusion.pipeline_patching import DENOISERS
+from conjure.diffusion.placement import check_offload, choose_device, optimize_denoiser, place
 from conjure.diffusion.process import Process
+from conjure.diffusion.process_settings import check_negative_prompt, with_negative_prompt
 from conjure.diffusion.schedulers import is_few_step_scheduler, make_scheduler
-from conjure.diffusion.single_file import load_single_file
+from conjure.diffusion.sources import load_source
 from conjure.errors import FewStepModelWarning, InputError
-from conjure.io.logging import silenced
-from conjure.models import default_model
 
 DEFAULT_STEPS = 10
 FEW_STEP_NAMES = re.compile(r"turbo|lightning|lcm|hyper-?sd|distill", re.IGNORECASE)
@@ -37,12 +39,17 @@ def load(
     steps: int | None = None,
     guidance: float | None = None,
     scheduler: str | None = None,
+    negative_prompt: str | None = None,
     height: int | None = None,
     width: int | None = None,
     unit: Unit | None = None,
     device: str | None = None,
     dtype: str | None = None,
     variant: str | None = None,
+    lora: str | Path | Sequence[Any] | None = None,
+    textual_inversion: str | Path | Sequence[Any] | None = None,
+    quantize: str | None = None,
+    offload: str | None = None,
     compile: bool = False,
     channels_last: bool = False,
 ) -> Process:
@@ -51,12 +58,14 @@ def load(
     Args:
         model: `default` or None for the model in the package; a folder in the format of diffusers; a name on the Hub, optionally
             with `@revision`; a single `.safetensors` checkpoint; or a loaded pipeline. A loaded pipeline keeps its changes, such
-            as fused adapters, and stays on its device unless `device` is given.
+            as adapters, and stays on its device unless `device` is given.
         steps: The number of denoising steps T; None for the model's stored number, or 10 if it has none. The other settings
             follow the same rule: None is the stored setting of a folder that `Process.save` wrote, or else the value below.
         guidance: The classifier-free guidance scale; None for the model's default (7.5 for Stable Diffusion, as in the paper).
         scheduler: A name such as `ddim`; `own` for the model's scheduler; None for LMS, as in the paper, if LMS supports the
             model, else `own`. See `schedulers.make_scheduler`.
+        negative_prompt: The text that guidance leads away from, for all texts; None or an empty text for none. It becomes a part
+            of `pipeline_kwargs`.
         height: Height in pixels, None for the model's default.
         width: Width in pixels, None for the model's default.
         unit: The default unit of the uniform weighting, one of `noise_levels.UNITS`; None for the model's default, or `output`
@@ -65,6 +74,13 @@ def load(
         dtype: `float32` (None), `float16` or `bfloat16`. Differences and sums are always computed in float32.
         variant: The variant of the weight files, such as `fp16` for `model.fp16.safetensors`; None for the default files, or
             the only variant.
+        lora: One LoRA or a sequence of them: `FILE_OR_NAME[:WEIGHT]`, a path, or a pair of name and weight. A name is a
+            `.safetensors` file, a folder with one, or `owner/name[/file.safetensors][@revision]` on the Hub. The weight is a
+            finite number, 1 unless it is given. An empty sequence is none.
+        textual_inversion: One learned embedding of a token or a sequence of them, by names as for `lora`.
+        quantize: `int8` or `int4`, the type of the denoiser's weights; the computation has the type `dtype`.
+        offload: `model`, `sequential` or `group`, to keep weights on the CPU while the device does not need them: whole networks,
+            or single layers. It saves memory of a GPU, takes time, and changes no number.
         compile: Whether to compile the denoiser with `torch.compile`, which is worthwhile for long runs.
         channels_last: Whether to store the denoiser's weights in the memory format `channels_last`, in which GPUs compute
             convolutions faster.
@@ -75,60 +91,96 @@ def load(
     Raises:
         InputError: If the model cannot be loaded or a setting cannot be used.
     """
-    _check_device(device)
-    weights_dtype = None if dtype is None else torch_dtype(dtype)
     if isinstance(model, ModularPipeline):
         raise InputError("a Modular pipeline is loaded from a folder: write it with save_pretrained, and give the folder")
-    if isinstance(model, DiffusionPipeline):
-        if variant is not None:
-            raise InputError("variant selects files of weights, and a loaded pipeline has none; leave it out")
-        pipeline, name, revision = model, type(model).__name__, None
-        defaults = settings_of_pipeline(pipeline)
-    else:
-        name = "default" if model is None else str(model)
-        pipeline, defaults, revision = _load(name, weights_dtype, variant)
+    chosen_device = choose_device(device)
+    weights_dtype = None if dtype is None else torch_dtype(dtype)
+    check_negative_prompt(negative_prompt)
+    loras, inversions = parse_loras(lora or ()), parse_inversions(textual_inversion or ())
+    options = LoadOptions(variant, loras, inversions, quantize, offload)
+    revision = None
     try:
-        if not isinstance(model, DiffusionPipeline):
-            pipeline.to(device or _best_device())
-        elif device or dtype:
-            pipeline.to(device or pipeline.device, weights_dtype or pipeline.dtype)
-        _optimize_denoiser(pipeline, compile, channels_last)
+        if isinstance(model, DiffusionPipeline):
+            _check_options_of_pipeline(options)
+            pipeline, name = model, type(model).__name__
+            defaults = settings_of_pipeline(pipeline)
+            if device or dtype:
+                pipeline.to(device or pipeline.device, weights_dtype or pipeline.dtype)
+        else:
+            name = "default" if model is None else str(model)
+            check_offload(offload, chosen_device)
+            modifications = find_modifications(options)
+            source = load_source(name, weights_dtype, variant)
+            pipeline, defaults, revision = source.pipeline, source.settings, source.revision
+            stored = replace(
+                options,
+                lora=source.lora if lora is None else loras,
+                textual_inversion=source.textual_inversion if textual_inversion is None else inversions,
+                quantize=defaults.get("quantize") if quantize is None else quantize,
+            )
+            options = modify(pipeline, modifications if stored == options else find_modifications(stored), name)
+            place(pipeline, chosen_device, offload)
+        optimize_denoiser(pipeline, compile, channels_last)
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:
         raise InputError(f"model {name!r} cannot be loaded: {one_line(error)}") from error
     if getattr(pipeline, "scheduler", None) is None:
         raise InputError(f"model {name!r} has no scheduler, which every process needs; give a complete folder")
-    parameters, given_guidance = inspect.signature(pipeline).parameters, guidance
-    if "guidance_scale" in parameters:
-        candidates = (guidance, defaults.get("guidance"), parameters["guidance_scale"].default)
-        guidance = next((candidate for candidate in candidates if candidate is not None), None)
-    elif guidance is not None:
-        raise InputError(f"model {name!r} ({type(pipeline).__name__}) takes no guidance; leave it out")
-    is_default_guidance = given_guidance is None and "guidance" not in defaults
-    if is_default_guidance and scheduler is None and guidance is not None and guidance > 1:
-        _warn_of_few_step_model(pipeline, name, guidance)
-    stored = stored_scheduler(defaults, name) if scheduler is None else None
+    used_guidance = _choose_guidance(pipeline, name, guidance, defaults)
+    is_default_guidance = guidance is None and "guidance" not in defaults
+    if is_default_guidance and scheduler is None and used_guidance is not None and used_guidance > 1:
+        _warn_of_few_step_model(pipeline, name, used_guidance)
+    stored_or_none = stored_scheduler(defaults, name) if scheduler is None else None
     if height is None and width is None:
         height, width = defaults.get("height"), defaults.get("width")
     return Process(
         pipeline=pipeline,
-        scheduler=make_scheduler(pipeline.scheduler, scheduler) if stored is None else stored,
+        scheduler=make_scheduler(pipeline.scheduler, scheduler) if stored_or_none is None else stored_or_none,
         steps=defaults.get("steps", DEFAULT_STEPS) if steps is None else steps,
-        guidance=guidance,
+        guidance=used_guidance,
         height=height,
         width=width,
         default_unit=cast(Unit, defaults.get("unit", "output") if unit is None else unit),
-        pipeline_kwargs=dict(defaults.get("call", {})),
+        pipeline_kwargs=with_negative_prompt(dict(defaults.get("call", {})), negative_prompt, pipeline, used_guidance),
         model=name,
         revision=revision,
+        load_options=options,
         batch_prompts=defaults.get("batch_prompts"),
     )
 
 
+def _check_options_of_pipeline(options: LoadOptions) -> None:
+    """Check that no option is given that changes weights while they are loaded, for a pipeline that is loaded already."""
+    advice = {
+        "variant": "load other weights",
+        "lora": "call load_lora_weights of the pipeline",
+        "textual_inversion": "call load_textual_inversion of the pipeline",
+        "quantize": "quantise its denoiser",
+        "offload": "call a method of the pipeline, such as enable_model_cpu_offload",
+    }
+    for name, value in options.arguments().items():
+        if value:
+            raise InputError(
+                f"{name} is given with a loaded pipeline, but it applies while a model is loaded; leave it out, or give the name "
+                f"of a model (for a pipeline: {advice[name]})"
+            )
+
+
+def _choose_guidance(pipeline: Any, name: str, guidance: float | None, defaults: Mapping[str, Any]) -> float | None:
+    """Return the guidance scale: the given one, the stored one, or that of the pipeline."""
+    parameters = inspect.signature(pipeline).parameters
+    if "guidance_scale" in parameters:
+        candidates = (guidance, defaults.get("guidance"), parameters["guidance_scale"].default)
+        return next((candidate for candidate in candidates if candidate is not None), None)
+    if guidance is not None:
+        raise InputError(f"model {name!r} ({type(pipeline).__name__}) takes no guidance; leave it out")
+    return None
+
+
 def _warn_of_few_step_model(pipeline: Any, name: str, guidance: float) -> None:
     """Warn if a model seems to be distilled to few steps, but its default guidance is that of models that are not."""
-    denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+    denoiser = next((getattr(pipeline, part) for part in DENOISERS if getattr(pipeline, part, None) is not None), None)
     config = getattr(denoiser, "config", {})
     if config.get("time_cond_proj_dim") or config.get("guidance_embeds"):
         return  # the guidance is an input of the network
@@ -140,71 +192,3 @@ def _warn_of_few_step_model(pipeline: Any, name: str, guidance: float) -> None:
             FewStepModelWarning,
             stacklevel=3,
         )
-
-
-def _load(name: str, dtype: torch.dtype | None, variant: str | None) -> tuple[Any, dict[str, Any], str | None]:
-    """Return the pipeline of the model `name`, its stored settings, and its revision if it comes from the Hub."""
-    if os.path.isfile(name):
-        with silenced():
-            pipeline = load_single_file(Path(name), name, dtype or torch.float32)
-        return pipeline, {}, None
-    with silenced():
-        folder, revision = _resolve(name, variant)
-        read_index(folder, name)  # refuses other folders
-        settings = read_settings(folder, name)
-        weights_dtype = dtype or torch_dtype(settings.get("dtype", "float32"))
-        pipeline = load_pipeline(folder, name, weights_dtype, variant)
-    settings = settings or settings_of_pipeline(pipeline)
-    if settings:
-        pipeline.register_to_config(**{CONFIG_KEY: settings})  # save_pretrained of the pipeline keeps them
-    return pipeline, settings, revision
-
-
-def _resolve(name: str, variant: str | None) -> tuple[Path, str | None]:
-    """Return the folder of the model `name`, and its revision if it comes from the Hub."""
-    if name == "default":
-        return default_model.FOLDER, None
-    if os.path.isdir(name):  # not pathlib's, which raises for a name that is too long
-        return Path(name), None
-    repository = name.partition("@")[0]
-    owner_and_name = repository.split("/")
-    if name.startswith((".", "/", "~")) or len(owner_and_name) != 2 or not all(owner_and_name) or os.path.exists(name):
-        raise InputError(
-            f"model {name!r} is neither a folder nor a Hub name; must be default, a folder with a model_index.json, a "
-            ".safetensors file, owner/name or owner/name@revision"
-        )
-    return download_pipeline(name, variant)
-
-
-def _optimize_denoiser(pipeline: Any, compile: bool, channels_last: bool) -> None:
-    for part in (pipeline.components.get(name) for name in ("unet", "transformer")):
-        if part is None:
-            continue
-        if channels_last:
-            part.to(memory_format=torch.channels_last)
-        if compile and getattr(part, "_repeated_blocks", None):
-            part.compile_repeated_blocks(dynamic=True)  # compiles minutes faster than the whole network, and runs as fast
-        elif compile:
-            part.forward = torch.compile(part.forward, dynamic=True)
-
-
-def _check_device(device: str | None) -> None:
-    """Check that a device is available, before anything is loaded."""
-    if device is None:
-        return
-    try:
-        device_type = torch.device(device).type
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"unknown device {device!r}; must be cpu, cuda or mps") from error
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device_type, True):
-        raise InputError(
-            f"the device is {device!r}, but PyTorch finds no {device_type.upper()} device on this machine; give cpu, or leave it "
-            "out for the best one available"
-        )
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +17,18 @@ from diffusers import SchedulerMixin
 
 from conjure.diffusion.model_folder import REQUIRED_PARAMETERS, index_path, one_line
 from conjure.diffusion.noise_levels import UNITS
+from conjure.diffusion.quantization import SUPPORTED
 from conjure.errors import InputError
+from conjure.io.numbers import is_finite_number
 from conjure.models import default_model
 
 FILE_NAME = "conjure.json"
 CONFIG_KEY = "_conjure"  # keys that begin with an underscore are no part of the fingerprint
 DTYPES = ("float32", "float16", "bfloat16")
+ADAPTER_SETTINGS = ("lora", "textual_inversion", "quantize")  # which only `Process.save` can write
+ADAPTERS = "adapters"  # the folder of LoRAs and textual inversions within the folder of a saved process
+ADAPTER_FILE = re.compile(rf"{ADAPTERS}/\d+/[^/\\]+\.safetensors")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def _is_pixels(value: Any) -> bool:
@@ -36,6 +43,25 @@ def _is_call(value: Any) -> bool:
     return isinstance(value, dict) and not set(REQUIRED_PARAMETERS) & set(value)
 
 
+def _are_adapters(value: Any, keys: set[str]) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(adapter, dict)
+        and set(adapter) == keys
+        and ADAPTER_FILE.fullmatch(str(adapter["file"])) is not None
+        and SHA256.fullmatch(str(adapter["sha256"])) is not None
+        and is_finite_number(adapter.get("weight", 0))
+        for adapter in value
+    )
+
+
+def _are_loras(value: Any) -> bool:
+    return _are_adapters(value, {"file", "weight", "sha256"})
+
+
+def _are_inversions(value: Any) -> bool:
+    return _are_adapters(value, {"file", "sha256"})
+
+
 # Name, test and description of each setting
 SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "guidance": (_is_guidance, "a finite number >= 0, or null"),
@@ -48,6 +74,9 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dtype": (lambda value: value in DTYPES, f"one of {', '.join(DTYPES)}"),
     "scheduler": (lambda value: isinstance(value, str), "the name of a class of diffusers"),
     "scheduler_config": (lambda value: isinstance(value, dict), "an object"),
+    "lora": (_are_loras, f"a list of objects with file (in the folder {ADAPTERS}), weight and sha256"),
+    "textual_inversion": (_are_inversions, f"a list of objects with file (in the folder {ADAPTERS}) and sha256"),
+    "quantize": (lambda value: value in (None, *SUPPORTED), f"null or one of {', '.join(SUPPORTED)}"),
 }
 
 
@@ -69,6 +98,8 @@ def read_settings(folder: Path, name: str) -> dict[str, Any]:
         if path.exists():
             return check_settings_of_model(json.loads(path.read_text()), name)
         return check_settings_of_model(json.loads(index_path(folder).read_text()).get(CONFIG_KEY, {}), name)
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"model {name!r} has a {path.name} that cannot be read: {one_line(error)}") from error
 

@@ -19,6 +19,7 @@ from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
+DENOISERS = ("unet", "transformer")
 UNPATCHED_COMPONENTS = (*AUTOENCODERS, "safety_checker", "image_encoder")
 # diffusers installs its hooks for offloading again at the end of every call
 OFFLOADING_ATTRIBUTES = ("_all_hooks", "_offload_device", "_offload_gpu_id")

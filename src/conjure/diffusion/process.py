@@ -28,9 +28,16 @@ from conjure.diffusion.decoding import check_finite_images
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import process_fingerprint
 from conjure.diffusion.interfaces import Executor, ResultCache
+from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline, warn_of_safety_checker
-from conjure.diffusion.process_settings import check_pipeline_kwargs, check_settings, per_row_kwargs, with_current_names
+from conjure.diffusion.process_settings import (
+    check_pipeline_kwargs,
+    check_settings,
+    is_training,
+    per_row_kwargs,
+    with_current_names,
+)
 from conjure.diffusion.saving import save_process
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
@@ -59,6 +66,8 @@ class Process:
         pipeline_kwargs: Further arguments for the call of the pipeline.
         model: The origin of the model. It is reported with results, and workers load the model from it.
         revision: The commit of the model on the Hub. It is reported with results, and workers load this commit.
+        load_options: How the model was loaded: variant, LoRAs, textual inversions, quantisation and offloading. It is reported
+            with results, and the model is loaded again in the same way.
         batch_prompts: Whether different texts may share a batch. None: False for `PIPELINES_WITHOUT_PROMPT_BATCHING`, else True.
         batch_size: The largest number of rows that the denoiser evaluates in one call, None for as many as fit. It influences
             only speed and memory use.
@@ -77,6 +86,7 @@ class Process:
     pipeline_kwargs: dict[str, Any] = field(default_factory=dict)
     model: str = "pipeline"
     revision: str | None = None
+    load_options: LoadOptions = field(default_factory=LoadOptions)
     batch_prompts: bool | None = None
     batch_size: int | None = None
     store: ResultCache | None = field(default=None, repr=False, compare=False)
@@ -91,7 +101,7 @@ class Process:
             names = {cls.__name__ for cls in type(self.pipeline).__mro__}
             object.__setattr__(self, "batch_prompts", names.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))
         for name, module in self.pipeline.components.items():
-            if isinstance(module, torch.nn.Module) and module.training:
+            if isinstance(module, torch.nn.Module) and is_training(module):
                 raise InputError(f"the component {name!r} is in training mode, where predictions vary; call its eval()")
 
     unit = deprecated_property("unit", "default_unit")
@@ -126,6 +136,11 @@ class Process:
         return replace(self, **settings)
 
     replace = set
+
+    @property
+    def device(self) -> torch.device:
+        """The device that computes, also while the weights are offloaded."""
+        return self.pipeline._execution_device
 
     @property
     def call_parameters(self) -> dict[str, inspect.Parameter]:
@@ -255,7 +270,8 @@ class Process:
             "batch_prompts": self.batch_prompts,
             "pipeline_kwargs": self.pipeline_kwargs,
             "dtype": str(self.pipeline.dtype).removeprefix("torch."),
-            "device": str(self.workers or self.pipeline.device),
+            "device": str(self.workers or self.device),
+            **self.load_options.settings(),
         }
 
     def fingerprint(self) -> str:
@@ -279,8 +295,10 @@ class Process:
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the pipeline and the settings to a folder that `conjure.load` loads as the same process.
 
-        The folder has the format of diffusers, with the settings in its file `conjure.json`. It does not contain a store, workers
-        or the batch size, which influence no number. It is loaded once to check that it has the same fingerprint.
+        The folder has the format of diffusers, with the settings in its file `conjure.json`, and the files of LoRAs and textual
+        inversions in its folder `adapters`. It does not contain a store, workers, the batch size or offloading, which influence
+        no number. It is loaded once to check that it has the same fingerprint. If the model was changed while it was loaded, such
+        as by a LoRA, its own weights are read from its files again.
 
         Args:
             folder: A new or empty folder.
@@ -289,7 +307,7 @@ class Process:
             InputError: If the folder cannot be written, or if it would load as another process, because the pipeline or its
                 settings have changes that it cannot hold.
         """
-        save_process(self.pipeline, self.scheduler, self.settings(), folder)
+        save_process(self.pipeline, self.scheduler, self.settings(), self.load_options, folder)
 
     def identity(self) -> str:
         """Deprecated name of `fingerprint`."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from numbers import Integral
 from os import PathLike
 from typing import Any
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 
 from conjure.deprecation import warn_renamed
 from conjure.diffusion.noise_levels import UNITS
@@ -68,6 +73,17 @@ def check_settings(
             raise InputError(f"{name} is {pixels!r}; must be an integer >= 1, in pixels")
 
 
+def is_training(network: torch.nn.Module) -> bool:
+    """Return whether predictions of a network vary: it is in training mode, or one of its layers that then vary is.
+
+    Other layers may be in training mode, such as those of adapters.
+    """
+    return network.training or any(
+        layer.training and (isinstance(layer, _BatchNorm) or (isinstance(layer, _DropoutNd) and layer.p > 0))
+        for layer in network.modules()
+    )
+
+
 def per_row_kwargs(kwargs: dict[str, Any], num_rows: int) -> dict[str, Any]:
     """Return further arguments of a pipeline, where those that follow the batch have one value per row.
 
@@ -99,6 +115,52 @@ def check_pipeline_kwargs(kwargs: dict[str, Any]) -> None:
         is_single = isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str)
         if name in PROMPTS and value is not None and not (isinstance(value, str) or is_single):
             raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be a text or a list of one text, for all rows")
+
+
+def check_negative_prompt(negative_prompt: Any) -> None:
+    """Check a negative prompt, before a model is loaded.
+
+    Raises:
+        InputError: If it is not a text.
+    """
+    if negative_prompt is None:
+        return
+    if not isinstance(negative_prompt, str):
+        raise InputError(f"negative_prompt is {negative_prompt!r}; must be a text")
+    try:
+        negative_prompt.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the negative prompt {ascii(negative_prompt)[:80]} contains a lone surrogate; leave it out") from error
+
+
+def with_negative_prompt(
+    kwargs: dict[str, Any], negative_prompt: str | None, pipeline: Any, guidance: float | None
+) -> dict[str, Any]:
+    """Return `Process.pipeline_kwargs` with a negative prompt.
+
+    Args:
+        kwargs: The other arguments, which may have another negative prompt.
+        negative_prompt: The text; None for no change, empty for none.
+        pipeline: The pipeline.
+        guidance: The guidance scale, None if the pipeline has none.
+
+    Raises:
+        InputError: If the pipeline takes no negative prompt, or does not use it with this guidance.
+    """
+    if negative_prompt is None:
+        return kwargs
+    kwargs = {name: value for name, value in kwargs.items() if name != "negative_prompt"}
+    if not negative_prompt:
+        return kwargs
+    parameters, cls = inspect.signature(pipeline).parameters, type(pipeline).__name__
+    if "negative_prompt" not in parameters:
+        raise InputError(f"{cls} takes no negative prompt; leave it out")
+    name, scale = "guidance", guidance
+    if "true_cfg_scale" in parameters:  # the guidance of these pipelines is an input of the network
+        name, scale = "true_cfg_scale", kwargs.get("true_cfg_scale", parameters["true_cfg_scale"].default)
+    if scale is not None and scale <= 1:
+        raise InputError(f"{cls} ignores a negative prompt with {name} {scale:g}; leave it out, or set {name} above 1")
+    return kwargs | {"negative_prompt": negative_prompt}
 
 
 def with_current_names(settings: dict[str, Any]) -> dict[str, Any]:

@@ -10,26 +10,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from conjure.diffusion.adapter_files import PEFT_CONFIG
 from conjure.diffusion.fingerprint import pipeline_fingerprint
-from conjure.diffusion.model_settings import DTYPES, FILE_NAME
-from conjure.diffusion.pipeline_files import load_pipeline, torch_dtype
+from conjure.diffusion.load_options import LoadOptions
+from conjure.diffusion.model_settings import ADAPTERS, DTYPES, FILE_NAME
+from conjure.diffusion.modifications import Modifications, find_modifications, modify
+from conjure.diffusion.pipeline_files import torch_dtype
+from conjure.diffusion.sources import load_source, pinned_name
 from conjure.errors import InputError
 from conjure.io.logging import silenced
 
 
-def save_process(pipeline: Any, scheduler: Any, settings: Mapping[str, Any], folder: str | os.PathLike[str]) -> None:
+def save_process(
+    pipeline: Any, scheduler: Any, settings: Mapping[str, Any], options: LoadOptions, folder: str | os.PathLike[str]
+) -> None:
     """Write a process to a folder that `conjure.load` loads as the same process. See `Process.save`.
 
     Args:
         pipeline: The pipeline.
         scheduler: The scheduler of the process.
         settings: `Process.settings()`.
+        options: How the model was loaded.
         folder: A new folder.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{str(folder)!r} exists; give a new folder")
     saved_settings = model_settings(scheduler, settings)
+    modifications = find_modifications(options)
+    original = pipeline
+    if options.lora or options.textual_inversion or options.quantize or options.offload:
+        name = pinned_name(settings["model"], settings["revision"])
+        original = load_source(name, torch_dtype(settings["dtype"]), options.variant).pipeline
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Renamed when it is complete, so that no other folder has this name
@@ -38,11 +50,15 @@ def save_process(pipeline: Any, scheduler: Any, settings: Mapping[str, Any], fol
     except OSError as error:
         raise InputError(f"cannot write to {str(folder)!r}: {error}; give another folder") from error
     try:
+        saved_settings |= _copy_adapters(modifications, temporary)
         with silenced():
-            pipeline.save_pretrained(str(temporary), safe_serialization=True)
-            (temporary / FILE_NAME).write_text(json.dumps(saved_settings, indent=2) + "\n")
-            saved = load_pipeline(temporary, str(folder), torch_dtype(saved_settings["dtype"]))
-        if pipeline_fingerprint(saved) != pipeline_fingerprint(pipeline):
+            original.save_pretrained(str(temporary), safe_serialization=True)
+        del original
+        (temporary / FILE_NAME).write_text(json.dumps(saved_settings, indent=2) + "\n")
+        saved = load_source(str(temporary), None, None)
+        stored = LoadOptions(None, saved.lora, saved.textual_inversion, options.quantize)
+        modify(saved.pipeline, find_modifications(stored), str(folder))
+        if pipeline_fingerprint(saved.pipeline) != pipeline_fingerprint(pipeline):
             raise InputError(
                 f"{type(pipeline).__name__} has changes that save_pretrained does not write, such as adapters, hooks or "
                 "quantised weights; fuse or remove them, then save"
@@ -53,6 +69,32 @@ def save_process(pipeline: Any, scheduler: Any, settings: Mapping[str, Any], fol
         raise InputError(f"cannot write to {str(folder)!r}: {error}; give another folder") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _copy_adapters(modifications: Modifications, folder: Path) -> dict[str, Any]:
+    """Copy the files of LoRAs and textual inversions into a folder, and return the settings that name them."""
+    options, number = modifications.options, 0
+
+    def copy(path: Path) -> str:
+        nonlocal number
+        target = folder / ADAPTERS / str(number)
+        target.mkdir(parents=True)
+        shutil.copyfile(path, target / path.name)
+        if (path.parent / PEFT_CONFIG).exists():
+            shutil.copyfile(path.parent / PEFT_CONFIG, target / PEFT_CONFIG)
+        number += 1
+        return f"{ADAPTERS}/{target.name}/{path.name}"
+
+    loras = [
+        {"file": copy(path), "weight": lora.weight, "sha256": lora.sha256}
+        for lora, path in zip(options.lora, modifications.lora_files, strict=True)
+    ]
+    inversions = [
+        {"file": copy(path), "sha256": inversion.sha256}
+        for inversion, path in zip(options.textual_inversion, modifications.inversion_files, strict=True)
+    ]
+    settings = {"lora": loras, "textual_inversion": inversions, "quantize": options.quantize}
+    return {name: value for name, value in settings.items() if value}
 
 
 def model_settings(scheduler: Any, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def run_on_shared_trajectories(
     # SDE solvers take the seeds of one Brownian tree per row instead of generators
     if hasattr(scheduler, "noise_sampler_seed"):
         scheduler.noise_sampler_seed = [abs(seed) + 1 for seed in seeds]
-    row_index = torch.tensor(source_rows, device=process.pipeline.device)
+    row_index = torch.tensor(source_rows, device=process.device)
     scheduler.step = step
     process = replace(process, scheduler=scheduler)
     arguments = process.call_kwargs(texts, seeds, "latent")

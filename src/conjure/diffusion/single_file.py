@@ -7,6 +7,7 @@ from typing import Any
 
 import diffusers
 import torch
+import yaml
 from diffusers.loaders.single_file_utils import fetch_diffusers_config, load_single_file_checkpoint
 from huggingface_hub import snapshot_download
 
@@ -16,12 +17,17 @@ from conjure.diffusion.model_folder import check_libraries, one_line, read_index
 from conjure.diffusion.readable_files import readable_folder
 from conjure.errors import InputError
 
+# Prediction types of diffusers, by their names in original configurations
+PARAMETERIZATIONS = {"eps": "epsilon", "v": "v_prediction"}
+
 
 def load_single_file(checkpoint: Path, name: str, dtype: torch.dtype) -> Any:
     """Load a pipeline from one file of weights. Nothing is downloaded.
 
     Its configuration is a folder in the format of diffusers, of which only the small files are needed: a folder beside the file
-    with the same name, without its extension; or the cached folder of the model on the Hub that diffusers recognises.
+    with the same name, without its extension; or the cached folder of the model on the Hub that diffusers recognises. If the
+    original configuration is beside the file, with the same name and the extension `.yaml`, its `parameterization` (`eps` or `v`)
+    is the prediction type. It is the one setting that fine-tunes of a model change and tensors do not show.
 
     Args:
         checkpoint: The file.
@@ -53,7 +59,30 @@ def load_single_file(checkpoint: Path, name: str, dtype: torch.dtype) -> Any:
     except Exception as error:  # diffusers and safetensors each raise their own types
         raise InputError(f"model {name!r} cannot be loaded with the configuration {str(folder)!r}: {one_line(error)}") from error
     check_initialized(pipeline.components, name)
+    prediction_type = _prediction_type(checkpoint, name)
+    if prediction_type is not None and pipeline.scheduler.config.get("prediction_type") != prediction_type:
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config, prediction_type=prediction_type)
     return pipeline
+
+
+def _prediction_type(checkpoint: Path, name: str) -> str | None:
+    """Return the prediction type in the original configuration of a checkpoint, or None if it has none."""
+    path = checkpoint.with_suffix(".yaml")
+    if not path.exists():
+        return None
+    try:
+        config = yaml.safe_load(path.read_text())
+        parameterization = config["model"]["params"]["parameterization"]
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"model {name!r} has a {path.name} that cannot be read: {one_line(error)}") from error
+    except (KeyError, TypeError):  # the configuration of another program
+        return None
+    if not isinstance(parameterization, str) or parameterization not in PARAMETERIZATIONS:
+        raise InputError(
+            f"model {name!r} has the parameterization {str(parameterization)[:80]!r} in its {path.name}; must be "
+            f"{' or '.join(PARAMETERIZATIONS)}"
+        )
+    return PARAMETERIZATIONS[parameterization]
 
 
 def _configuration(checkpoint: Path, name: str) -> Path:

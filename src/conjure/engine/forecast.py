@@ -47,7 +47,7 @@ def forecast(process: Process, jobs: Sequence[TrajectoryJob]) -> Forecast | None
     if not jobs or process.workers:
         return None
     start = len(jobs) // 2  # not at the start, where short texts may come first
-    batch = jobs[start : batch_end(jobs, start, AdaptiveBatchSize(process.pipeline.device, process.batch_size).size)]
+    batch = jobs[start : batch_end(jobs, start, AdaptiveBatchSize(process.device, process.batch_size).size)]
     num_batches = sum(job.num_rows for job in jobs) / sum(job.num_rows for job in batch)
     if num_batches < 4:
         return None

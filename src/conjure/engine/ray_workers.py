@@ -39,8 +39,8 @@ class Workers:
         count: The number of workers; None for one per GPU, or one per CPU core if there is no GPU.
         address: The address of a Ray cluster in the format of `ray.init` (`auto`, `HOST:6379`, `ray://HOST:10001`); None for
             this machine.
-        load: Arguments of the workers' `conjure.load` besides the model and its dtype, such as `{"compile": True}`. With the
-            device `cpu` they use no GPU.
+        load: Arguments of the workers' `conjure.load` besides those that define the process, such as `{"compile": True}` or
+            `{"offload": "model"}`. With the device `cpu` they use no GPU.
 
     Raises:
         InputError: If `count` is not an integer >= 1.
@@ -55,8 +55,9 @@ class Workers:
             raise InputError(f"workers is {self.count!r}; must be an integer >= 1")
 
     def __str__(self) -> str:
-        """Return the number of workers and their kind of device. It is reported with results."""
-        return f"{len(self.actors)} workers on {self.device_kind}"
+        """Return the number of workers, their kind of device and their offloading. It is reported with results."""
+        offload = f", offload {self.load['offload']}" if self.load.get("offload") else ""
+        return f"{len(self.actors)} workers on {self.device_kind}{offload}"
 
     @cached_property
     def actors(self) -> list[Any]:

@@ -65,7 +65,7 @@ def iter_result_batches(
     if process.workers:
         yield from process.workers.run(process, jobs, keep_latents=keep_latents, progress=progress)
         return
-    batch_size = batch_size or AdaptiveBatchSize(process.pipeline.device, process.batch_size)
+    batch_size = batch_size or AdaptiveBatchSize(process.device, process.batch_size)
     run = _Run(process, jobs, keep_latents, progress, batch_size, TextEmbeddingCache())
     yield from map_batches(jobs, batch_size, run.run_batch, batch_end)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from diffusers import DiffusionPipeline
 
 from conjure.diffusion.batch_size import AdaptiveBatchSize
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
+from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.loading import load
 from conjure.diffusion.process import Process
+from conjure.diffusion.sources import pinned_name
 from conjure.engine.runner import iter_results
 from conjure.errors import InputError, TextTruncationWarning
 
@@ -31,6 +33,7 @@ class ProcessSpec:
         scheduler: The class of the scheduler.
         scheduler_config: The configuration of the scheduler.
         settings: The other settings of the process.
+        load_options: How the model is loaded, with absolute paths. Offloading is the workers' own.
         fingerprint: The fingerprint that the rebuilt process must have.
     """
 
@@ -39,6 +42,7 @@ class ProcessSpec:
     scheduler: type
     scheduler_config: dict[str, Any]
     settings: dict[str, Any]
+    load_options: LoadOptions
     fingerprint: str
 
     @classmethod
@@ -48,10 +52,8 @@ class ProcessSpec:
         Raises:
             InputError: If `conjure.load` received a pipeline instead of a name, since no worker could load it.
         """
-        model, revision = process.model, process.revision
-        if revision is not None:
-            model = f"{model.partition('@')[0]}@{revision}"
-        elif model != "default":
+        model = pinned_name(process.model, process.revision)
+        if process.revision is None and model != "default":
             if not Path(model).exists():
                 raise InputError(
                     f"workers load the model by its name, but {model!r} was passed as a pipeline; write it to a folder with "
@@ -61,7 +63,15 @@ class ProcessSpec:
         names = ("steps", "guidance", "height", "width", "default_unit", "pipeline_kwargs", "batch_prompts", "batch_size")
         settings = {name: getattr(process, name) for name in names}
         dtype = str(process.pipeline.dtype).removeprefix("torch.")
-        return cls(model, dtype, type(process.scheduler), dict(process.scheduler.config), settings, process.fingerprint())
+        return cls(
+            model,
+            dtype,
+            type(process.scheduler),
+            dict(process.scheduler.config),
+            settings,
+            replace(process.load_options.with_absolute_paths(), offload=None),
+            process.fingerprint(),
+        )
 
     def build(self, pipeline: DiffusionPipeline) -> Process:
         """Return the process with a loaded pipeline.
@@ -70,7 +80,7 @@ class ProcessSpec:
             InputError: If the fingerprint of the process is not `fingerprint`.
         """
         scheduler = self.scheduler.from_config(self.scheduler_config)  # type: ignore[attr-defined]
-        process = Process(pipeline, scheduler, **self.settings)
+        process = Process(pipeline, scheduler, load_options=self.load_options, **self.settings)
         if process.fingerprint() != self.fingerprint:
             raise InputError(
                 f"the model {self.model!r} has another fingerprint on the workers than here; give all the same files and "
@@ -90,7 +100,7 @@ class Worker:
     def __init__(self, threads: int, load_options: dict[str, Any]) -> None:
         self.load_options = load_options
         self.pipeline: DiffusionPipeline | None = None
-        self.loaded: tuple[str, str] | None = None
+        self.loaded: tuple[str, str, LoadOptions] | None = None
         self.has_failed = False
         self.processes: dict[tuple[str, int | None], tuple[Process, AdaptiveBatchSize]] = {}
         torch.set_num_threads(min(threads, os.cpu_count() or 1))
@@ -132,14 +142,15 @@ class Worker:
     def _process(self, spec: ProcessSpec) -> tuple[Process, AdaptiveBatchSize]:
         key = spec.fingerprint, spec.settings["batch_size"]  # the fingerprint does not cover the batch size
         if key not in self.processes:
-            wanted = (spec.model, spec.dtype)
+            wanted = (spec.model, spec.dtype, spec.load_options)
             if self.loaded != wanted:
                 self.pipeline = self.loaded = None
                 self.processes.clear()
                 clear_device_cache(garbage_collection=True)
-                self.pipeline = load(spec.model, dtype=spec.dtype, **self.load_options).pipeline
+                arguments = spec.load_options.arguments() | self.load_options
+                self.pipeline = load(spec.model, dtype=spec.dtype, **arguments).pipeline
                 self.loaded = wanted
             assert self.pipeline is not None
             process = spec.build(self.pipeline)
-            self.processes[key] = process, AdaptiveBatchSize(process.pipeline.device, process.batch_size)
+            self.processes[key] = process, AdaptiveBatchSize(process.device, process.batch_size)
         return self.processes[key]

@@ -122,7 +122,9 @@ def _make_processes(process: Process, axis: str, values: Sequence[Any]) -> dict[
             sides = [_parse_number(int, axis, value) for value in values]
             varied = {str(side): process.set(height=side, width=side) for side in sides}
         case "model":
-            settings = {"steps": process.steps, "device": str(process.pipeline.device), "dtype": process.settings()["dtype"]}
+            options = process.load_options
+            settings = {"steps": process.steps, "device": str(process.device), "dtype": process.settings()["dtype"],
+                        "quantize": options.quantize, "offload": options.offload}  # fmt: skip
             # one at a time, because two large models may not fit into the memory together
             others = {model: partial(load, model, **settings) for model in values if model != process.model}
             return {process.model: partial(_identity, process), **others}

@@ -244,6 +244,6 @@ def _generate(run: Run, texts: Sequence[str], device: str | None) -> list[np.nda
     except InputError as error:
         raise InputError(f"images of the run {str(run.folder)!r} cannot be generated: {error}; leave out --images") from error
     seed = noise_seed(run.summary["seed"], 0)
-    batch_size = AdaptiveBatchSize(process.pipeline.device, IMAGE_BATCH if process.batch_prompts else 1)
+    batch_size = AdaptiveBatchSize(process.device, IMAGE_BATCH if process.batch_prompts else 1)
     batches = map_batches(texts, batch_size, lambda batch, _: np.asarray(process.run(list(batch), [seed] * len(batch), "np")))
     return list(np.concatenate(list(batches)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from conjure.diffusion.load_options import describe_changes
 from conjure.evaluation.datasets import PAPER_TABLE_1
 from conjure.evaluation.error_analysis import largest_residuals, residuals
 from conjure.evaluation.results import Evaluation, TaskResult
@@ -65,7 +66,7 @@ def describe_process(settings: Mapping[str, Any]) -> str:
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     return (
         f"{settings['model']}{revision} ({settings['pipeline']}), {settings['scheduler']}, T = {settings['steps']}{guidance}, "
-        f"unit {settings['default_unit']}, {settings['dtype']}"
+        f"unit {settings['default_unit']}, {settings['dtype']}" + "".join(f", {change}" for change in describe_changes(settings))
     )
 
 

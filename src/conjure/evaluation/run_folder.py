@@ -9,9 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.loading import load
+from conjure.diffusion.placement import choose_device
 from conjure.diffusion.process import Process
 from conjure.diffusion.schedulers import scheduler_from_config
+from conjure.diffusion.sources import pinned_name
 from conjure.divergence.intervals import pool_errors
 from conjure.engine.store import Store
 from conjure.errors import InputError, OutputError
@@ -53,6 +58,7 @@ def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any])
         write_output(path, (json.dumps(run, indent=1) + "\n").encode())
         return
     if found["fingerprint"] != fingerprint:
+        found = LoadOptions().settings() | found  # runs of earlier versions lack them
         changed = [
             f"{key} {found.get(key)!r} instead of {value!r}"
             for key, value in run.items()
@@ -187,9 +193,11 @@ def process_from_settings(settings: Mapping[str, Any], fingerprint: str, device:
     Raises:
         InputError: If the model cannot be loaded, or the process has another fingerprint now.
     """
-    name, revision = settings["model"], settings["revision"]
-    if revision is not None and "@" not in name:
-        name = f"{name}@{revision}"
+    name = pinned_name(settings["model"], settings["revision"])
+    device = choose_device(device)
+    options = LoadOptions.from_settings(settings)
+    if torch.device(device).type == "cpu":  # all weights are there
+        options = replace(options, offload=None)
     own = load(
         name,
         steps=settings["steps"],
@@ -200,6 +208,7 @@ def process_from_settings(settings: Mapping[str, Any], fingerprint: str, device:
         unit=settings["default_unit"],
         device=device,
         dtype=settings["dtype"],
+        **options.arguments(),
     )
     process = replace(
         own,

@@ -41,6 +41,18 @@ def _or_null(rule: Rule) -> Rule:
     return Rule(f"{rule.allowed} or null", lambda value: value is None or rule.is_valid(value))
 
 
+def _are_adapters(values: Any, key: str) -> bool:
+    """Return whether values are adapters of a model: objects with a name, `key` and the hash of a file."""
+    return isinstance(values, list) and all(
+        isinstance(value, dict)
+        and set(value) == {"name", key, "sha256"}
+        and isinstance(value["name"], str)
+        and isinstance(value["sha256"], str)
+        and (_is_number(value[key]) if key == "weight" else isinstance(value[key], str))
+        for value in values
+    )
+
+
 TEXT = Rule("a string", lambda value: isinstance(value, str))
 OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 COUNT = Rule("an integer >= 1", lambda value: _is_integer(value, 1))
@@ -59,6 +71,14 @@ PROCESS_RULES = {
     "batch_prompts": Rule("a boolean", lambda value: isinstance(value, bool)),
     "pipeline_kwargs": OBJECT,
     "dtype": TEXT,
+}
+# Entries that runs of earlier versions lack
+LOAD_RULES = {
+    "variant": _or_null(TEXT),
+    "lora": Rule("a list of objects with name, weight and sha256", lambda value: _are_adapters(value, "weight")),
+    "textual_inversion": Rule("a list of objects with name, token and sha256", lambda value: _are_adapters(value, "token")),
+    "quantize": _or_null(TEXT),
+    "offload": _or_null(TEXT),
 }
 SUMMARY_RULES = {
     "tasks": Rule("an object with at least one task", lambda value: isinstance(value, dict) and bool(value)),
@@ -98,7 +118,9 @@ def check_summary(summary: Any) -> None:
         InputError: If it is not what a run contains.
     """
     check_object(summary, SUMMARY_RULES, "summary.json")
-    check_object(summary["process"], PROCESS_RULES, "the process in summary.json")
+    process = summary["process"]
+    check_object(process, PROCESS_RULES, "the process in summary.json")
+    check_object(process, {name: rule for name, rule in LOAD_RULES.items() if name in process}, "the process in summary.json")
     for name, task in summary["tasks"].items():
         if Path(name).name != name or "\0" in name:  # it is the name of a file in the folder
             raise InputError(f"summary.json has a task {name[:40]!r}, which is not a name of a file")

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 import numpy as np
 
+from conjure.diffusion.load_options import describe_changes
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.attribution import Attribution
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
@@ -43,7 +44,9 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
     )
     steps = _step_table(estimate)
     process = estimate.process
-    settings = ", ".join(f"{key} {process[key]}" for key in ("model", "scheduler", "steps", "guidance"))
+    settings = ", ".join(
+        [f"{key} {process[key]}" for key in ("model", "scheduler", "steps", "guidance")] + describe_changes(process)
+    )
     height, width = sample_images[0].forward.final.shape[:2]
     data = {
         "trajectories": [printable(images.text) for images in trajectories[0]],

@@ -109,8 +109,8 @@ def iter_decoded(
     text_cache = TextEmbeddingCache()
 
     def decode(part: Tensor) -> np.ndarray:
-        part = part.to(process.pipeline.device, process.pipeline.dtype)
-        batch_size = AdaptiveBatchSize(process.pipeline.device, DECODE_BATCH)
+        part = part.to(process.device, process.pipeline.dtype)
+        batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH)
         batches = map_batches(part, batch_size, lambda batch, start: process.decode(batch, text_cache=text_cache))
         return np.concatenate(list(batches))
 
