@@ -23,7 +23,9 @@ BAR_COLOR, NEGATIVE_COLOR = "#7a8ca3", "#b5430f"
 ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
 
 
-def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> Figure:
+def comparison_figure(
+    estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None, title: str | None = None
+) -> Figure:
     """Return Figure 1 of Liu and Soatto (2026) for one pair, with three or four charts below it.
 
     The upper part shows for the trajectory of each text the images of x_t between the x0 that are predicted for the two texts,
@@ -35,6 +37,7 @@ def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages],
         estimate: The estimate of the distance.
         sample_images: The images of the first samples, of which only the first is shown.
         words: The effects of words, if they are to be shown.
+        title: What is compared; None for the two texts.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -45,8 +48,8 @@ def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages],
     chart_height = max(2.3, 0.2 * (len(words.effects) + len(words.texts)) + 0.9) if words else 2.3
     figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), 8.6 + chart_height), layout="constrained")
     first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
-    title = f"{first}  and  {second}\n{estimate.divergence} {estimate} {estimate.unit}"
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    result = f"{estimate.divergence} {estimate} {estimate.unit}"
+    figure.suptitle(f"{title or f'{first}  and  {second}'}\n{result}", fontsize=11, parse_math=False)
     parts: Any = figure.subfigures(2, 1, height_ratios=[8.6, chart_height])
     image_part, chart_part = parts
 

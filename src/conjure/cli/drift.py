@@ -1,0 +1,119 @@
+"""The command `drift`: how far two processes differ on the same texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+import conjure
+from conjure.cli.console import ProgressBar, TruncationWarnings, escape, print_result, print_text, stderr
+from conjure.cli.options import (
+    AsJson,
+    Device,
+    Dtype,
+    Guidance,
+    MaxFileMB,
+    Model,
+    NumSamplesWithError,
+    Scheduler,
+    Seed,
+    Steps,
+    StorePath,
+    Unit,
+    Variant,
+)
+from conjure.cli.process import ProcessOptions, validated_sampling
+from conjure.errors import InputError
+from conjure.io.input_files import MAX_FILE_MB
+
+MAX_ROWS = 40  # texts in the printed table
+# Settings that another process over the same weights can have
+SETTINGS = ("steps", "guidance", "scheduler")
+
+
+def drift(
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts.", show_default=False)] = None,
+    file: Annotated[
+        str | None, typer.Option(help="Read the texts from a file, one per line, or from standard input (-).")
+    ] = None,
+    max_file_mb: MaxFileMB = MAX_FILE_MB,
+    model: Model = "default",
+    other: Annotated[
+        str | None, typer.Option(help="The other model. Without this option: the same model with other settings.")
+    ] = None,
+    steps: Steps = None,
+    other_steps: Annotated[int | None, typer.Option(min=1, help="Number of denoising steps of the other process.")] = None,
+    guidance: Guidance = None,
+    other_guidance: Annotated[float | None, typer.Option(min=0, help="Guidance scale of the other process.")] = None,
+    scheduler: Scheduler = None,
+    other_scheduler: Annotated[str | None, typer.Option(help="Scheduler of the other process.")] = None,
+    dtype: Dtype = None,
+    other_dtype: Annotated[str | None, typer.Option(help="Data type of the weights of the other process.")] = None,
+    variant: Variant = None,
+    other_variant: Annotated[str | None, typer.Option(help="Variant of the weight files of the other process.")] = None,
+    samples: NumSamplesWithError = 3,
+    seed: Seed = 0,
+    unit: Unit = None,
+    figure: Annotated[
+        str | None,
+        typer.Option(help="Write the images of the texts that changed most and least to a .png, .svg, .pdf or .html file."),
+    ] = None,
+    images: Annotated[
+        int, typer.Option(min=1, help="Number of texts that changed most, and of those that changed least, in the figure.")
+    ] = 2,
+    out: Annotated[str | None, typer.Option(help="Write one row per text to a .csv or .parquet file, or all to .json.")] = None,
+    device: Device = None,
+    store: StorePath = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print one row per text as comma-separated values.")] = False,
+) -> None:
+    """Compare two processes on the same texts: two models, or two settings of one model. For which texts do they differ?
+
+    An option --other-... that is not given has the value of the option without other.
+    """
+    from conjure.plotting.output import check_path
+    from conjure.process_drift.validation import TABLE_SUFFIXES, check_drift_arguments
+    from conjure.similarity.validation import read_groups
+
+    if as_json and as_csv:
+        raise InputError("both --json and --csv are given; give only one of them")
+    if bool(texts) == (file is not None):
+        raise InputError("give either texts or a file of texts (--file)" + (", not both" if texts else ""))
+    changes: dict[str, Any] = {
+        "model": other, "steps": other_steps, "guidance": other_guidance, "scheduler": other_scheduler, "dtype": other_dtype,
+        "variant": other_variant,
+    }  # fmt: skip
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not changes:
+        raise InputError(
+            "both processes are the same; give the other model (--other), or another setting, as in --other-guidance 5"
+        )
+    all_texts = list(texts or ()) if file is None else [text for group in read_groups(file, max_file_mb) for text in group]
+    sampling = validated_sampling(all_texts, unit, samples=samples, seed=seed)
+    check_drift_arguments(all_texts, images)
+    if figure is not None:
+        check_path(figure)
+    if out is not None:
+        check_path(out, TABLE_SUFFIXES)
+    options = ProcessOptions(model, steps, guidance, scheduler, unit, device=device, dtype=dtype, variant=variant, store=store)
+    process_a: Any = options.load
+    process_b: Any = replace(options, **changes).load
+    if changes.keys() <= set(SETTINGS):  # one model in memory serves both
+        process_a = options.load()
+        process_b = process_a.set(**changes)
+    with TruncationWarnings(), ProgressBar() as progress:
+        result = conjure.drift(
+            process_a, process_b, all_texts, **sampling, images=0 if figure is None else images, progress=progress
+        )
+    if figure is not None:
+        result.save(figure)
+        stderr.print(f"wrote {escape(figure)}")
+    if out is not None:
+        result.save_table(out)
+        stderr.print(f"wrote {escape(out)}")
+    if as_csv:
+        print_text(result.to_csv())
+    else:
+        print_result(result.to_dict(), result.document(MAX_ROWS).to_markdown(), as_json)

@@ -1,0 +1,83 @@
+r"""The divergence between two processes A and B on the same text.
+
+The two reverse processes differ in their scores, so by Girsanov's theorem
+
+$$\mathrm{KL}(P_A(y) \Vert P_B(y)) = \frac12 \, \mathbb{E}_{P_A(y)} \int g(t)^2 \, \lVert s_A(x_t, t \mid y) - s_B(x_t, t \mid y)
+\rVert^2 \, dt .$$
+
+Each process simulates the trajectories of every text, and the other process is evaluated at their noisy latents. The trajectories
+are kept on the CPU, so that only one of the models is in the memory of the device at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from conjure.diffusion.jobs import ProgressCallback
+from conjure.diffusion.noise_levels import Unit
+from conjure.diffusion.process import Process
+from conjure.errors import InputError
+from conjure.process_drift.comparison import ProcessComparison
+from conjure.process_drift.facts import inspect_process
+from conjure.process_drift.results import Drift
+from conjure.process_drift.sources import ProcessLike, ProcessSource
+from conjure.process_drift.validation import check_drift_arguments
+from conjure.similarity.options import SamplingOptions
+
+
+def drift(
+    process_a: ProcessLike,
+    process_b: ProcessLike,
+    texts: Iterable[str],
+    *,
+    samples: int = 3,
+    seed: int = 0,
+    unit: Unit | None = None,
+    images: int = 0,
+    progress: ProgressCallback | None = None,
+) -> Drift:
+    """Estimate how far two processes differ on each of some texts.
+
+    A process can be given as the name of a model or as a function that loads it. It is then loaded for each part of the
+    computation and released after it, so that two models fit into the memory one after the other.
+
+    Args:
+        process_a: The first process, the reference: a process, what `conjure.load` accepts as the name of a model, or a
+            function without arguments that returns a process.
+        process_b: The second process.
+        texts: The texts, each once.
+        samples: The number k of Monte-Carlo samples. Standard errors need at least two.
+        seed: The seed of the noise. Both processes start from the same noise.
+        unit: The unit of the uniform weighting, as in `conjure.distance`; None for the default of process A. `output` is the
+            unit of the predictions of A, to which those of B are converted.
+        images: The number of texts that changed most, and of those that changed least, whose images are decoded.
+        progress: Called with the number of finished denoising steps and the total number.
+
+    Returns:
+        The divergences of all texts, sorted from the largest to the smallest.
+
+    Raises:
+        InputError: If a text or a value is invalid, a process cannot be loaded, or the processes cannot be compared.
+
+    Warns:
+        IndistinctTextWarning: If a model has no token for a text.
+        TextTruncationWarning: If a text is truncated.
+    """
+    if isinstance(texts, str):
+        raise InputError(f"the texts are {texts!r}; give a list of texts")
+    texts = list(texts)
+    SamplingOptions.create("output", samples=samples, seed=seed, unit=unit).validate(texts)
+    check_drift_arguments(texts, images)
+    source_a, source_b = ProcessSource(process_a, "process A"), ProcessSource(process_b, "process B")
+    facts_a = source_a.use(lambda process: inspect_process(process, texts[0]))
+
+    def start(process: Process) -> ProcessComparison:
+        facts_b = inspect_process(process, texts[0])
+        options = SamplingOptions.create(facts_a.default_unit, samples=samples, seed=seed, unit=unit)
+        comparison = ProcessComparison(facts_a, facts_b, texts, options, images, progress)
+        comparison.start_with_b(process)
+        return comparison
+
+    comparison = source_b.use(start)
+    source_a.use(comparison.run_a)
+    return source_b.use(comparison.finish_with_b)
