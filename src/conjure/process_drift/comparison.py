@@ -26,7 +26,7 @@ from conjure.similarity.sampling import jobs_for_pairs
 from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 
-NOISE_TEXTS = 4  # texts on which the numerical noise of both processes is measured
+NOISE_TEXTS, NOISE_SAMPLES = 4, 3  # texts and samples on which the numerical noise of both processes is measured
 
 
 class ProcessComparison:
@@ -75,7 +75,8 @@ class ProcessComparison:
         self.forward = Direction(self.a, self.b, quantity, jobs, with_images)
         self.backward = Direction(self.b, self.a, quantity, jobs, with_images)
         self.noise_texts = texts[:: max(1, len(texts) // NOISE_TEXTS)][:NOISE_TEXTS]
-        noise_jobs = [job for job in jobs if job.text in self.noise_texts]
+        self.noise_seeds = self.seeds[:NOISE_SAMPLES]
+        noise_jobs = [job for job in jobs if job.text in self.noise_texts and job.seed in self.noise_seeds]
         self.noise_a = Direction(self.a, self.a, quantity, noise_jobs)
         self.noise_b = Direction(self.b, self.b, quantity, noise_jobs)
         self.reference_jobs = [] if in_pixels else jobs_for_pairs(
@@ -124,8 +125,8 @@ class ProcessComparison:
         self.forward.evaluate(process, self.recorded_a, self.spool, self.progress)
         for direction in (self.forward, self.backward, self.noise_a, self.noise_b):
             direction.load()
-        differences = {text: self._differences(text, self.forward, self.backward) for text in self.texts}
-        noise = [self._differences(text, self.noise_a, self.noise_b) for text in self.noise_texts]
+        differences = {text: self._differences(text, self.seeds, self.forward, self.backward) for text in self.texts}
+        noise = [self._differences(text, self.noise_seeds, self.noise_a, self.noise_b) for text in self.noise_texts]
         result = make_drift(
             self.a, self.b, self.agreement, self.config, differences, self.references, noise, self.options.noise.seed
         )
@@ -145,13 +146,13 @@ class ProcessComparison:
             for text in shown
         )  # fmt: skip
 
-    def _differences(self, text: str, forward: Direction, backward: Direction) -> PairDifferences:
+    def _differences(self, text: str, seeds: Sequence[int], forward: Direction, backward: Direction) -> PairDifferences:
         """Return the differences between the processes, or their numerical noise, on the common grid."""
         kept = list(self.agreement.grid.kept)
-        finals = [(forward.final(text, seed), backward.final(text, seed)) for seed in self.seeds]
+        finals = [(forward.final(text, seed), backward.final(text, seed)) for seed in seeds]
         return PairDifferences(
-            forward=forward.squared_differences(text, self.seeds)[:, kept],
-            backward=self.agreement.grid.on_grid(backward.squared_differences(text, self.seeds)),
+            forward=forward.squared_differences(text, seeds)[:, kept],
+            backward=self.agreement.grid.on_grid(backward.squared_differences(text, seeds)),
             direct=np.array([float((first - second).square().sum()) for first, second in finals]),
             prediction_type=self.prediction_type,
             timesteps=tuple(self.a.timesteps[i] for i in kept),

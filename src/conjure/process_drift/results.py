@@ -224,7 +224,8 @@ class Drift:
     def _notes(self, shown: int) -> list[str]:
         above = sum(text.is_above_noise for text in self.texts)
         notes = [
-            f"The numerical noise of the processes, measured with batches of another size, is at most {format_value(self.noise)}. "
+            "The numerical noise of the processes, measured with batches of another size, is at most "
+            f"{self.noise:.1g}. "
             f"The divergence of {above} of {pluralize(len(self.texts), 'text')} is larger."
         ]
         if all(text.divergence.value <= self.noise for text in self.texts) and self.summary["final"].mean.value:
