@@ -15,7 +15,7 @@ TYPES = ("epsilon", "v_prediction", "sample")
 LEVEL = NoiseLevel(alpha=0.6, sigma=0.8)
 
 
-@pytest.mark.parametrize(("source", "target"), product(TYPES, TYPES))
+@pytest.mark.parametrize(("source", "target"), list(product(TYPES, TYPES)))
 def test_a_converted_prediction_implies_the_same_x0(source, target):
     x0, noise = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)).split(1)
     x_t = LEVEL.alpha * x0 + LEVEL.sigma * noise

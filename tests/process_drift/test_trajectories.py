@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -22,6 +24,13 @@ JOBS = [TrajectoryJob(text, seed, (text,)) for text in ("dog", "a red house") fo
 QUICK = ("Stable Diffusion 3.5", "Flux schnell", "LCM")
 
 
+@pytest.fixture
+def spool() -> Iterator[TensorSpool]:
+    """A spool, which is closed after the test."""
+    with closing(TensorSpool()) as spool:
+        yield spool
+
+
 def load_family(name: str, dtype: str = "float32") -> conjure.Process:
     family = FAMILIES[name]
     return conjure.load(family.build(), steps=2, dtype=dtype, **family.settings).set(pipeline_kwargs=family.pipeline_kwargs)
@@ -29,7 +38,7 @@ def load_family(name: str, dtype: str = "float32") -> conjure.Process:
 
 @pytest.mark.parametrize("name", ["Stable Diffusion 1.x", "Stable Diffusion 3.5", "Flux schnell"])
 @pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")], ids=" to ".join)
-def test_the_first_latents_are_those_of_the_recorded_process(name, dtypes, monkeypatch):
+def test_the_first_latents_are_those_of_the_recorded_process(name, dtypes, monkeypatch, spool):
     """Pipelines draw their first latents themselves, in the data type of their model."""
     source, other = (load_family(name, dtype) for dtype in dtypes)
     network, inputs = denoiser(other), []
@@ -39,7 +48,7 @@ def test_the_first_latents_are_those_of_the_recorded_process(name, dtypes, monke
         inputs.append((args[0] if args else kwargs["hidden_states"])[:1].clone())
         return forward(*args, **kwargs)
 
-    facts, spool, progress = inspect_process(source, "dog"), TensorSpool(), Progress(None, 0)
+    facts, progress = inspect_process(source, "dog"), Progress(None, 0)
     quantity = ComparedQuantity(prediction_type(source.scheduler), in_pixels=False)
     (batch,) = record(source, JOBS[:1], quantity, spool, one_text_per_batch=False, progress=progress)
     monkeypatch.setattr(network, "forward", recording_forward)
@@ -54,10 +63,10 @@ def test_the_first_latents_are_those_of_the_recorded_process(name, dtypes, monke
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES])
-def test_every_family_returns_its_own_predictions(name):
+def test_every_family_returns_its_own_predictions(name, spool):
     """A process that is evaluated along its own trajectories makes bitwise the same predictions."""
     process = load_family(name)
-    facts, spool, progress = inspect_process(process, "dog"), TensorSpool(), Progress(None, 0)
+    facts, progress = inspect_process(process, "dog"), Progress(None, 0)
     quantity = ComparedQuantity(facts.prediction_type, in_pixels=False)
     batches = record(process, JOBS, quantity, spool, one_text_per_batch=not process.batch_prompts, progress=progress)
     assert len(batches) == (1 if process.batch_prompts else 2)
@@ -68,9 +77,9 @@ def test_every_family_returns_its_own_predictions(name):
                 assert (part.result.squared_differences <= limit).all()
 
 
-def test_a_pipeline_that_draws_other_noise_is_refused(monkeypatch):
+def test_a_pipeline_that_draws_other_noise_is_refused(monkeypatch, spool):
     process = load_family("Stable Diffusion 3.5")
-    facts, spool, progress = inspect_process(process, "dog"), TensorSpool(), Progress(None, 0)
+    facts, progress = inspect_process(process, "dog"), Progress(None, 0)
     quantity = ComparedQuantity(facts.prediction_type, in_pixels=False)
     (batch,) = record(process, JOBS[:1], quantity, spool, one_text_per_batch=False, progress=progress)
     renamed = replace(batch, jobs=(replace(JOBS[0], seed=7),))  # stands for a pipeline with another order of the noise
@@ -78,9 +87,9 @@ def test_a_pipeline_that_draws_other_noise_is_refused(monkeypatch):
         list(replay(process, facts, renamed, quantity, spool, jobs=renamed.jobs, progress=progress))
 
 
-def test_a_pipeline_that_visits_other_levels_is_refused(tiny_sd):
+def test_a_pipeline_that_visits_other_levels_is_refused(tiny_sd, spool):
     process = conjure.load(tiny_sd, steps=2, guidance=2.0)
-    facts, spool, progress = inspect_process(process, "dog"), TensorSpool(), Progress(None, 0)
+    facts, progress = inspect_process(process, "dog"), Progress(None, 0)
     quantity = ComparedQuantity(facts.prediction_type, in_pixels=False)
     (batch,) = record(process, JOBS[:1], quantity, spool, one_text_per_batch=False, progress=progress)
     shifted = replace(facts, noise_levels=facts.noise_levels[::-1])

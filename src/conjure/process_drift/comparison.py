@@ -38,6 +38,7 @@ class ProcessComparison:
         texts: The texts.
         options: The options of the estimates.
         num_images: The number of texts that changed most, and of those that changed least, whose images are decoded.
+        spool: Where the trajectories are kept.
         progress: Called after every step.
 
     Attributes:
@@ -57,6 +58,7 @@ class ProcessComparison:
         texts: Sequence[str],
         options: SamplingOptions,
         num_images: int,
+        spool: TensorSpool,
         progress: ProgressCallback | None,
     ) -> None:
         self.agreement = check_agreement(a, b)
@@ -83,7 +85,7 @@ class ProcessComparison:
             [(text, "") for text in texts], range(options.samples), options.noise
         )  # fmt: skip
         self.references: dict[str, PairDifferences] = {}
-        self.spool = TensorSpool()
+        self.spool = spool
         self.progress = Progress(progress, self._total_steps())
 
     def _total_steps(self) -> int:

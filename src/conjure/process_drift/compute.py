@@ -11,6 +11,7 @@ are kept on the CPU, so that only one of the models is in the memory of the devi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 from conjure.diffusion.jobs import ProgressCallback
@@ -21,6 +22,7 @@ from conjure.process_drift.comparison import ProcessComparison
 from conjure.process_drift.facts import inspect_process
 from conjure.process_drift.results import Drift
 from conjure.process_drift.sources import ProcessLike, ProcessSource
+from conjure.process_drift.spool import TensorSpool
 from conjure.process_drift.validation import check_drift_arguments
 from conjure.similarity.options import SamplingOptions
 
@@ -71,13 +73,15 @@ def drift(
     source_a, source_b = ProcessSource(process_a, "process A"), ProcessSource(process_b, "process B")
     facts_a = source_a.use(lambda process: inspect_process(process, texts[0]))
 
-    def start(process: Process) -> ProcessComparison:
-        facts_b = inspect_process(process, texts[0])
-        options = SamplingOptions.create(facts_a.default_unit, samples=samples, seed=seed, unit=unit)
-        comparison = ProcessComparison(facts_a, facts_b, texts, options, images, progress)
-        comparison.start_with_b(process)
-        return comparison
+    with contextlib.closing(TensorSpool()) as spool:
 
-    comparison = source_b.use(start)
-    source_a.use(comparison.run_a)
-    return source_b.use(comparison.finish_with_b)
+        def start(process: Process) -> ProcessComparison:
+            facts_b = inspect_process(process, texts[0])
+            options = SamplingOptions.create(facts_a.default_unit, samples=samples, seed=seed, unit=unit)
+            comparison = ProcessComparison(facts_a, facts_b, texts, options, images, spool, progress)
+            comparison.start_with_b(process)
+            return comparison
+
+        comparison = source_b.use(start)
+        source_a.use(comparison.run_a)
+        return source_b.use(comparison.finish_with_b)

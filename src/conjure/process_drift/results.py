@@ -214,9 +214,15 @@ class Drift:
     def _summary_table(self) -> Table:
         rows = []
         for name, summary in self.summary.items():
-            mean = f"{summary.mean}" + (f" ({summary.mean.interval})" if summary.mean.interval else "")
-            middle = [_quantile(quantile.value, quantile.ci95) for quantile in summary.quantiles.values()]
-            rows.append([name, str(summary.texts), mean, *middle])
+            is_ratio = name.endswith("relative")
+            scale, mean = (100, summary.mean.as_percentage()) if is_ratio else (1, summary.mean)
+            interval = f" ({mean.interval})" if mean.interval else ""
+            quantiles = [
+                _quantile(scale * quantile.value, scale * quantile.ci95[0], scale * quantile.ci95[1])
+                for quantile in summary.quantiles.values()
+            ]
+            heading = name.replace("_", " ") + (", %" if is_ratio else "")
+            rows.append([heading, str(summary.texts), f"{mean}{interval}", *quantiles])
         levels = next(iter(self.summary.values())).quantiles
         head = ["value", "texts", "mean (95% CI)", *(f"{level:.0%} quantile" for level in levels)]
         return Table("Summary over texts, with 95% intervals", head, rows)
@@ -239,7 +245,7 @@ class Drift:
         return notes
 
 
-def _quantile(value: float, ci95: tuple[float, float]) -> str:
-    if any(map(math.isnan, ci95)):
+def _quantile(value: float, low: float, high: float) -> str:
+    if math.isnan(low) or math.isnan(high):
         return format_value(value)
-    return f"{format_value(value, (ci95[1] - ci95[0]) / 4)} ({format_interval(ci95)})"
+    return f"{format_value(value, (high - low) / 4)} ({format_interval((low, high))})"

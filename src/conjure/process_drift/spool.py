@@ -23,14 +23,18 @@ class SpooledTensor:
 
 
 class TensorSpool:
-    """A temporary file of tensors. The trajectories of many texts need more memory than a model.
+    """A temporary file of tensors, to be closed. The trajectories of many texts need more memory than a model.
 
     Args:
         max_memory: The largest size in bytes that stays in memory.
     """
 
     def __init__(self, max_memory: int = MAX_MEMORY) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=max_memory)  # noqa: SIM115  # deleted with this object
+        self._file = tempfile.SpooledTemporaryFile(max_size=max_memory)  # noqa: SIM115
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._file.close()
 
     def write(self, tensor: Tensor) -> SpooledTensor:
         """Append a tensor, on any device, and return its place.

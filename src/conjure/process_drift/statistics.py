@@ -41,6 +41,10 @@ class Mean:
         """The interval as text; empty where it is unknown."""
         return format_interval(self.ci95, self.stderr)
 
+    def as_percentage(self) -> Mean:
+        """Return a ratio as a percentage."""
+        return Mean(100 * self.value, 100 * self.stderr, (100 * self.ci95[0], 100 * self.ci95[1]))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for what is unknown."""
         return {

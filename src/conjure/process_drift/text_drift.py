@@ -72,21 +72,17 @@ class TextDrift:
 
     def to_cells(self) -> list[str]:
         """Return the cells of a table for people: text, divergence, interval, relative, interval, nats, final image."""
-        relative, final = _percent(self.relative), _percent(self.final_relative)
+        relative, final = self.relative.as_percentage(), self.final_relative.as_percentage()
         return [
             shorten(self.text, MAX_TEXT),
             str(self.divergence) + ("" if self.is_above_noise else " (noise)"),
             self.divergence.interval,
-            _with_unit(relative),
-            relative.interval,
+            _with_unit(str(relative), relative),
+            _with_unit(relative.interval, relative),
             str(self.nats),
-            _with_unit(final),
+            _with_unit(str(final), final),
         ]
 
 
-def _percent(mean: Mean) -> Mean:
-    return Mean(100 * mean.value, 100 * mean.stderr, (100 * mean.ci95[0], 100 * mean.ci95[1]))
-
-
-def _with_unit(percentage: Mean) -> str:
-    return str(percentage) if math.isnan(percentage.value) else f"{percentage}%"
+def _with_unit(shown: str, percentage: Mean) -> str:
+    return shown if math.isnan(percentage.value) or not shown else f"{shown}%"
