@@ -34,16 +34,27 @@ def test_two_models(drift, tiny_sd, tmp_path):
 
 
 def test_files(drift, tmp_path):
-    (tmp_path / "texts.txt").write_text("house\n\ndog\n")
+    (tmp_path / "texts.txt").write_text("house\ncat\n\ndog\n")
     table, figure = tmp_path / "table.parquet", tmp_path / "figure.html"
     code, out, err = drift(
         "--file", tmp_path / "texts.txt", "--other-scheduler", "euler", "--csv", "--out", table, "--figure", figure, "--images", 1
     )
     assert code == 0
-    assert [row["text"] for row in csv.DictReader(io.StringIO(out))] == ["house", "dog"]
+    assert [row["text"] for row in csv.DictReader(io.StringIO(out))] == ["house", "cat", "dog"]
     assert f"wrote {table}" in err
     assert table.exists()
     assert "Final images" in figure.read_text()
+
+
+def test_groups_and_built_in_texts(drift, tmp_path, monkeypatch):
+    (tmp_path / "texts.txt").write_text("house\ncat\n\ndog\nbird\n")
+    code, out, _ = drift("--file", tmp_path / "texts.txt", "--other-guidance", 3, "--json")
+    assert code == 0
+    assert {group["name"] for group in json.loads(out)["groups"]} == {"1: house", "2: dog"}
+    monkeypatch.setattr("conjure.process_drift.compute.built_in_texts", lambda: {"a": ["dog", "cat"], "b": ["house", "boat"]})
+    code, out, _ = drift("--other-guidance", 3)
+    assert code == 0
+    assert "Groups, each compared with the texts of all other groups" in out
 
 
 def test_the_table(drift):
@@ -57,7 +68,7 @@ def test_the_table(drift):
     "arguments",
     [
         ("house",),
-        ("--other-guidance", 3),
+        ("--file", "/no/such/file", "--other-guidance", 3),
         ("house", "--file", "x", "--other-guidance", 3),
         ("house", "--json", "--csv", "--other-guidance", 3),
         ("house", "house", "--other-guidance", 3),

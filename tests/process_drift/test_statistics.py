@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conjure.divergence.intervals import nonnegative_interval, pool_errors
-from conjure.process_drift.statistics import Mean, means_of, quantile, ratio, summarize
+from conjure.process_drift.statistics import Mean, means_of, quantile, ratios_of, summarize
 
 
 def test_means_have_the_intervals_of_the_library():
@@ -34,24 +34,23 @@ def test_one_sample_has_no_error():
     assert str(Mean(math.nan)) == "undefined"
 
 
-def test_ratio():
-    denominator = np.array([1.0, 2.0, 4.0])
-    exact = ratio(0.3 * denominator, denominator)
+def test_ratios():
+    denominators = np.array([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0], [0.0, 0.0, 0.0]])
+    numerators = np.array([[0.3, 0.6, 1.2], [2.0, 3.0, 5.0], [1.0, 1.0, 1.0]])
+    exact, noisy, undefined = ratios_of(numerators, denominators)
     assert (exact.value, exact.stderr) == (pytest.approx(0.3), pytest.approx(0, abs=1e-12))
-    numerator = np.array([2.0, 3.0, 5.0])
-    noisy = ratio(numerator, denominator)
-    residuals = (numerator - 10 / 7 * denominator) / (7 / 3)
+    residuals = (numerators[1] - 10 / 7 * denominators[1]) / (7 / 3)
     assert noisy.value == pytest.approx(10 / 7)
     assert noisy.stderr == pytest.approx(residuals.std(ddof=1) / math.sqrt(3))
-    assert math.isnan(ratio(numerator, np.zeros(3)).value)
+    assert math.isnan(undefined.value)
 
 
 def test_errors_of_ratios_are_those_of_repetitions():
     rng = np.random.default_rng(1)
-    base = rng.gamma(4.0, 1.0, (4000, 20))
-    repetitions = [ratio(0.2 * row * rng.gamma(9.0, 1 / 9, 20), row) for row in base]
-    spread = np.std([repetition.value for repetition in repetitions])
-    assert np.mean([repetition.stderr for repetition in repetitions]) == pytest.approx(spread, rel=0.06)
+    denominators = rng.gamma(4.0, 1.0, (4000, 20))
+    ratios = ratios_of(0.2 * denominators * rng.gamma(9.0, 1 / 9, (4000, 20)), denominators)
+    spread = np.std([ratio.value for ratio in ratios])
+    assert np.mean([ratio.stderr for ratio in ratios]) == pytest.approx(spread, rel=0.06)
 
 
 def test_quantiles_have_the_intervals_of_tables():

@@ -36,7 +36,11 @@ SETTINGS = ("steps", "guidance", "scheduler")
 def drift(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="Texts.", show_default=False)] = None,
     file: Annotated[
-        str | None, typer.Option(help="Read the texts from a file, one per line, or from standard input (-).")
+        str | None,
+        typer.Option(
+            help="Read the texts from a file, one per line, or from standard input (-). Blank lines separate groups, which are "
+            "compared with each other. Without texts and file: 500 built-in texts in eight groups."
+        ),
     ] = None,
     max_file_mb: MaxFileMB = MAX_FILE_MB,
     model: Model = "default",
@@ -74,13 +78,13 @@ def drift(
     An option --other-... that is not given has the value of the option without other.
     """
     from conjure.plotting.output import check_path
-    from conjure.process_drift.validation import TABLE_SUFFIXES, check_drift_arguments
+    from conjure.process_drift.validation import TABLE_SUFFIXES, check_drift_arguments, named_groups
     from conjure.similarity.validation import read_groups
 
     if as_json and as_csv:
         raise InputError("both --json and --csv are given; give only one of them")
-    if bool(texts) == (file is not None):
-        raise InputError("give either texts or a file of texts (--file)" + (", not both" if texts else ""))
+    if texts and file is not None:
+        raise InputError("give either texts or a file of texts (--file), not both")
     changes: dict[str, Any] = {
         "model": other, "steps": other_steps, "guidance": other_guidance, "scheduler": other_scheduler, "dtype": other_dtype,
         "variant": other_variant,
@@ -90,9 +94,12 @@ def drift(
         raise InputError(
             "both processes are the same; give the other model (--other), or another setting, as in --other-guidance 5"
         )
-    all_texts = list(texts or ()) if file is None else [text for group in read_groups(file, max_file_mb) for text in group]
+    groups = [list(texts)] if texts else [] if file is None else read_groups(file, max_file_mb)
+    all_texts = [text for group in groups for text in group]
     sampling = validated_sampling(all_texts, unit, samples=samples, seed=seed)
-    check_drift_arguments(all_texts, images)
+    if groups or file is not None:
+        check_drift_arguments(all_texts, images)
+    compared = named_groups(groups) if len(groups) > 1 else all_texts or None
     if figure is not None:
         check_path(figure)
     if out is not None:
@@ -105,7 +112,7 @@ def drift(
         process_b = process_a.set(**changes)
     with TruncationWarnings(), ProgressBar() as progress:
         result = conjure.drift(
-            process_a, process_b, all_texts, **sampling, images=0 if figure is None else images, progress=progress
+            process_a, process_b, compared, **sampling, images=0 if figure is None else images, progress=progress
         )
     if figure is not None:
         result.save(figure)

@@ -15,7 +15,7 @@ from conjure.io.version import package_version
 from conjure.process_drift.agreement import Agreement, process_labels
 from conjure.process_drift.facts import ProcessFacts
 from conjure.process_drift.results import Drift
-from conjure.process_drift.statistics import Mean, means_of, ratio, summarize
+from conjure.process_drift.statistics import Mean, means_of, ratios_of, summarize
 from conjure.process_drift.text_drift import TextDrift
 
 SUMMARIZED = ("divergence", "relative", "nats", "final", "final_relative")
@@ -54,20 +54,17 @@ def make_drift(
         "backward": means_of(np.stack([divergence.backward.sum(1) for divergence in per_step])),
         "final": means_of(finals),
         **_nats([differences[text] for text in texts], agreement.in_pixels),
+        **_relative([references[text] for text in texts if text in references], config, totals, finals),
     }
-    undefined = Mean(math.nan)
     floor = max(float(config.per_sample(entry).mean()) for entry in noise)
     entries = []
     for i, text in enumerate(texts):
-        reference = references.get(text)
         divergence = columns["divergence"][i]
         low = divergence.value if math.isnan(divergence.stderr) else divergence.ci95[0]
         entries.append(
             TextDrift(
                 text=text,
                 **{name: means[i] for name, means in columns.items()},
-                relative=undefined if reference is None else ratio(totals[i], config.per_sample(reference)),
-                final_relative=undefined if reference is None else ratio(finals[i], reference.direct),
                 is_above_noise=low > floor,
                 per_step=tuple(per_step[i].total.mean(0).tolist()),
                 per_step_ci95=tuple(nonnegative_interval(step)[2] for step in per_step[i].total.T),
@@ -106,6 +103,21 @@ def _nats(differences: Sequence[PairDifferences], in_pixels: bool) -> dict[str, 
     per_step = [NATS.per_step(entry) for entry in differences]
     parts = ([getattr(entry, part) for entry in per_step] for part in ("total", "forward", "backward"))
     return {name: means_of(_per_sample(part)) for name, part in zip(names, parts, strict=True)}
+
+
+def _relative(
+    references: Sequence[PairDifferences],
+    config: DivergenceConfig,
+    totals: Float[np.ndarray, "texts samples"],
+    finals: Float[np.ndarray, "texts samples"],
+) -> dict[str, list[Mean]]:
+    """Return the ratios to the distances between the texts and the empty text; NaN without references."""
+    if not references:
+        return {name: [Mean(math.nan)] * len(totals) for name in ("relative", "final_relative")}
+    return {
+        "relative": ratios_of(totals, np.stack([config.per_sample(reference) for reference in references])),
+        "final_relative": ratios_of(finals, np.stack([reference.direct for reference in references])),
+    }
 
 
 def _per_sample(per_step: Iterable[Float[np.ndarray, "samples steps"]]) -> Float[np.ndarray, "texts samples"]:

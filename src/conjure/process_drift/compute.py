@@ -12,25 +12,26 @@ are kept on the CPU, so that only one of the models is in the memory of the devi
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
-from conjure.errors import InputError
 from conjure.process_drift.comparison import ProcessComparison
 from conjure.process_drift.facts import inspect_process
+from conjure.process_drift.groups import built_in_texts, compare_groups
 from conjure.process_drift.results import Drift
 from conjure.process_drift.sources import ProcessLike, ProcessSource
 from conjure.process_drift.spool import TensorSpool
-from conjure.process_drift.validation import check_drift_arguments
+from conjure.process_drift.validation import check_drift_arguments, check_text_list, texts_of_groups
 from conjure.similarity.options import SamplingOptions
 
 
 def drift(
     process_a: ProcessLike,
     process_b: ProcessLike,
-    texts: Iterable[str],
+    texts: Iterable[str] | Mapping[str, Iterable[str]] | None = None,
     *,
     samples: int = 3,
     seed: int = 0,
@@ -47,7 +48,8 @@ def drift(
         process_a: The first process, the reference: a process, what `conjure.load` accepts as the name of a model, or a
             function without arguments that returns a process.
         process_b: The second process.
-        texts: The texts, each once.
+        texts: The texts, each once; or the texts of each group by the name of the group, which are then compared with each
+            other. None: 500 built-in texts in eight groups.
         samples: The number k of Monte-Carlo samples. Standard errors need at least two.
         seed: The seed of the noise. Both processes start from the same noise.
         unit: The unit of the uniform weighting, as in `conjure.distance`; None for the default of process A. `output` is the
@@ -65,9 +67,8 @@ def drift(
         IndistinctTextWarning: If a model has no token for a text.
         TextTruncationWarning: If a text is truncated.
     """
-    if isinstance(texts, str):
-        raise InputError(f"the texts are {texts!r}; give a list of texts")
-    texts = list(texts)
+    groups = built_in_texts() if texts is None else texts_of_groups(texts) if isinstance(texts, Mapping) else {}
+    texts = [text for group in groups.values() for text in group] if groups else check_text_list(texts)
     SamplingOptions.create("output", samples=samples, seed=seed, unit=unit).validate(texts)
     check_drift_arguments(texts, images)
     source_a, source_b = ProcessSource(process_a, "process A"), ProcessSource(process_b, "process B")
@@ -84,4 +85,5 @@ def drift(
 
         comparison = source_b.use(start)
         source_a.use(comparison.run_a)
-        return source_b.use(comparison.finish_with_b)
+        result = source_b.use(comparison.finish_with_b)
+    return replace(result, groups=compare_groups(result.texts, groups)) if groups else result

@@ -15,11 +15,13 @@ from conjure.explanation.figure import comparison_figure
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
 from conjure.io.files import atomic_open, import_pyarrow, output_error, write_output
-from conjure.io.formatting import format_interval, format_value, pluralize
+from conjure.io.formatting import pluralize
 from conjure.io.text import quote_and_wrap, shorten
 from conjure.plotting.output import check_path, figure_bytes
+from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
 from conjure.process_drift.statistics import Summary, number_or_none
+from conjure.process_drift.tables import group_table, summary_table
 from conjure.process_drift.text_drift import TextDrift
 from conjure.process_drift.validation import TABLE_SUFFIXES
 
@@ -51,6 +53,7 @@ class Drift:
         fingerprint_a: The fingerprint of process A.
         fingerprint_b: The fingerprint of process B.
         version: The version of Conjure.
+        groups: The groups of texts, from the largest to the smallest mean; empty if the texts were not given in groups.
         images: The images of the texts that changed most and least.
     """
 
@@ -70,6 +73,7 @@ class Drift:
     fingerprint_a: str
     fingerprint_b: str
     version: str
+    groups: tuple[GroupDrift, ...] = ()
     images: tuple[TextImages, ...] = field(default=(), repr=False)
 
     @property
@@ -84,6 +88,7 @@ class Drift:
         return {
             "texts": [text.to_dict() for text in self.texts],
             "summary": {name: summary.to_dict() for name, summary in self.summary.items()},
+            "groups": [group.to_dict() for group in self.groups],
             "noise": self.noise,
             "noise_nats": number_or_none(self.noise_nats),
             **{name: getattr(self, name) for name in names},
@@ -144,13 +149,17 @@ class Drift:
         shown = self.texts if max_rows is None else self.texts[:max_rows]
         columns = ("text", f"divergence, {self.unit}", "95% CI", "relative", "95% CI", "nats", "final image, relative")
         table = Table("Texts, from the largest divergence to the smallest", columns, [text.to_cells() for text in shown])
+        tables = [table, summary_table(self.summary)]
+        if self.groups:
+            has_relative = not math.isnan(self.texts[0].relative.value)
+            tables.insert(0, group_table(self.groups, None if has_relative else self.unit))
         images = {}
         if self.images:
             images["Final images from the same noise"] = self._final_images("png")
         for image in self.images:
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
-        return Document("Drift", settings, [table, self._summary_table()], " ".join(self._notes(len(shown))), images)
+        return Document("Drift", settings, tables, " ".join(self._notes(len(shown))), images)
 
     def figure(self, text: str) -> Figure:
         """Return Figure 1 of Liu and Soatto (2026) for one text, with the two processes instead of two texts.
@@ -211,22 +220,6 @@ class Drift:
         values = {text.text: str(text.divergence) for text in self.texts}
         return final_images(self.images, [values[image.text] for image in self.images], self.labels, file_format)
 
-    def _summary_table(self) -> Table:
-        rows = []
-        for name, summary in self.summary.items():
-            is_ratio = name.endswith("relative")
-            scale, mean = (100, summary.mean.as_percentage()) if is_ratio else (1, summary.mean)
-            interval = f" ({mean.interval})" if mean.interval else ""
-            quantiles = [
-                _quantile(scale * quantile.value, scale * quantile.ci95[0], scale * quantile.ci95[1])
-                for quantile in summary.quantiles.values()
-            ]
-            heading = name.replace("_", " ") + (", %" if is_ratio else "")
-            rows.append([heading, str(summary.texts), f"{mean}{interval}", *quantiles])
-        levels = next(iter(self.summary.values())).quantiles
-        head = ["value", "texts", "mean (95% CI)", *(f"{level:.0%} quantile" for level in levels)]
-        return Table("Summary over texts, with 95% intervals", head, rows)
-
     def _notes(self, shown: int) -> list[str]:
         above = sum(text.is_above_noise for text in self.texts)
         notes = [
@@ -243,9 +236,3 @@ class Drift:
         if (note := few_samples_note(self.samples)) is not None:
             notes.append(f"{note[0].upper()}{note[1:]}.")
         return notes
-
-
-def _quantile(value: float, low: float, high: float) -> str:
-    if math.isnan(low) or math.isnan(high):
-        return format_value(value)
-    return f"{format_value(value, (high - low) / 4)} ({format_interval((low, high))})"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from conjure.divergence.intervals import nonnegative_ends, nonnegative_interval, pool_errors, t_interval
+from conjure.divergence.intervals import nonnegative_ends, nonnegative_interval, pool_errors
 from conjure.io.formatting import format_interval, format_with_error
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -65,7 +65,7 @@ def means_of(values: Float[np.ndarray, "texts samples"]) -> list[Mean]:
     From ten texts on, standard errors are moderated by the variances of all texts (`divergence.intervals.pool_errors`).
 
     Args:
-        values: Values that are not negative.
+        values: Values whose means are not negative.
     """
     errors = pool_errors(values)
     averages = values.mean(1)
@@ -76,26 +76,28 @@ def means_of(values: Float[np.ndarray, "texts samples"]) -> list[Mean]:
     ]
 
 
-def ratio(numerator: Float[np.ndarray, " samples"], denominator: Float[np.ndarray, " samples"]) -> Mean:
-    r"""Return the ratio of two means over the same samples.
+def ratios_of(numerators: Float[np.ndarray, "texts samples"], denominators: Float[np.ndarray, "texts samples"]) -> list[Mean]:
+    r"""Return for each text the ratio of two means over the same samples.
 
     The standard error is that of the delta method for paired samples: the ratio $R$ of the means of $a_i$ and $b_i$ has the
-    error of the mean of $(a_i - R b_i) / \bar b$.
+    error of the mean of $R + (a_i - R b_i) / \bar b$. It is moderated as in `means_of`.
 
     Args:
-        numerator: The values $a_i$, not negative.
-        denominator: The values $b_i$, not negative.
+        numerators: The values $a_i$, not negative.
+        denominators: The values $b_i$, not negative.
 
     Returns:
-        The ratio; NaN if the mean of the denominator is 0.
+        The ratios; NaN if the mean of the denominator is 0.
     """
-    mean = float(denominator.mean())
-    if not mean:
-        return Mean(math.nan)
-    value = float(numerator.mean()) / mean
-    _, stderr, _ = t_interval((numerator - value * denominator) / mean)
-    low, high = nonnegative_ends(np.array(value), np.array(stderr), len(numerator) - 1)
-    return Mean(value, stderr, (float(low), float(high)))
+    scales = denominators.mean(1, keepdims=True)
+    defined = scales[:, 0] > 0
+    result = [Mean(math.nan)] * len(scales)
+    if defined.any():
+        a, b, scale = numerators[defined], denominators[defined], scales[defined]
+        ratio = a.mean(1, keepdims=True) / scale
+        for index, mean in zip(np.flatnonzero(defined), means_of(ratio + (a - ratio * b) / scale), strict=True):
+            result[index] = mean
+    return result
 
 
 @dataclass(frozen=True)
