@@ -28,7 +28,8 @@ def pair(p: Mixture, q: Mixture, scheduler_a: str, scheduler_b: str, steps: int)
     ],
 )
 def test_nats_are_the_known_divergence(scheduler_a, scheduler_b):
-    result = conjure.drift(*pair(P, Q, scheduler_a, scheduler_b, 160), ["y"], samples=300)
+    a, b = pair(P, Q, scheduler_a, scheduler_b, 160)
+    result = conjure.drift(a, b, ["y"], samples=300)
     (text,) = result.texts
     forward, backward = path_kl(gaussian_kl, P, Q, result.snr), path_kl(gaussian_kl, Q, P, result.snr)
     assert text.nats_forward.value == pytest.approx(forward, rel=0.05)
@@ -41,9 +42,8 @@ def test_nats_are_the_known_divergence(scheduler_a, scheduler_b):
 
 def test_types_of_prediction_are_converted():
     """The processes A and B of one type, and A with B of another type, have equal differences at every step."""
-    same, mixed = (
-        conjure.drift(*pair(P, Q, "ddim sample", other, 8), ["y"], samples=4, unit="x0") for other in ("ddim sample", "lms v")
-    )
+    (a, b), (_, other) = (pair(P, Q, "ddim sample", scheduler, 8) for scheduler in ("ddim sample", "lms v"))
+    same, mixed = (conjure.drift(a, process, ["y"], samples=4, unit="x0") for process in (b, other))
     # x_t of B is simulated by another solver, and so only the trajectories of A are the same
     assert mixed.texts[0].forward.value == pytest.approx(same.texts[0].forward.value, rel=1e-4)
     assert mixed.checks["prediction type"] == "v_prediction of B is converted to sample of A"
@@ -55,7 +55,7 @@ def test_coverage_of_intervals():
     processes = pair(P, Q, "flow", "flow", 160)
     covered = []
     for seed in range(60):
-        result = conjure.drift(*processes, ["y"], samples=8, seed=seed)
+        result = conjure.drift(processes[0], processes[1], ["y"], samples=8, seed=seed)
         low, high = result.texts[0].nats.ci95
         snr = result.snr
         covered.append(low <= (path_kl(gaussian_kl, P, Q, snr) + path_kl(gaussian_kl, Q, P, snr)) / 2 <= high)
@@ -82,7 +82,8 @@ def test_the_uniform_weighting_is_the_mean_over_steps():
 def test_different_steps_are_compared_on_one_grid():
     """The differences are the same function of the noise level for any number of steps."""
     texts = ({"y": gaussian(0.0), "": gaussian(0.5)}, {"y": gaussian(1.0), "": gaussian(0.5)})
-    same = conjure.drift(*(process_of(text, "ddim sample", 40) for text in texts), ["y"], samples=2, unit="epsilon")
+    a, b = (process_of(text, "ddim sample", 40) for text in texts)
+    same = conjure.drift(a, b, ["y"], samples=2, unit="epsilon")
     a, b = (process_of(text, "ddim sample", steps) for text, steps in zip(texts, (40, 30), strict=True))
     other = conjure.drift(a, b, ["y"], samples=2, unit="epsilon")
     assert other.texts[0].divergence.value == pytest.approx(same.texts[0].divergence.value, rel=0.02)

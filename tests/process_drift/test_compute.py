@@ -86,7 +86,7 @@ def test_drift_is_that_of_a_plain_loop(load, baseline):
 def test_dtypes_are_compared_at_the_same_latents(load):
     """Each process receives the latents of the other one, rounded to its own data type, also at the first step."""
     processes = [load(), load(dtype="bfloat16")]
-    result = conjure.drift(*processes, ["snow leopard"], samples=1)
+    result = conjure.drift(processes[0], processes[1], ["snow leopard"], samples=1)
     forward, backward = plain_loop(processes, "snow leopard", noise_seed(0, 0))
     assert result.texts[0].forward.value == pytest.approx(np.mean(forward), rel=0.02)
     assert result.texts[0].backward.value == pytest.approx(np.mean(backward), rel=0.02)
@@ -213,11 +213,13 @@ def test_models_with_different_autoencoders_are_compared_in_pixels(load):
     finals = [decode_latents(process, run.final_latent[None])[0] for process, run in zip((a, b), runs, strict=True)]
     assert text.final.value == pytest.approx(np.square(finals[0] - finals[1]).sum(), rel=1e-3)
     same = conjure.drift(load(), with_other_decoder(load()), TEXTS[:1], samples=1).texts[0]
+    assert runs[0].step_latents is not None
     x0 = runs[0].step_latents.x0[:, 0]
     pixels = decode_latents(a, x0) - decode_latents(with_other_decoder(load()), x0)
     assert same.forward.value == pytest.approx(np.square(pixels).sum() / STEPS, rel=1e-3)
     assert result.unit == "squared norm of pixels"
     assert [np.isnan(mean.value) for mean in (text.nats, text.relative, text.final_relative)] == [True] * 3
+    assert result.images[0].heatmap is not None
     assert result.images[0].heatmap.shape == result.images[0].final_a.shape[:2]
     assert "nats" not in result.summary
 

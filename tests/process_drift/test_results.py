@@ -30,7 +30,7 @@ def processes(tiny_sd) -> tuple[conjure.Process, conjure.Process]:
 
 @pytest.fixture(scope="module")
 def result(processes) -> Drift:
-    return conjure.drift(*processes, TEXTS, samples=2, images=1)
+    return conjure.drift(processes[0], processes[1], TEXTS, samples=2, images=1)
 
 
 def test_texts_are_sorted_by_their_divergence(result):
@@ -52,7 +52,7 @@ def test_json_has_no_nan(result):
 
 
 def test_one_sample_has_no_errors(processes):
-    single = conjure.drift(*processes, TEXTS[:1], samples=1)
+    single = conjure.drift(processes[0], processes[1], TEXTS[:1], samples=1)
     data = json.loads(json.dumps(single.to_dict(), allow_nan=False, default=str))
     assert data["texts"][0]["nats"]["stderr"] is None
     assert data["texts"][0]["per_step_ci95"] is None
@@ -77,7 +77,7 @@ def test_other_suffixes_are_refused(result, processes, tmp_path):
     for save, name in ((result.save_table, "table.png"), (result.save, "figure.csv")):
         with pytest.raises(InputError, match="allowed are"):
             save(tmp_path / name)
-    without_images = conjure.drift(*processes, TEXTS[:1], samples=1)
+    without_images = conjure.drift(processes[0], processes[1], TEXTS[:1], samples=1)
     with pytest.raises(InputError, match="has no images"):
         without_images.save(tmp_path / "figure.png")
     with pytest.raises(InputError, match="no images of trajectories"):
@@ -102,8 +102,9 @@ def test_images_belong_to_the_two_processes(result, processes):
         assert final == pytest.approx(expected, abs=1e-3)
     trajectories = image.trajectories
     assert trajectories is not None
+    assert image.heatmap is not None
     assert (trajectories.forward.text, trajectories.backward.text) == result.labels
-    heatmaps = trajectories.forward.heatmaps.sum() + trajectories.backward.heatmaps.sum()
+    heatmaps = sum(direction.heatmaps.sum() for direction in (trajectories.forward, trajectories.backward))
     assert heatmaps == pytest.approx(result.texts[0].samples[0], rel=1e-6)
     assert image.heatmap.sum() == pytest.approx(heatmaps)
     title = result.figure(image.text).get_suptitle()

@@ -175,7 +175,7 @@ def replay(
     batch_size = AdaptiveBatchSize(process.pipeline.device, size)
     text_cache = TextEmbeddingCache()
 
-    def run(part: Sequence[int], _: int) -> list[Replayed]:
+    def run(part: Sequence[int], start: int) -> list[Replayed]:
         trajectory = RecordedTrajectory([point[part] for point in points])
         guest = replace(process, scheduler=source.scheduler, steps=source.steps, batch_size=batch_size.size)
         with _rounded_noise(source.dtype):
