@@ -105,8 +105,8 @@ def drift(
     if out is not None:
         check_path(out, TABLE_SUFFIXES)
     options = ProcessOptions(model, steps, guidance, scheduler, unit, device=device, dtype=dtype, variant=variant, store=store)
-    process_a: Any = options.load
-    process_b: Any = replace(options, **changes).load
+    process_a: Any = options.load_silently  # the progress bar is shown while they are loaded
+    process_b: Any = replace(options, **changes).load_silently
     if changes.keys() <= set(SETTINGS):  # one model in memory serves both
         process_a = options.load()
         process_b = process_a.set(**changes)

@@ -37,23 +37,27 @@ class ProcessOptions:
             InputError: The model, the store or the cluster cannot be used, or a setting is invalid.
         """
         with stderr.status("loading the model"):
-            # The imports create about a million objects that stay alive until the exit. Garbage collections over them, during
-            # the imports and at the exit, would take a quarter of the run time of a short command.
-            gc.disable()
-            load = conjure.load
-            gc.freeze()
-            gc.enable()
-            silence()
-            settings = asdict(self)
-            store, num_workers, ray = (settings.pop(name) for name in ("store", "workers", "ray"))
-            workers = None
-            if num_workers is not None or ray is not None:
-                workers = conjure.Workers(
-                    num_workers, ray, {name: settings[name] for name in ("device", "compile", "variant") if settings[name]}
-                )
-                settings |= {"device": "cpu", "compile": False}  # the local process only provides settings and fingerprint
-            opened_store = open_store(store)
-            return load(**settings).set(store=opened_store, workers=workers)
+            return self.load_silently()
+
+    def load_silently(self) -> conjure.Process:
+        """Load the process without a message, such as while a bar shows the progress. The errors are those of `load`."""
+        # The imports create about a million objects that stay alive until the exit. Garbage collections over them, during the
+        # imports and at the exit, would take a quarter of the run time of a short command.
+        gc.disable()
+        load = conjure.load
+        gc.freeze()
+        gc.enable()
+        silence()
+        settings = asdict(self)
+        store, num_workers, ray = (settings.pop(name) for name in ("store", "workers", "ray"))
+        workers = None
+        if num_workers is not None or ray is not None:
+            workers = conjure.Workers(
+                num_workers, ray, {name: settings[name] for name in ("device", "compile", "variant") if settings[name]}
+            )
+            settings |= {"device": "cpu", "compile": False}  # the local process only provides settings and fingerprint
+        opened_store = open_store(store)
+        return load(**settings).set(store=opened_store, workers=workers)
 
 
 def open_store(path: str | None) -> conjure.Store | None:

@@ -59,13 +59,11 @@ def make_drift(
     floor = max(float(config.per_sample(entry).mean()) for entry in noise)
     entries = []
     for i, text in enumerate(texts):
-        divergence = columns["divergence"][i]
-        low = divergence.value if math.isnan(divergence.stderr) else divergence.ci95[0]
         entries.append(
             TextDrift(
                 text=text,
                 **{name: means[i] for name, means in columns.items()},
-                is_above_noise=low > floor,
+                is_above_noise=columns["divergence"][i].value > floor,
                 per_step=tuple(per_step[i].total.mean(0).tolist()),
                 per_step_ci95=tuple(nonnegative_interval(step)[2] for step in per_step[i].total.T),
                 samples=tuple(totals[i].tolist()),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conjure.divergence.estimates import Estimate
-from conjure.divergence.intervals import few_samples_note
+from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
 from conjure.errors import InputError
 from conjure.explanation.figure import comparison_figure
 from conjure.io.csv_files import csv_text
@@ -233,6 +233,8 @@ class Drift:
             )
         if shown < len(self.texts):
             notes.append(f"{pluralize(len(self.texts) - shown, 'more text')} in the output file (--out).")
+        if self.samples > 1 and len(self.texts) >= MIN_POOLED_PAIRS:
+            notes.append(f"The standard errors are pooled over {len(self.texts)} texts.")
         if (note := few_samples_note(self.samples)) is not None:
             notes.append(f"{note[0].upper()}{note[1:]}.")
         return notes

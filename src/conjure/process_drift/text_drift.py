@@ -28,8 +28,7 @@ class TextDrift:
         nats_backward: KL(B || A) in nats.
         final: The squared distance of the final latents from the same noise.
         final_relative: `final` divided by the same distance between the text and the empty text under process A.
-        is_above_noise: Whether the lower end of the interval of `divergence` exceeds the numerical noise; with one sample,
-            whether `divergence` does.
+        is_above_noise: Whether `divergence` exceeds the numerical noise of the processes.
         per_step: The contributions of the steps to `divergence`.
         per_step_ci95: The 95% intervals of `per_step`.
         samples: The values of `divergence` in the k samples.
