@@ -57,6 +57,16 @@ def test_groups_and_built_in_texts(drift, tmp_path, monkeypatch):
     assert "Groups, each compared with the texts of all other groups" in out
 
 
+def test_arrangements(drift):
+    texts = ("house", "dog", "cat", "moon")
+    code, out, _ = drift(*texts, "--other-guidance", 3, "--matrix", "--json")
+    assert code == 0
+    assert -1 <= json.loads(out)["correlation"] <= 1
+    code, out, _ = drift(*texts, "--other-guidance", 3, "--matrix")
+    assert code == 0
+    assert "Pairs whose ranks differ most" in out
+
+
 def test_the_table(drift):
     code, out, _ = drift("house", "dog", "--other-guidance", 3)
     assert code == 0
@@ -78,6 +88,8 @@ def test_the_table(drift):
         ("house", "--other-guidance", 3, "--figure", "figure.txt"),
         ("house", "--other-guidance", 3, "--images", 0),
         ("house", "--other-scheduler", "nope"),
+        ("a", "b", "c", "--other-guidance", 3, "--matrix"),
+        ("a", "b", "c", "d", "--other-guidance", 3, "--matrix", "--csv"),
         ("house", "--other", "/no/such/folder"),
         ("house", "--other-dtype", "int3"),
     ],

@@ -60,6 +60,13 @@ def drift(
     samples: NumSamplesWithError = 3,
     seed: Seed = 0,
     unit: Unit = None,
+    matrix: Annotated[
+        bool,
+        typer.Option(
+            "--matrix",
+            help="Compare how the two processes arrange the texts, by the ranks of all distances: for models of different kinds.",
+        ),
+    ] = False,
     figure: Annotated[
         str | None,
         typer.Option(help="Write the images of the texts that changed most and least to a .png, .svg, .pdf or .html file."),
@@ -78,7 +85,7 @@ def drift(
     An option --other-... that is not given has the value of the option without other.
     """
     from conjure.plotting.output import check_path
-    from conjure.process_drift.validation import TABLE_SUFFIXES, check_drift_arguments, named_groups
+    from conjure.process_drift.validation import MIN_ARRANGED_TEXTS, TABLE_SUFFIXES, check_drift_arguments, named_groups
     from conjure.similarity.validation import read_groups
 
     if as_json and as_csv:
@@ -100,6 +107,10 @@ def drift(
     if groups or file is not None:
         check_drift_arguments(all_texts, images)
     compared = named_groups(groups) if len(groups) > 1 else all_texts or None
+    if matrix and (as_csv or figure is not None or out is not None or unit is not None):
+        raise InputError("--matrix is given with --csv, --figure, --out or --unit; it prints a table or JSON (--json) only")
+    if matrix and len(all_texts) < MIN_ARRANGED_TEXTS:
+        raise InputError(f"--matrix is given with {len(all_texts)} texts; give at least {MIN_ARRANGED_TEXTS}, or a file (--file)")
     if figure is not None:
         check_path(figure)
     if out is not None:
@@ -110,6 +121,13 @@ def drift(
     if changes.keys() <= set(SETTINGS):  # one model in memory serves both
         process_a = options.load()
         process_b = process_a.set(**changes)
+    if matrix:
+        with TruncationWarnings(), ProgressBar() as progress:
+            from conjure.process_drift.arrangement import compare_arrangements
+
+            arrangement = compare_arrangements(process_a, process_b, all_texts, **sampling, progress=progress)
+        print_result(arrangement.to_dict(), arrangement.document().to_markdown(), as_json)
+        return
     with TruncationWarnings(), ProgressBar() as progress:
         result = conjure.drift(
             process_a, process_b, compared, **sampling, images=0 if figure is None else images, progress=progress

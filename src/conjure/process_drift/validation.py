@@ -11,6 +11,7 @@ from conjure.io.text import shorten
 from conjure.similarity.validation import check_distinct
 
 TABLE_SUFFIXES = (".csv", ".json", ".parquet")
+MIN_ARRANGED_TEXTS = 4  # three texts have 6 orders, so that no p-value of a permutation is below 0.16
 
 
 def named_groups(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
