@@ -185,9 +185,11 @@ def bootstrap_over_texts(
 ) -> Float[np.ndarray, " resamples"]:
     """Return the rank correlation of two upper triangles in resamples of the texts.
 
-    A pair occurs as often as its two texts can be combined. Pairs of a text with itself are left out.
+    A pair occurs as often as its two texts can be combined. Left out are pairs of a text with itself, and resamples of fewer
+    than three different texts, which have no correlation.
     """
     counts = np.random.default_rng(seed).multinomial(num_texts, np.full(num_texts, 1 / num_texts), NUM_BOOTSTRAP)
+    counts = counts[(counts > 0).sum(1) > 2]
     rows, columns = np.triu_indices(num_texts, 1)
     return weighted_spearman(first, second, counts[:, rows] * counts[:, columns])
 
