@@ -104,7 +104,7 @@ def test_images_belong_to_the_two_processes(result, processes):
     assert trajectories is not None
     assert image.heatmap is not None
     assert (trajectories.forward.text, trajectories.backward.text) == result.labels
-    heatmaps = sum(direction.heatmaps.sum() for direction in (trajectories.forward, trajectories.backward))
+    heatmaps = sum(np.sum(direction.heatmaps) for direction in (trajectories.forward, trajectories.backward))
     assert heatmaps == pytest.approx(result.texts[0].samples[0], rel=1e-6)
     assert image.heatmap.sum() == pytest.approx(heatmaps)
     title = result.figure(image.text).get_suptitle()

@@ -90,7 +90,7 @@ def run_on_shared_trajectories(
     latest: Tensor | None = None
     points = replay.points if replay else []
     is_replayed = bool(points)
-    stock_scale = getattr(scheduler, "scale_model_input", None)
+    stock_scale: Any = getattr(scheduler, "scale_model_input", None)
 
     def shared_x_t(x: Tensor) -> Tensor:
         return points[num_calls].to(x) if is_replayed else x[row_index]
