@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,6 +61,15 @@ def gaussian_kl(p: Mixture, q: Mixture, level: NoiseLevel) -> float:
     return float(0.5 * (len(p.means[0]) * (ratio - 1 - np.log(ratio)) + squared_distance / variance_q))
 
 
+def path_kl(kl: Callable[[Mixture, Mixture, NoiseLevel], float], p: Mixture, q: Mixture, snr: Sequence[float]) -> float:
+    """Return the KL divergence of the paths: that of the marginals at the last visited level less that at the first."""
+    first, last = (
+        NoiseLevel(alpha=float(np.sqrt(ratio / (1 + ratio))), sigma=float(np.sqrt(1 / (1 + ratio))))
+        for ratio in (snr[0], snr[-1])
+    )
+    return kl(p, q, last) - kl(p, q, first)
+
+
 def quadrature_kl(p: Mixture, q: Mixture, level: NoiseLevel) -> float:
     """Return KL(p || q) in nats of two mixtures in one dimension at a noise level, by quadrature."""
     x = np.linspace(-12, 12, 40_001)
@@ -72,13 +82,15 @@ class AnalyticPipeline(DiffusionPipeline):
 
     Attributes:
         texts: For each text the mixture that it stands for.
+        trained_scheduler: The scheduler that says what the pipeline predicts, also while it runs with another one.
     """
 
     texts: dict[str, Mixture]
 
-    def __init__(self, scheduler: object) -> None:
+    def __init__(self, scheduler: Any) -> None:
         super().__init__()
         self.register_modules(scheduler=scheduler)
+        self.trained_scheduler = scheduler
 
     @torch.no_grad()
     def __call__(
@@ -100,22 +112,22 @@ class AnalyticPipeline(DiffusionPipeline):
     def predict(
         self, mixture: Mixture, x: Float[Tensor, "rows dimensions"], level: NoiseLevel
     ) -> Float[Tensor, "rows dimensions"]:
-        """Return the exact prediction at `x`, of the type that the scheduler expects."""
+        """Return the exact prediction at `x`, of the type that the pipeline's own scheduler expects."""
         eps = -level.sigma * mixture.score(x, level)
-        if isinstance(self.scheduler, FlowMatchEulerDiscreteScheduler):
+        if isinstance(self.trained_scheduler, FlowMatchEulerDiscreteScheduler):
             # Tweedie's formula for the posterior mean of x0 divides by alpha, which is 0 where the flow starts
             if level.alpha == 0:
                 mean = sum(weight * np.array(mean) for weight, mean in zip(mixture.weights, mixture.means, strict=True))
                 return eps - torch.tensor(mean)
             return eps - (x - level.sigma * eps) / level.alpha
-        match self.scheduler.config.prediction_type:
+        match self.trained_scheduler.config.prediction_type:
             case "epsilon":
                 return eps
             case "v_prediction":
                 return (eps - level.sigma * x) / level.alpha
             case "sample":
                 return (x - level.sigma * eps) / level.alpha
-        raise AssertionError(self.scheduler.config.prediction_type)
+        raise AssertionError(self.trained_scheduler.config.prediction_type)
 
 
 SCHEDULERS: dict[str, Callable[[], object]] = {

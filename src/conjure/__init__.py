@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from conjure.evaluation.results import Evaluation
     from conjure.explanation.attribution import Attribution, attribute
     from conjure.explanation.explain import Explanation, explain
+    from conjure.process_drift.compute import drift
+    from conjure.process_drift.results import Drift
     from conjure.similarity.matrices import Matrix, matrix
     from conjure.similarity.nearest import Neighbours, nearest
     from conjure.similarity.pairwise import distance, distances
@@ -48,6 +50,7 @@ __all__ = [
     "Ablation",
     "Attribution",
     "Comparison",
+    "Drift",
     "Estimate",
     "Evaluation",
     "Explanation",
@@ -72,6 +75,7 @@ __all__ = [
     "diff",
     "distance",
     "distances",
+    "drift",
     "evaluate",
     "explain",
     "load",
@@ -85,6 +89,7 @@ _MODULES = {
     "Ablation": "evaluation.ablation",
     "Attribution": "explanation.attribution",
     "Comparison": "evaluation.comparison",
+    "Drift": "process_drift.results",
     "Estimate": "divergence.estimates",
     "Evaluation": "evaluation.results",
     "Explanation": "explanation.explain",
@@ -109,6 +114,7 @@ _MODULES = {
     "diff": "evaluation.comparison",
     "distance": "similarity.pairwise",
     "distances": "similarity.pairwise",
+    "drift": "process_drift.compute",
     "evaluate": "evaluation.evaluate",
     "explain": "explanation.explain",
     "load": "diffusion.loading",

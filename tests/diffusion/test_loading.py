@@ -325,6 +325,7 @@ def test_a_negative_prompt_changes_the_images(tiny_sd):
 
 
 def test_negative_prompts_without_an_effect_are_refused(tiny_sd, without_type_checks):
+    options: dict[str, Any]
     negative_prompt: Any
     for options, negative_prompt, message in (
         ({"guidance": 1.0}, "rain", "ignores a negative prompt with guidance 1; leave it out, or set guidance above 1"),

@@ -6,24 +6,14 @@ import numpy as np
 import pytest
 
 import conjure
-from analytic_pipelines import Mixture, gaussian, gaussian_kl, process_of, quadrature_kl
+from analytic_pipelines import Mixture, gaussian, gaussian_kl, path_kl, process_of, quadrature_kl
 from conjure.diffusion.jobs import TrajectoryJob
-from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.diffusion.seeding import noise_seed
 from conjure.divergence.intervals import nonnegative_interval, t_interval
 from conjure.engine.runner import iter_results
 
 TWO_COMPONENTS = Mixture((0.3, 0.7), ((-1.0,), (1.5,)), (0.2, 0.5))
 ONE_COMPONENT = gaussian(0.5, variance=0.8)
-
-
-def path_kl(kl, p, q, snr) -> float:
-    """Return the KL divergence of the paths: that of the marginals at the last visited level less that at the first."""
-    first, last = (
-        NoiseLevel(alpha=float(np.sqrt(ratio / (1 + ratio))), sigma=float(np.sqrt(1 / (1 + ratio))))
-        for ratio in (snr[0], snr[-1])
-    )
-    return kl(p, q, last) - kl(p, q, first)
 
 
 @pytest.mark.parametrize(

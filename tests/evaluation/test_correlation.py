@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from conjure import InputError
-from conjure.evaluation.bootstrap import _resample_counts, _weighted_spearman
+from conjure.evaluation.bootstrap import _resample_counts, weighted_spearman
 from conjure.evaluation.correlation import agreement, difference, percentile_ranks, reliability
 
 
@@ -171,7 +171,7 @@ def test_bootstrap_equals_plain_resampling():
     rng = np.random.default_rng(5)
     x, y = rng.integers(0, 9, 60).astype(float), rng.integers(0, 5, 60).astype(float)  # with many ties
     counts = _resample_counts(60, 250, rng)
-    correlations = _weighted_spearman(x, y, counts)
+    correlations = weighted_spearman(x, y, counts)
     for correlation, count in zip(correlations, counts, strict=True):
         indices = np.repeat(np.arange(60), count)
         assert correlation == pytest.approx(stats.spearmanr(x[indices], y[indices]).statistic, abs=1e-12)
@@ -179,7 +179,7 @@ def test_bootstrap_equals_plain_resampling():
 
 
 def test_resamples_without_variation_have_correlation_0():
-    assert _weighted_spearman(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([[2, 0], [1, 1]])).tolist() == [0.0, 1.0]
+    assert weighted_spearman(np.array([1.0, 2.0]), np.array([3.0, 4.0]), np.array([[2, 0], [1, 1]])).tolist() == [0.0, 1.0]
 
 
 def test_old_name_of_the_rank_correlation():

@@ -14,6 +14,7 @@ from conjure.cli.bench import ablate, bench, diff
 from conjure.cli.check import check
 from conjure.cli.compare import compare, matrix
 from conjure.cli.console import EXIT_FAILURE, EXIT_INVALID_INPUT, print_error
+from conjure.cli.drift import drift
 from conjure.cli.nearest import nearest
 from conjure.cli.store import store_app
 from conjure.cli.streams import STANDARD_OUTPUT, check_standard_output, discard_unwritable_output, flush_output
@@ -41,7 +42,7 @@ def conjure(
     """Measure the similarity of texts by the predictions of a text-to-image diffusion model."""
 
 
-for command in (compare, matrix, nearest, check, bench, diff, ablate):
+for command in (compare, matrix, nearest, drift, check, bench, diff, ablate):
     app.command(cls=CommandWithAliases)(command)
 app.command("app", cls=CommandWithAliases)(serve_app)
 app.add_typer(store_app, name="store")

@@ -57,20 +57,24 @@ class ProcessOptions:
             InputError: The model, the store or the cluster cannot be used, or a setting is invalid.
         """
         with stderr.status("loading the model"):
-            # The imports create about a million objects that stay alive until the exit. Garbage collections over them, during
-            # the imports and at the exit, would take a quarter of the run time of a short command.
-            gc.disable()
-            load = conjure.load
-            gc.freeze()
-            gc.enable()
-            silence()
-            settings, workers = self.arguments(), None
-            if self.workers is not None or self.ray is not None:
-                workers = conjure.Workers(self.workers, self.ray, {name: settings[name] for name in HARDWARE if settings[name]})
-                # the local process only provides settings and fingerprint
-                settings |= {"device": "cpu", "compile": False, "offload": None}
-            opened_store = open_store(self.store)
-            return load(**settings).set(store=opened_store, workers=workers)
+            return self.load_silently()
+
+    def load_silently(self) -> conjure.Process:
+        """Load the process without a message, such as while a bar shows the progress. The errors are those of `load`."""
+        # The imports create about a million objects that stay alive until the exit. Garbage collections over them, during the
+        # imports and at the exit, would take a quarter of the run time of a short command.
+        gc.disable()
+        load = conjure.load
+        gc.freeze()
+        gc.enable()
+        silence()
+        settings, workers = self.arguments(), None
+        if self.workers is not None or self.ray is not None:
+            workers = conjure.Workers(self.workers, self.ray, {name: settings[name] for name in HARDWARE if settings[name]})
+            # the local process only provides settings and fingerprint
+            settings |= {"device": "cpu", "compile": False, "offload": None}
+        opened_store = open_store(self.store)
+        return load(**settings).set(store=opened_store, workers=workers)
 
 
 def with_process_options(*without: str, **defaults: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from diffusers import DiffusionPipeline, ModularPipeline
 
-from conjure.diffusion.load_options import LoadOptions, parse_inversions, parse_loras
+from conjure.diffusion.load_options import LoadOptions, Lora, parse_inversions, parse_loras
 from conjure.diffusion.model_folder import one_line
 from conjure.diffusion.model_settings import settings_of_pipeline, stored_scheduler
 from conjure.diffusion.modifications import find_modifications, modify
@@ -46,7 +46,7 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     variant: str | None = None,
-    lora: str | Path | Sequence[Any] | None = None,
+    lora: str | Path | Lora | Sequence[Any] | None = None,
     textual_inversion: str | Path | Sequence[Any] | None = None,
     quantize: str | None = None,
     offload: str | None = None,

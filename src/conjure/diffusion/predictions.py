@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from conjure.diffusion.noise_levels import NoiseLevel, PredictionType
+from conjure.errors import InputError
 
 
 def squared_differences(predictions: Float[Tensor, "rows *latent"], source_rows: Sequence[int]) -> Float[Tensor, " rows"]:
@@ -67,3 +68,53 @@ def predict_x0(
         case "flow":
             return x_t - level.sigma * prediction
     raise AssertionError(prediction_type)
+
+
+def convert_prediction(
+    prediction: Float[Tensor, "rows *latent"],
+    prediction_type: PredictionType,
+    target_type: PredictionType,
+    x_t: Float[Tensor, "rows *latent"],
+    level: NoiseLevel,
+) -> Float[Tensor, "rows *latent"]:
+    r"""Return what a model of another prediction type predicts if it implies the same $x_0$ at the same noisy latent.
+
+    With the $x_0$ that a prediction implies (`predict_x0`), the target is
+
+    - epsilon: $(x_t - \alpha x_0) / \sigma$
+    - v: $(\alpha x_t - x_0) / \sigma$
+    - sample: $x_0$
+
+    Args:
+        prediction: The predictions at `x_t`.
+        prediction_type: What the model predicts.
+        target_type: The type of the result.
+        x_t: Noisy latents, after the scheduler's `scale_model_input`.
+        level: The noise level of `x_t`.
+
+    Returns:
+        The converted predictions; `prediction` itself if both types are equal.
+
+    Raises:
+        InputError: If one of the types is a flow and the other is not, or the conversion is undefined at `level`.
+    """
+    if prediction_type == target_type:
+        return prediction
+    if "flow" in (prediction_type, target_type):
+        raise InputError(
+            f"predictions of the types {prediction_type} and {target_type} belong to different noisy latents; compare two flow "
+            "models, or two models that predict epsilon, v_prediction or sample"
+        )
+    if level.sigma == 0 or (prediction_type == "epsilon" and level.alpha == 0):
+        raise InputError(
+            f"a prediction of the type {prediction_type} cannot be converted to {target_type} at signal {level.alpha:g} and "
+            f"noise {level.sigma:g}; choose another scheduler"
+        )
+    x0 = predict_x0(prediction_type, x_t, prediction, level)
+    match target_type:
+        case "epsilon":
+            return (x_t - level.alpha * x0) / level.sigma
+        case "v_prediction":
+            return (level.alpha * x_t - x0) / level.sigma
+        case _:
+            return x0

@@ -73,13 +73,15 @@ def run_on_shared_trajectories(
         seeds: One seed per row. Rows with the same source row have the same seed.
         on_step: Called at each of the T visited states.
         text_cache: See `Process.run`.
-        replay: If it is empty, the points of this run are recorded in it. Otherwise all rows follow its points.
+        replay: If it is empty, the points of this run are recorded in it. Otherwise all rows follow its points, which can come
+            from another process with the same latents, in any data type and on any device.
 
     Returns:
         The final latents.
 
     Raises:
-        InputError: If the pipeline cannot run these settings, does not step through its scheduler, or does not visit T states.
+        InputError: If the pipeline cannot run these settings, does not step through its scheduler, does not visit T states, or
+            cannot start from the first point of `replay`.
     """
     scheduler = type(process.scheduler).from_config(process.scheduler.config)
     stock_step = scheduler.step
@@ -88,9 +90,16 @@ def run_on_shared_trajectories(
     latest: Tensor | None = None
     points = replay.points if replay else []
     is_replayed = bool(points)
+    stock_scale: Any = getattr(scheduler, "scale_model_input", None)
 
     def shared_x_t(x: Tensor) -> Tensor:
-        return points[num_calls] if is_replayed else x[row_index]
+        return points[num_calls].to(x) if is_replayed else x[row_index]
+
+    def scale_first_point(sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+        # The pipeline draws its first latents itself, and those of the recorded process can be rounded to another data type
+        if num_calls == 0:
+            sample = torch.cat([points[0].to(sample)] * (len(sample) // len(points[0])))
+        return stock_scale(sample, *args, **kwargs)
 
     @functools.wraps(stock_step)  # pipelines read the signature for `eta` and `generator`
     def step(*args: Any, **kwargs: Any) -> Any:
@@ -99,6 +108,8 @@ def run_on_shared_trajectories(
         accepted = {name: value for name, value in kwargs.items() if name in signature.parameters}
         call = signature.bind(*args, **accepted)  # by name, since one model family passes the arguments in another order
         x_t = shared_x_t(call.arguments["sample"])
+        if num_calls == 0 and is_replayed:
+            _check_start(call.arguments["sample"], x_t)
         prediction = call.arguments["model_output"]
         if is_trajectory_state(scheduler):
             timestep = torch.as_tensor(call.arguments["timestep"])
@@ -127,6 +138,8 @@ def run_on_shared_trajectories(
         scheduler.noise_sampler_seed = [abs(seed) + 1 for seed in seeds]
     row_index = torch.tensor(source_rows, device=process.device)
     scheduler.step = step
+    if is_replayed and stock_scale is not None:
+        scheduler.scale_model_input = scale_first_point
     process = replace(process, scheduler=scheduler)
     arguments = process.call_kwargs(texts, seeds, "latent")
     try:
@@ -153,6 +166,19 @@ def run_on_shared_trajectories(
     if replay is not None and not is_replayed:
         points.append(latest)
     return latest
+
+
+def _check_start(latents: Tensor, recorded: Tensor) -> None:
+    """Check that the latents that a pipeline drew are those of a recorded trajectory, up to rounding.
+
+    Raises:
+        InputError: If they are not.
+    """
+    if latents.shape != recorded.shape or not torch.allclose(latents.float(), recorded.float(), rtol=0.02, atol=0.02):
+        raise InputError(
+            "the pipeline starts from other latents than those of the recorded trajectory, although the seed is the same; "
+            "compare processes whose pipelines draw their noise in the same way"
+        )
 
 
 def is_trajectory_state(scheduler: Any) -> bool:

@@ -41,7 +41,7 @@ def bootstrap_correlations(
         counts = _resample_counts(len(scores), len(indices), rng)
         samples = dict(zip(sizes, np.split(combination, np.cumsum(sizes)[:-1]), strict=True))
         for distances, row in zip(measures, correlations, strict=True):
-            row[indices] = _weighted_spearman(-distances[:, samples[distances.shape[1]]].mean(1), scores, counts)
+            row[indices] = weighted_spearman(-distances[:, samples[distances.shape[1]]].mean(1), scores, counts)
     return correlations
 
 
@@ -82,7 +82,7 @@ def _resample_counts(pairs: int, resamples: int, rng: np.random.Generator) -> In
     return np.bincount(flat_indices.ravel(), minlength=resamples * pairs).reshape(resamples, pairs)
 
 
-def _weighted_spearman(
+def weighted_spearman(
     x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"], counts: Int[np.ndarray, "resamples pairs"]
 ) -> Float[np.ndarray, " resamples"]:
     """Return the rank correlation in each resample; 0 where a resample has no variation."""

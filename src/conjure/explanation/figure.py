@@ -23,7 +23,9 @@ BAR_COLOR, NEGATIVE_COLOR = "#7a8ca3", "#b5430f"
 ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
 
 
-def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> Figure:
+def comparison_figure(
+    estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None, title: str | None = None
+) -> Figure:
     """Return Figure 1 of Liu and Soatto (2026) for one pair, with charts below it.
 
     The upper part shows, for each trajectory that the distance depends on, the images of x_t between the x0 that are predicted
@@ -35,6 +37,7 @@ def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages],
         estimate: The estimate of the distance.
         sample_images: The images of the first samples, of which only the first is shown.
         words: The effects of words, if they are to be shown.
+        title: What is compared; None for the two texts.
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -47,8 +50,8 @@ def comparison_figure(estimate: Estimate, sample_images: Sequence[SampleImages],
     image_height = 4.3 * len(directions)
     figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), image_height + chart_height), layout="constrained")
     first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
-    title = f"{first}  and  {second}\n{estimate.divergence} {estimate} {estimate.unit}"
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    result = f"{estimate.divergence} {estimate} {estimate.unit}"
+    figure.suptitle(f"{title or f'{first}  and  {second}'}\n{result}", fontsize=11, parse_math=False)
     parts: Any = figure.subfigures(2, 1, height_ratios=[image_height, chart_height])
     image_part, chart_part = parts
 

@@ -108,19 +108,29 @@ def iter_decoded(
     steps = len(sequence)
     text_cache = TextEmbeddingCache()
 
-    def decode(part: Tensor) -> np.ndarray:
-        part = part.to(process.device, process.pipeline.dtype)
-        batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH)
-        batches = map_batches(part, batch_size, lambda batch, start: process.decode(batch, text_cache=text_cache))
-        return np.concatenate(list(batches))
-
-    final = decode(result.final_latent[None])[0]
+    final = decode_latents(process, result.final_latent[None], text_cache)[0]
     images = np.ones((steps, 3, *final.shape), final.dtype)
     heatmaps = difference_heatmaps(latents.x0[:, 0] - latents.x0[:, 1], per_step, final.shape[0] / final.shape[1])
     for part in [slice(0, steps)] if at_once else [slice(step, step + 1) for step in range(steps)]:
-        images[part] = decode(sequence[part].flatten(0, 1)).reshape(-1, 3, *final.shape)
+        decoded = decode_latents(process, sequence[part].flatten(0, 1), text_cache)
+        images[part] = decoded.reshape(-1, 3, *final.shape)
         x_t, x0_first, x0_second = images.swapaxes(0, 1).copy()
         yield TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final)
+
+
+def decode_latents(
+    process: Process, latents: Float[Tensor, "rows *latent"], text_cache: TextEmbeddingCache | None = None
+) -> Float[np.ndarray, "rows height width 3"]:
+    """Decode latents on any device and in any data type to images with values in 0..1, in batches that fit into the memory.
+
+    Args:
+        process: The process whose autoencoder decodes.
+        latents: Final or denoised latents.
+        text_cache: See `Process.run`.
+    """
+    latents = latents.to(process.device, process.pipeline.dtype)
+    batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH)
+    return np.concatenate(list(map_batches(latents, batch_size, lambda batch, _: process.decode(batch, text_cache=text_cache))))
 
 
 def difference_heatmaps(

@@ -18,13 +18,19 @@ MAX_SHEET_WIDTH = 16_000  # pixels; WebP allows 16,383
 MAX_PNG_VALUES = 3_000_000  # larger images are encoded as WebP
 
 
-def contact_sheet(images: Sequence[Sequence[Float[np.ndarray, "_ _ 3"]]], rows: Sequence[str], columns: Sequence[str]) -> bytes:
-    """Return a grid of images with titles as PNG.
+def contact_sheet(
+    images: Sequence[Sequence[Float[np.ndarray, "_ _ 3"]]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    file_format: str = "png",
+) -> bytes:
+    """Return a grid of images with titles.
 
     Args:
         images: One sequence of RGB images in 0..1 for each row of the grid. Images may differ in shape.
         rows: The names of the rows.
         columns: The titles of the columns; long ones are wrapped.
+        file_format: A file format of matplotlib.
     """
     from matplotlib.figure import Figure
 
@@ -37,7 +43,7 @@ def contact_sheet(images: Sequence[Sequence[Float[np.ndarray, "_ _ 3"]]], rows: 
             if row_name == rows[0]:
                 axes.set_title(quote_and_wrap(title, 28, lines=3), fontsize=8, parse_math=False)
         row_axes[0].set_ylabel(row_name, fontsize=8, parse_math=False)
-    return figure_bytes(figure, "png")
+    return figure_bytes(figure, file_format)
 
 
 def tile_images(images: Float[np.ndarray, "n height width 3"]) -> Float[np.ndarray, "tile_height total_width 3"]:

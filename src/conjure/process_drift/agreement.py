@@ -1,0 +1,99 @@
+"""What two processes must have in common to be compared, and how they are compared otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from conjure.diffusion.schedulers import has_same_noise_schedule
+from conjure.errors import InputError
+from conjure.io.formatting import pluralize
+from conjure.process_drift.facts import ProcessFacts, same_autoencoder
+from conjure.process_drift.grid import CommonGrid, common_grid
+
+# Settings that name a process where they differ between two processes
+NAMING_SETTINGS = (
+    "model", "revision", "pipeline", "scheduler", "steps", "guidance", "height", "width", "dtype", "device", "pipeline_kwargs",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two processes are compared.
+
+    Attributes:
+        grid: The noise levels of the comparison.
+        in_pixels: Whether images are compared instead of predictions, since the autoencoders differ.
+        checks: By name, what was compared between the processes, with the outcome.
+    """
+
+    grid: CommonGrid
+    in_pixels: bool
+    checks: dict[str, str]
+
+
+def check_agreement(a: ProcessFacts, b: ProcessFacts) -> Agreement:
+    """Check that two processes can be compared.
+
+    Raises:
+        InputError: If the latents differ in shape, or the noise schedules differ, or no noise level is common.
+    """
+    if a.latent_shape != b.latent_shape:
+        raise InputError(
+            f"the latents of process A have the shape {a.latent_shape}, and those of process B {b.latent_shape}; compare models "
+            "with the same latents, at the same height and width"
+        )
+    is_flow_a, is_flow_b = (facts.prediction_type == "flow" for facts in (a, b))
+    if is_flow_a != is_flow_b:
+        raise InputError(
+            f"process A predicts {a.prediction_type} and process B {b.prediction_type}, so that their noisy latents differ; "
+            "compare two flow models, or two models that predict epsilon, v_prediction or sample"
+        )
+    if not is_flow_a and not has_same_noise_schedule(a.scheduler, b.scheduler):
+        raise InputError(
+            "the noise schedules of the two processes differ (beta_start, beta_end, beta_schedule or zero terminal SNR), so that "
+            "a timestep is another noise level for each of them; compare models that were trained with one schedule"
+        )
+    grid = common_grid(a.noise_levels, b.noise_levels)
+    in_pixels = not same_autoencoder(a.autoencoder, b.autoencoder)
+    return Agreement(grid, in_pixels, _describe(a, b, grid, in_pixels))
+
+
+def _describe(a: ProcessFacts, b: ProcessFacts, grid: CommonGrid, in_pixels: bool) -> dict[str, str]:
+    if grid.is_same:
+        levels = f"the same {pluralize(len(grid.kept), 'level')}"
+    else:
+        levels = (
+            f"different ({a.steps} of A, {b.steps} of B); values along trajectories of B are interpolated to the "
+            f"{pluralize(len(grid.kept), 'level')} of A that B covers"
+        )
+    types = a.prediction_type, b.prediction_type
+    is_image_model = a.autoencoder is None and b.autoencoder is None
+    if in_pixels:
+        autoencoder = "different, so that the decoded x0 are compared in pixels; nats and the relative measure are undefined"
+    else:
+        autoencoder = "none: the models generate pixels" if is_image_model else "the same"
+    return {
+        "latent shape": " × ".join(map(str, a.latent_shape)),
+        "autoencoder": autoencoder,
+        "noise levels": levels,
+        "prediction type": types[0] if types[0] == types[1] else f"{types[1]} of B is converted to {types[0]} of A",
+    }
+
+
+def process_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str]:
+    """Return names for two processes: the settings in which they differ.
+
+    Args:
+        a: The settings of process A.
+        b: The settings of process B.
+    """
+    names = [name for name in NAMING_SETTINGS if a[name] != b[name]]
+    values = [", ".join(f"{name} {_format(settings[name])}" for name in names) for settings in (a, b)]
+    first, second = (f"{letter}: {value}" if value else letter for letter, value in zip("AB", values, strict=True))
+    return first, second
+
+
+def _format(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,129 @@
+"""What is known of a process without its model in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conjure.diffusion.fingerprint import module_fingerprint
+from conjure.diffusion.interfaces import ResultCache
+from conjure.diffusion.noise_levels import NoiseLevel, PredictionType, Unit, prediction_type
+from conjure.diffusion.pipeline_patching import AUTOENCODERS
+from conjure.diffusion.process import Process
+from conjure.diffusion.seeding import noise_seed
+from conjure.diffusion.shared_trajectory import DenoisingStep, run_on_shared_trajectories
+from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """An autoencoder with its weights on the CPU.
+
+    Attributes:
+        fingerprint: The hash of its class, configuration, weights and behaviour.
+        config: Its class and its configuration.
+        weights: Its tensors by name.
+    """
+
+    fingerprint: str
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ProcessFacts:
+    """What is known of a process without its model in memory.
+
+    Attributes:
+        settings: Its settings.
+        fingerprint: Its fingerprint.
+        scheduler: Its scheduler.
+        steps: The number of steps T.
+        default_unit: Its default unit.
+        prediction_type: What its model predicts.
+        batch_prompts: Whether different texts may share a batch.
+        dtype: The data type of its weights.
+        store: Its store, or None.
+        timesteps: The T timesteps that it visits.
+        noise_levels: The noise levels at these timesteps.
+        latent_shape: The shape of one latent.
+        autoencoder: Its autoencoder; None for a model of pixels.
+    """
+
+    settings: dict[str, Any]
+    fingerprint: str
+    scheduler: Any
+    steps: int
+    default_unit: Unit
+    prediction_type: PredictionType
+    batch_prompts: bool
+    dtype: torch.dtype
+    store: ResultCache | None
+    timesteps: tuple[float, ...]
+    noise_levels: tuple[NoiseLevel, ...]
+    latent_shape: tuple[int, ...]
+    autoencoder: Autoencoder | None
+
+
+def inspect_process(process: Process, text: str) -> ProcessFacts:
+    """Return the facts about a process. It runs one trajectory, which visits the noise levels.
+
+    Args:
+        process: The process.
+        text: The text of the trajectory.
+
+    Raises:
+        InputError: If the process cannot run, or has a store although its results cannot be stored.
+    """
+    fingerprint = process.fingerprint() if process.store is None else process.storable_fingerprint()
+    steps: list[DenoisingStep] = []
+    final = run_on_shared_trajectories(process, [text], [0], [noise_seed(0, 0)], steps.append)
+    return ProcessFacts(
+        settings=process.settings(),
+        fingerprint=fingerprint,
+        scheduler=process.scheduler,
+        steps=process.steps,
+        default_unit=process.default_unit,
+        prediction_type=prediction_type(process.scheduler),
+        batch_prompts=bool(process.batch_prompts),
+        dtype=process.pipeline.dtype,
+        store=process.store,
+        timesteps=tuple(step.timestep for step in steps),
+        noise_levels=tuple(step.noise_level for step in steps),
+        latent_shape=tuple(final.shape[1:]),
+        autoencoder=_autoencoder(process),
+    )
+
+
+def same_autoencoder(a: Autoencoder | None, b: Autoencoder | None) -> bool:
+    """Return whether two autoencoders are equal, up to the rounding of weights to another data type."""
+    if a is None or b is None:
+        return a is b
+    if a.fingerprint == b.fingerprint:
+        return True
+    if a.config != b.config or a.weights.keys() != b.weights.keys():
+        return False
+    return all(_is_equal_after_rounding(a.weights[name], b.weights[name]) for name in a.weights)
+
+
+def _is_equal_after_rounding(a: Tensor, b: Tensor) -> bool:
+    if a.dtype == b.dtype or not (a.is_floating_point() and b.is_floating_point()):
+        return torch.equal(a, b)
+    precision = max(torch.finfo(tensor.dtype).eps for tensor in (a, b))
+    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=precision, atol=1e-7)
+
+
+def _autoencoder(process: Process) -> Autoencoder | None:
+    module = next((part for name in AUTOENCODERS if (part := getattr(process.pipeline, name, None)) is not None), None)
+    if module is None:
+        return None
+    config = {key: value for key, value in dict(module.config).items() if not key.startswith("_")}
+    tensors = {
+        f"{name} {part}": inner.detach().cpu()
+        for name, tensor in read_weights(module).items()
+        for part, inner in plain_tensors(tensor.read() if isinstance(tensor, DiskTensor) else tensor)
+    }
+    return Autoencoder(module_fingerprint(autoencoder=module), {"class": type(module).__name__, **config}, tensors)

@@ -1,0 +1,125 @@
+"""Images of a text under two processes: final images from the same noise, and Figure 1 with processes instead of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from conjure.diffusion.jobs import TrajectoryJob, TrajectoryLatents, TrajectoryResult
+from conjure.diffusion.predictions import predict_x0
+from conjure.diffusion.process import Process
+from conjure.divergence.differences import PerStepDivergence
+from conjure.explanation.images import SampleImages, decode_latents, decode_trajectory, difference_heatmaps
+from conjure.io.text import quote_and_wrap
+from conjure.plotting.heatmaps import colorize_heatmap
+from conjure.plotting.images import contact_sheet
+from conjure.process_drift.directions import Direction
+from conjure.process_drift.grid import CommonGrid
+from conjure.process_drift.spool import TensorSpool
+
+
+@dataclass(frozen=True)
+class TextImages:
+    """The images of a text under two processes, in the first sample. Images are RGB in 0..1.
+
+    Attributes:
+        text: The text.
+        final_a: The image of process A.
+        final_b: The image of process B, from the same noise.
+        heatmap: Where the processes differ: the contributions of the positions to the divergence, summed over steps; or the
+            squared differences of the two images, if pixels are compared. None if the latents have no positions.
+        trajectories: The trajectories of both processes with the x0 that both predict; None if pixels are compared, or if the
+            processes visit different noise levels.
+    """
+
+    text: str
+    final_a: Float[np.ndarray, "height width 3"]
+    final_b: Float[np.ndarray, "height width 3"]
+    heatmap: Float[np.ndarray, "rows columns"] | None
+    trajectories: SampleImages | None
+
+
+def decode_images(
+    process: Process,
+    text: str,
+    seed: int,
+    directions: tuple[Direction, Direction],
+    per_step: PerStepDivergence,
+    grid: CommonGrid,
+    spool: TensorSpool,
+    labels: tuple[str, str],
+) -> TextImages:
+    """Decode the images of a text.
+
+    Args:
+        process: The process whose autoencoder decodes latents.
+        text: The text.
+        seed: The seed of the sample.
+        directions: The differences along trajectories of A and of B.
+        per_step: The divergence of the text; its first sample is shown.
+        grid: The noise levels of the comparison.
+        spool: Where the latents are kept.
+        labels: The names of the processes.
+    """
+    finals = [direction.final(text, seed) for direction in directions]
+    if directions[0].quantity.in_pixels:
+        final_a, final_b = (image.numpy() for image in finals)
+        return TextImages(text, final_a, final_b, np.square(final_a - final_b).sum(2), None)
+    results = [
+        _result(direction, text, seed, label, final, spool)
+        for direction, label, final in zip(directions, labels, finals, strict=True)
+    ]
+    if not grid.is_same:
+        final_a, final_b = decode_latents(process, torch.stack(finals))
+        latents = results[0].step_latents
+        assert latents is not None
+        x0 = latents.x0[list(grid.kept)]
+        heatmaps = difference_heatmaps(x0[:, 0] - x0[:, 1], per_step.forward[0], final_a.shape[0] / final_a.shape[1])
+        return TextImages(text, final_a, final_b, None if heatmaps is None else heatmaps.sum(0), None)
+    images = SampleImages(
+        decode_trajectory(process, results[0], 0, per_step.forward[0]),
+        decode_trajectory(process, results[1], 1, per_step.backward[0]),
+    )
+    maps = [direction.heatmaps for direction in (images.forward, images.backward)]
+    heatmap = None if maps[0] is None or maps[1] is None else maps[0].sum(0) + maps[1].sum(0)
+    return TextImages(text, images.forward.final, images.backward.final, heatmap, images)
+
+
+def final_images(images: Sequence[TextImages], values: Sequence[str], labels: tuple[str, str], file_format: str) -> bytes:
+    """Return a figure with one row per text: the images of both processes from the same noise, and where the processes differ.
+
+    Args:
+        images: The images of the texts.
+        values: The divergences of the texts.
+        labels: The names of the processes.
+        file_format: A file format of matplotlib.
+    """
+    largest = max((float(image.heatmap.max()) for image in images if image.heatmap is not None), default=0.0)
+    rows = []
+    for image in images:
+        row = [image.final_a, image.final_b]
+        if image.heatmap is not None:
+            row.append(colorize_heatmap(image.heatmap[None], image.final_a.shape[:2], largest)[0])
+        rows.append(row)
+    columns = [*labels, "where they differ"][: len(rows[0])]
+    names = [f"{quote_and_wrap(image.text, 24, lines=3)}\n{value}" for image, value in zip(images, values, strict=True)]
+    return contact_sheet(rows, names, columns, file_format)
+
+
+def _result(direction: Direction, text: str, seed: int, label: str, final: Tensor, spool: TensorSpool) -> TrajectoryResult:
+    """Return a recorded trajectory as the result of a job whose texts are the two processes."""
+    places = direction.images[text]
+    x_t, recorded, evaluated = (spool.read(place) for place in (places.x_t, places.recorded, places.evaluated))
+    source, predicts = direction.source, direction.quantity.prediction_type
+    x0 = [
+        [predict_x0(predicts, x_t[step][None], values[step][None], level)[0] for values in (recorded, evaluated)]
+        for step, level in enumerate(source.noise_levels)
+    ]
+    latents = TrajectoryLatents(x_t, torch.stack([torch.stack(pair) for pair in x0]))
+    nothing = np.zeros((1, len(x_t)))
+    return TrajectoryResult(TrajectoryJob(label, seed, (label,)), nothing, source.timesteps, source.noise_levels, final, latents)

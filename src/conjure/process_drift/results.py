@@ -1,0 +1,240 @@
+"""The divergences between two processes on some texts, with a summary, tables and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conjure.divergence.estimates import Estimate
+from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
+from conjure.errors import InputError
+from conjure.explanation.figure import comparison_figure
+from conjure.io.csv_files import csv_text
+from conjure.io.documents import Document, Table
+from conjure.io.files import atomic_open, import_pyarrow, output_error, write_output
+from conjure.io.formatting import pluralize
+from conjure.io.text import quote_and_wrap, shorten
+from conjure.plotting.output import check_path, figure_bytes
+from conjure.process_drift.groups import GroupDrift
+from conjure.process_drift.images import TextImages, final_images
+from conjure.process_drift.statistics import Summary, number_or_none
+from conjure.process_drift.tables import group_table, summary_table
+from conjure.process_drift.text_drift import TextDrift
+from conjure.process_drift.validation import TABLE_SUFFIXES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far two processes differ on some texts.
+
+    Attributes:
+        texts: The texts with their divergences, from the largest to the smallest.
+        summary: By name (`divergence`, `relative`, `nats`, `final`, `final_relative`) the distribution over texts. Names without
+            a defined value are missing.
+        noise: The divergence between each process and itself, computed in batches of another size, on the text where it is
+            largest. Nothing is claimed below it.
+        noise_nats: The same in nats; NaN where nats are undefined.
+        unit: The unit of `divergence`, `forward` and `backward`.
+        final_unit: The unit of `final`.
+        labels: The names of the processes: the settings in which they differ.
+        checks: By name, what was compared between the processes, with the outcome.
+        seed: The seed of the noise.
+        timesteps: The timesteps at which the processes are compared.
+        snr: The signal-to-noise ratios at these timesteps.
+        process_a: The settings of process A.
+        process_b: The settings of process B.
+        fingerprint_a: The fingerprint of process A.
+        fingerprint_b: The fingerprint of process B.
+        version: The version of Conjure.
+        groups: The groups of texts, from the largest to the smallest mean; empty if the texts were not given in groups.
+        images: The images of the texts that changed most and least.
+    """
+
+    texts: tuple[TextDrift, ...]
+    summary: dict[str, Summary]
+    noise: float
+    noise_nats: float
+    unit: str
+    final_unit: str
+    labels: tuple[str, str]
+    checks: dict[str, str]
+    seed: int
+    timesteps: tuple[float, ...]
+    snr: tuple[float, ...]
+    process_a: dict[str, Any]
+    process_b: dict[str, Any]
+    fingerprint_a: str
+    fingerprint_b: str
+    version: str
+    groups: tuple[GroupDrift, ...] = ()
+    images: tuple[TextImages, ...] = field(default=(), repr=False)
+
+    @property
+    def samples(self) -> int:
+        """The number of samples k."""
+        return len(self.texts[0].samples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, with None for what is unknown."""
+        names = ("unit", "final_unit", "labels", "checks", "samples", "seed", "timesteps", "snr", "process_a", "process_b",
+                 "fingerprint_a", "fingerprint_b", "version")  # fmt: skip
+        return {
+            "texts": [text.to_dict() for text in self.texts],
+            "summary": {name: summary.to_dict() for name, summary in self.summary.items()},
+            "groups": [group.to_dict() for group in self.groups],
+            "noise": self.noise,
+            "noise_nats": number_or_none(self.noise_nats),
+            **{name: getattr(self, name) for name in names},
+        }
+
+    def to_csv(self, *, raw: bool = False) -> str:
+        """Return one row per text as comma-separated values.
+
+        Args:
+            raw: Write texts unchanged. Otherwise a text that a spreadsheet would run as a formula gets an apostrophe before it.
+        """
+        rows = [text.to_row() for text in self.texts]
+        return csv_text([list(rows[0]), *(list(row.values()) for row in rows)], raw=raw)
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per text as a pandas data frame.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError as error:
+            raise InputError("data frames need the package pandas: pip install pandas") from error
+        return DataFrame([text.to_row() for text in self.texts])
+
+    def save_table(self, path: str | Path) -> None:
+        """Write the result to a .json file, or one row per text to a .csv or .parquet file.
+
+        Raises:
+            InputError: If the suffix is another one, the file cannot be written, or pyarrow is not installed for Parquet.
+        """
+        path = check_path(path, TABLE_SUFFIXES)
+        if path.suffix.lower() == ".parquet":
+            pyarrow, parquet = import_pyarrow()
+            table = pyarrow.Table.from_pylist([text.to_row() for text in self.texts])
+            try:
+                with atomic_open(path) as file:
+                    parquet.write_table(table, file)
+            except OSError as error:
+                raise output_error(path, error) from error
+            return
+        is_csv = path.suffix.lower() == ".csv"
+        content = self.to_csv() if is_csv else json.dumps(self.to_dict(), default=str, allow_nan=False, indent=1)
+        write_output(path, content.encode(), make_folders=False)
+
+    def document(self, max_rows: int | None = None) -> Document:
+        """Return the tables and the figures of the result as a document.
+
+        Args:
+            max_rows: The largest number of rows in the table of texts; None for all.
+        """
+        settings = [
+            f"{self.labels[0]} against {self.labels[1]}; model {self.process_a['model']}, {self.process_a['scheduler']}, "
+            f"T = {self.process_a['steps']}; {pluralize(self.samples, 'sample')}, seed {self.seed}; conjure {self.version}",
+            "; ".join(f"{name}: {outcome}" for name, outcome in self.checks.items()),
+        ]
+        shown = self.texts if max_rows is None else self.texts[:max_rows]
+        columns = ("text", f"divergence, {self.unit}", "95% CI", "relative", "95% CI", "nats", "final image, relative")
+        table = Table("Texts, from the largest divergence to the smallest", columns, [text.to_cells() for text in shown])
+        tables = [table, summary_table(self.summary)]
+        if self.groups:
+            has_relative = not math.isnan(self.texts[0].relative.value)
+            tables.insert(0, group_table(self.groups, None if has_relative else self.unit))
+        images = {}
+        if self.images:
+            images["Final images from the same noise"] = self._final_images("png")
+        for image in self.images:
+            if image.trajectories is not None:
+                images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
+        return Document("Drift", settings, tables, " ".join(self._notes(len(shown))), images)
+
+    def figure(self, text: str) -> Figure:
+        """Return Figure 1 of Liu and Soatto (2026) for one text, with the two processes instead of two texts.
+
+        Raises:
+            InputError: If the text has no images of its trajectories.
+        """
+        images = next((image.trajectories for image in self.images if image.text == text), None)
+        if images is None:
+            raise InputError(
+                f"the text {shorten(text)!r} has no images of trajectories; give conjure.drift a larger number of images, and "
+                "processes with the same noise levels and the same autoencoder"
+            )
+        result = next(entry for entry in self.texts if entry.text == text)
+        estimate = Estimate(
+            distance=result.divergence.value,
+            stderr=result.divergence.stderr,
+            ci95=result.divergence.ci95,
+            forward=result.forward.value,
+            backward=result.backward.value,
+            asymmetry=math.nan,
+            asymmetry_ci95=(math.nan, math.nan),
+            per_step=result.per_step,
+            per_step_ci95=result.per_step_ci95,
+            samples=result.samples,
+            texts=self.labels,
+            divergence="jeffreys",
+            weighting="uniform",
+            unit=self.unit,
+            antithetic=False,
+            seed=self.seed,
+            timesteps=self.timesteps,
+            snr=self.snr,
+            process=self.process_a,
+            fingerprint=self.fingerprint_a,
+            version=self.version,
+        )
+        return comparison_figure(estimate, [images], None, title=f"{quote_and_wrap(text, 80)} under two processes")
+
+    def save(self, path: str | Path) -> None:
+        """Write the figure of the result.
+
+        Args:
+            path: A .png, .svg or .pdf file for the final images of the texts that changed most and least, or an .html file for a
+                page that also has the tables and the trajectories of these texts.
+
+        Raises:
+            InputError: If the suffix is another one, the file cannot be written, or the result has no images for a figure.
+        """
+        path = check_path(path)
+        file_format = path.suffix.lower().removeprefix(".")
+        if not self.images and file_format != "html":
+            raise InputError("the result has no images; give conjure.drift a number of images, or save an .html file")
+        content = self.document().to_html().encode() if file_format == "html" else self._final_images(file_format)
+        write_output(path, content, make_folders=False)
+
+    def _final_images(self, file_format: str) -> bytes:
+        values = {text.text: str(text.divergence) for text in self.texts}
+        return final_images(self.images, [values[image.text] for image in self.images], self.labels, file_format)
+
+    def _notes(self, shown: int) -> list[str]:
+        above = sum(text.is_above_noise for text in self.texts)
+        notes = [
+            "The numerical noise of the processes, measured with batches of another size, is at most "
+            f"{self.noise:.1g}. "
+            f"The divergence of {above} of {pluralize(len(self.texts), 'text')} is larger."
+        ]
+        if all(text.divergence.value <= self.noise for text in self.texts) and self.summary["final"].mean.value:
+            notes.append(
+                "Both processes make the same predictions, but their final latents differ: they differ only in how they sample."
+            )
+        if shown < len(self.texts):
+            notes.append(f"{pluralize(len(self.texts) - shown, 'more text')} in the output file (--out).")
+        if self.samples > 1 and len(self.texts) >= MIN_POOLED_PAIRS:
+            notes.append(f"The standard errors are pooled over {len(self.texts)} texts.")
+        if (note := few_samples_note(self.samples)) is not None:
+            notes.append(f"{note[0].upper()}{note[1:]}.")
+        return notes

@@ -1,0 +1,143 @@
+"""The result of `conjure.drift`: tables, files and figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+import conjure
+from conjure.diffusion.seeding import noise_seed
+from conjure.errors import InputError
+from conjure.process_drift.agreement import process_labels
+from conjure.process_drift.results import Drift
+from conjure.process_drift.statistics import Mean
+
+TEXTS = ["snow leopard", "=bengal tiger", "house"]
+
+
+@pytest.fixture(scope="module")
+def processes(tiny_sd) -> tuple[conjure.Process, conjure.Process]:
+    process = conjure.load(tiny_sd, steps=3, guidance=2.0)
+    return process, process.set(guidance=3.0)
+
+
+@pytest.fixture(scope="module")
+def result(processes) -> Drift:
+    return conjure.drift(processes[0], processes[1], TEXTS, samples=2, images=1)
+
+
+def test_texts_are_sorted_by_their_divergence(result):
+    divergences = [text.divergence.value for text in result.texts]
+    assert divergences == sorted(divergences, reverse=True)
+    assert {text.text for text in result.texts} == set(TEXTS)
+    assert result.labels == ("A: guidance 2", "B: guidance 3")
+
+
+def test_json_has_no_nan(result):
+    data = json.loads(json.dumps(result.to_dict(), allow_nan=False, default=str))
+    first = data["texts"][0]
+    assert first["divergence"]["ci95"][0] < first["divergence"]["value"] < first["divergence"]["ci95"][1]
+    assert first["divergence"]["value"] == pytest.approx(sum(first["per_step"]))
+    assert data["summary"]["divergence"]["mean"]["value"] == pytest.approx(
+        np.mean([text["divergence"]["value"] for text in data["texts"]])
+    )
+    assert data["summary"]["relative"]["quantiles"]["0.5"]["ci95"] == [None, None]  # three texts are too few
+
+
+def test_one_sample_has_no_errors(processes):
+    single = conjure.drift(processes[0], processes[1], TEXTS[:1], samples=1)
+    data = json.loads(json.dumps(single.to_dict(), allow_nan=False, default=str))
+    assert data["texts"][0]["nats"]["stderr"] is None
+    assert data["texts"][0]["per_step_ci95"] is None
+    assert "use at least 3 samples" in single.document().note
+
+
+def test_files_of_tables(result, tmp_path):
+    for suffix in ("csv", "json", "parquet"):
+        result.save_table(tmp_path / f"table.{suffix}")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "table.csv").read_text())))
+    assert [float(row["relative_high"]) for row in rows] == [text.relative.ci95[1] for text in result.texts]
+    assert "'=bengal tiger" in {row["text"] for row in rows}  # a spreadsheet does not run it
+    table = parquet.read_table(tmp_path / "table.parquet").to_pylist()
+    assert [row["text"] for row in table] == [text.text for text in result.texts]
+    assert table[0]["nats_forward_stderr"] == result.texts[0].nats_forward.stderr
+    assert json.loads((tmp_path / "table.json").read_text())["noise"] == result.noise
+    frame = result.to_pandas()
+    assert frame.to_dict("records") == table
+
+
+def test_other_suffixes_are_refused(result, processes, tmp_path):
+    for save, name in ((result.save_table, "table.png"), (result.save, "figure.csv")):
+        with pytest.raises(InputError, match="allowed are"):
+            save(tmp_path / name)
+    without_images = conjure.drift(processes[0], processes[1], TEXTS[:1], samples=1)
+    with pytest.raises(InputError, match="has no images"):
+        without_images.save(tmp_path / "figure.png")
+    with pytest.raises(InputError, match="no images of trajectories"):
+        result.figure("another text")
+
+
+def test_figures(result, tmp_path):
+    for suffix in ("png", "svg", "pdf"):
+        result.save(tmp_path / f"figure.{suffix}")
+        assert (tmp_path / f"figure.{suffix}").stat().st_size > 10_000
+    result.save(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count('<img alt="') == 3  # the final images, and the trajectories of two texts
+    assert "guidance 2" in page
+
+
+def test_images_belong_to_the_two_processes(result, processes):
+    assert [image.text for image in result.images] == [result.texts[0].text, result.texts[-1].text]
+    image = result.images[0]
+    for process, final in zip(processes, (image.final_a, image.final_b), strict=True):
+        expected = process.run([image.text], [noise_seed(0, 0)], output_type="np")[0]
+        assert final == pytest.approx(expected, abs=1e-3)
+    trajectories = image.trajectories
+    assert trajectories is not None
+    assert image.heatmap is not None
+    assert (trajectories.forward.text, trajectories.backward.text) == result.labels
+    heatmaps = sum(np.sum(direction.heatmaps) for direction in (trajectories.forward, trajectories.backward))
+    assert heatmaps == pytest.approx(result.texts[0].samples[0], rel=1e-6)
+    assert image.heatmap.sum() == pytest.approx(heatmaps)
+    title = result.figure(image.text).get_suptitle()
+    assert title.startswith(f"“{image.text}” under two processes")
+
+
+def test_images_at_different_steps(processes):
+    a, b = processes
+    result = conjure.drift(a, b.set(steps=5), TEXTS[:2], samples=1, images=3)
+    assert len(result.images) == 2
+    assert [image.trajectories for image in result.images] == [None, None]
+    for image in result.images:
+        forward = next(text for text in result.texts if text.text == image.text).forward.value
+        assert image.heatmap is not None
+        assert image.heatmap.sum() == pytest.approx(forward, rel=1e-6)
+    assert result.document().images.keys() == {"Final images from the same noise"}
+
+
+def test_long_tables_are_shortened(result):
+    document = result.document(max_rows=1)
+    assert len(document.tables[0].rows) == 1
+    assert "2 more texts in the output file" in document.note
+
+
+def test_what_is_undefined_is_shown_as_such(result):
+    undefined = Mean(math.nan)
+    text = replace(result.texts[0], relative=undefined, nats=undefined, is_above_noise=False)
+    cells = text.to_cells()
+    assert cells[1].endswith(" (noise)")
+    assert cells[3:6] == ["undefined", "", "undefined"]
+
+
+def test_labels_name_the_settings_that_differ(processes):
+    a, b = processes
+    assert process_labels(a.settings(), a.settings()) == ("A", "B")
+    assert process_labels(a.settings(), b.set(steps=7).settings()) == ("A: steps 3, guidance 2", "B: steps 7, guidance 3")
