@@ -325,13 +325,12 @@ def test_a_negative_prompt_changes_the_images(tiny_sd):
 
 
 def test_negative_prompts_without_an_effect_are_refused(tiny_sd, without_type_checks):
-    options: dict[str, Any]
-    negative_prompt: Any
-    for options, negative_prompt, message in (
+    cases: list[tuple[dict[str, Any], Any, str]] = [
         ({"guidance": 1.0}, "rain", "ignores a negative prompt with guidance 1; leave it out, or set guidance above 1"),
         ({}, 3, "negative_prompt is 3; must be a text"),
         ({}, "\ud800", "contains a lone surrogate"),
-    ):
+    ]
+    for options, negative_prompt, message in cases:
         with pytest.raises(InputError, match=message):
             conjure.load(tiny_sd, negative_prompt=negative_prompt, **options)
     for family, message in (
