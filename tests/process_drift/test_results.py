@@ -118,6 +118,7 @@ def test_images_at_different_steps(processes):
     assert [image.trajectories for image in result.images] == [None, None]
     for image in result.images:
         forward = next(text for text in result.texts if text.text == image.text).forward.value
+        assert image.heatmap is not None
         assert image.heatmap.sum() == pytest.approx(forward, rel=1e-6)
     assert result.document().images.keys() == {"Final images from the same noise"}
 
