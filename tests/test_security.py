@@ -45,8 +45,8 @@ def test_every_named_test_exists():
         assert (TESTS.parent / path).exists(), path
 
 
-def test_every_promise_has_a_test():
-    section = SECURITY.partition("## Promises and their tests\n")[2].partition("\n## ")[0]
+def test_every_guarantee_has_a_test():
+    section = SECURITY.partition("## Guarantees and their tests\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 15
     for row in rows:

@@ -29,7 +29,7 @@ try:
     from conjure.app.routes import RequestFilter
     from conjure.app.visitors import Visitors
 except ImportError as error:
-    raise InputError("the app needs the package gradio: pip install 'conjure[app]'") from error
+    raise InputError("the app needs the package gradio: pip install '.[app]' in a clone") from error
 
 MATRIX_EXAMPLE = "puppy\npoodle\ndalmatian\npug\nwhale\nshark\ndolphin\nsea lion"
 MAX_SEED_DIGITS = 11  # int() of a longer number from a link could take long

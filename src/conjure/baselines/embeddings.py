@@ -186,7 +186,7 @@ def sentence_transformer(model: str, device: str = "cpu") -> Cosine:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise InputError("sentence models need the package sentence-transformers: pip install 'conjure[bench]'") from error
+        raise InputError("sentence models need the package sentence-transformers: pip install '.[bench]' in a clone") from error
     with open_model(model, unused=POOLER) as folder:
         options: dict[str, Any] = {"device": device, "local_files_only": True, **NO_REMOTE_CODE}
         network = SentenceTransformer(str(folder), model_kwargs=weights_options(folder, model), **options)

@@ -55,7 +55,7 @@ Scheduler = Annotated[
     str | None,
     typer.Option(
         help="Scheduler: lms, ddim, euler, ..., or own for the model's own. "
-        "Without this option: lms for models that predict noise, own for all others."
+        "Without this option: lms where it supports the model (which predicts epsilon, v or x0), otherwise own."
     ),
 ]
 Height = Annotated[int | None, typer.Option(help="Image height in pixels. Without this option: the model's default height.")]

@@ -56,7 +56,7 @@ def load_textual_inversion(pipeline: Any, file: Path, name: str, model: str) -> 
 
 def _encoder(pipeline: Any, suffix: str | None, embedding: torch.Tensor, name: str, model: str) -> tuple[Any, Any]:
     """Return the tokenizer and the text encoder for an embedding: those with `suffix`, or the first ones of the same width."""
-    widths: dict[int, tuple[Any, Any]] = {}
+    widths: dict[int, tuple[Any, Any] | None] = {}
     for candidate in ("", "_2") if suffix is None else (suffix,):
         tokenizer, encoder = (getattr(pipeline, f"{part}{candidate}", None) for part in ("tokenizer", "text_encoder"))
         if tokenizer is None or encoder is None:

@@ -216,5 +216,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise InputError('workers need Ray; install it with: pip install "conjure[ray]"') from error
+        raise InputError("workers need Ray: pip install '.[ray]' in a clone") from error
     return ray

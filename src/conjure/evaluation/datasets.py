@@ -230,7 +230,7 @@ def _read_from_hub(task: str, spec: DatasetSpec) -> tuple[str, list[dict[str, An
         from datasets import load_dataset
     except ImportError as error:
         raise InputError(
-            "datasets from the Hub need the package datasets: pip install 'conjure[hub]', or give a folder by --data"
+            "datasets from the Hub need the package datasets: pip install '.[hub]' in a clone, or give a folder by --data"
         ) from error
     name, revision, split = spec.hub
     try:

@@ -166,5 +166,5 @@ def import_pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise InputError("Parquet tables need the package pyarrow: pip install 'conjure[bench]'") from error
+        raise InputError("Parquet tables need the package pyarrow: pip install '.[bench]' in a clone") from error
     return pyarrow, parquet

@@ -15,6 +15,7 @@ from conjure.process_drift.grid import CommonGrid, common_grid
 # Settings that name a process where they differ between two processes
 NAMING_SETTINGS = (
     "model", "revision", "pipeline", "scheduler", "steps", "guidance", "height", "width", "dtype", "device", "pipeline_kwargs",
+    "variant", "lora", "textual_inversion", "quantize",
 )  # fmt: skip
 
 
@@ -89,8 +90,8 @@ def process_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str
         a: The settings of process A.
         b: The settings of process B.
     """
-    names = [name for name in NAMING_SETTINGS if a[name] != b[name]]
-    values = [", ".join(f"{name} {_format(settings[name])}" for name in names) for settings in (a, b)]
+    names = [name for name in NAMING_SETTINGS if a.get(name) != b.get(name)]
+    values = [", ".join(f"{name} {_format(settings.get(name))}" for name in names) for settings in (a, b)]
     first, second = (f"{letter}: {value}" if value else letter for letter, value in zip("AB", values, strict=True))
     return first, second
 
