@@ -31,6 +31,9 @@ IGNORED_CONFIG_KEYS = (
 
 SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device")
 
+# Attributes of a pipeline that say where its components are; those with an underscore hold the state of its last call
+IGNORED_ATTRIBUTES = ("hf_device_map",)
+
 
 @dataclass(frozen=True)
 class _Cached:
@@ -65,6 +68,9 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     hashed["scheduler_class"] = describer.class_of(type(scheduler), "scheduler, class")
     if replaced := {name: value for name, value in vars(scheduler).items() if callable(value)}:
         hashed["scheduler_methods"] = describer.describe(replaced, "scheduler, replaced method")
+    device_type = torch.device(settings["device"]).type
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        hashed["autocast"] = str(torch.get_autocast_dtype(device_type))
     fingerprint = pipeline_fingerprint(pipeline, storable=storable)
     if storable:
         _check_storable(describer.unknown)
@@ -123,11 +129,18 @@ def _fingerprint(pipeline: Any) -> _Cached:
     }
     describer = NetworkDescriber(_networks(components))
     config = {name: value for name, value in dict(pipeline.config).items() if name not in pipeline.components}
-    replaced = {name: value for name, value in vars(pipeline).items() if callable(value) and name not in pipeline.components}
+    attributes = {
+        name: value
+        for name, value in vars(pipeline).items()
+        if (callable(value) or not name.startswith("_")) and name not in (*pipeline.components, *IGNORED_ATTRIBUTES)
+    }
     description = [
         describer.class_of(type(pipeline), "pipeline, class"),
         _clean_config(config),
-        {name: describer.describe(value, f"pipeline, attribute {name}") for name, value in sorted(replaced.items())},
+        {
+            name: _describe_attribute(value, f"pipeline, attribute {name}", describer)
+            for name, value in sorted(attributes.items())
+        },
         {name: _describe_component(part, name, describer) for name, part in components.items()},
         describe_global_hooks(describer),
     ]
@@ -148,6 +161,13 @@ def _fingerprint(pipeline: Any) -> _Cached:
         )
     _cached_fingerprints[pipeline] = _Cached(state, hasher.hexdigest(), unknown)
     return _cached_fingerprints[pipeline]
+
+
+def _describe_attribute(value: Any, place: str, describer: Describer) -> Any:
+    """Return the description of an attribute of a pipeline. An image processor is described by its class and configuration."""
+    if isinstance(getattr(value, "config", None), Mapping):
+        return [describer.class_of(type(value), place), _config_of(value)]
+    return describer.describe(value, place)
 
 
 def _networks(components: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
