@@ -101,6 +101,16 @@ def test_attributes_of_the_pipeline_are_part_of_the_fingerprint(name, attribute,
     assert process.fingerprint() == before
 
 
+def test_weights_of_a_network_that_is_an_attribute_are_part_of_the_fingerprint():
+    family = FAMILIES["Stable Diffusion 1.x"]
+    process = conjure.load(family.build(), steps=1, **family.settings)
+    process.pipeline.extra = family.build().unet
+    before = process.fingerprint()
+    with torch.no_grad():
+        process.pipeline.extra.conv_in.weight.mul_(2)
+    assert process.fingerprint() != before
+
+
 def test_layers_of_perturbed_attention_are_part_of_the_fingerprint(tmp_path):
     """A store does not return the result of other layers."""
     family = FAMILIES["Stable Diffusion PAG"]

@@ -18,7 +18,7 @@ import torch
 
 from conjure.diffusion.code_state import Describer
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
-from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights, tensor_bytes
+from conjure.diffusion.weights import DiskTensor, num_edits, plain_tensors, read_weights, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
 
 # Components that do not change a result: texts are compared by latents, and images are neither filtered nor marked
@@ -137,10 +137,7 @@ def _fingerprint(pipeline: Any) -> _Cached:
     description = [
         describer.class_of(type(pipeline), "pipeline, class"),
         _clean_config(config),
-        {
-            name: _describe_attribute(value, f"pipeline, attribute {name}", describer)
-            for name, value in sorted(attributes.items())
-        },
+        {name: _describe_attribute(value, name, describer) for name, value in sorted(attributes.items())},
         {name: _describe_component(part, name, describer) for name, part in components.items()},
         describe_global_hooks(describer),
     ]
@@ -163,11 +160,12 @@ def _fingerprint(pipeline: Any) -> _Cached:
     return _cached_fingerprints[pipeline]
 
 
-def _describe_attribute(value: Any, place: str, describer: Describer) -> Any:
-    """Return the description of an attribute of a pipeline. An image processor is described by its class and configuration."""
-    if isinstance(getattr(value, "config", None), Mapping):
-        return [describer.class_of(type(value), place), _config_of(value)]
-    return describer.describe(value, place)
+def _describe_attribute(value: Any, name: str, describer: Describer) -> Any:
+    """Return the description of an attribute of a pipeline. An image processor is described as a component is."""
+    place = f"pipeline, attribute {name}"
+    if isinstance(getattr(value, "config", None), Mapping) and not isinstance(value, torch.nn.Module):
+        return _describe_component(value, place, describer)
+    return describer.describe(value, place)  # of a network, this includes the weights
 
 
 def _networks(components: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
@@ -224,14 +222,10 @@ def _version(tensor: torch.Tensor | DiskTensor) -> Any:
     if isinstance(tensor, DiskTensor):
         return tensor.version()
     return [
-        (inner.data_ptr(), _num_edits(inner), str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
+        (inner.data_ptr(), num_edits(inner), str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
         for _, inner in plain_tensors(tensor)
         if inner.numel()
     ]
-
-
-def _num_edits(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version  # edits of inference tensors are not counted
 
 
 def _hash_weights(hasher: Any, tensors: Mapping[str, torch.Tensor | DiskTensor]) -> None:
