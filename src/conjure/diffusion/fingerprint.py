@@ -68,7 +68,7 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     hashed["scheduler_class"] = describer.class_of(type(scheduler), "scheduler, class")
     if replaced := {name: value for name, value in vars(scheduler).items() if callable(value)}:
         hashed["scheduler_methods"] = describer.describe(replaced, "scheduler, replaced method")
-    device_type = torch.device(settings["device"]).type
+    device_type = pipeline.device.type  # the setting may name workers
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         hashed["autocast"] = str(torch.get_autocast_dtype(device_type))
     fingerprint = pipeline_fingerprint(pipeline, storable=storable)
