@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import json
+import shutil
 import signal
 import warnings
 from collections.abc import Callable
@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
 
 import conjure
+from character_tokenizer import clip_tokenizer
+from command_server import command_server
 from conjure.cli import main
 from conjure.diffusion.process import Process
 from rated_pairs import RATINGS
@@ -60,16 +62,6 @@ def conjure_command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[i
     return run
 
 
-def clip_tokenizer(folder: Path) -> CLIPTokenizer:
-    """Return a tokenizer in CLIP's format whose tokens are single characters."""
-    characters = [chr(code) for code in [*range(33, 127), *range(161, 173), *range(174, 256)]]
-    vocabulary = [*characters, *(character + "</w>" for character in characters), "<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True)
-    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(vocabulary)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer.from_pretrained(folder, model_max_length=77)
-
-
 @pytest.fixture(scope="session")
 def tiny_sd(tmp_path_factory) -> Path:
     """The folder of a StableDiffusionPipeline with random weights, saved in the format of the real one."""
@@ -101,3 +93,28 @@ def tiny_sd(tmp_path_factory) -> Path:
     folder = parent / "stable-diffusion"
     pipeline.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Run commands as whole processes."""
+    with command_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prepared_inputs(server, tiny_sd, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "model").symlink_to(tiny_sd)
+    (folder / "texts").write_text("cat\ndog\n")
+    (folder / "pairs.tsv").write_text("text1\ttext2\tscore\nred\tblue\t1\ncat\tdog\t2\nsun\tmoon\t3\n")
+    quick = ("--model", "model", "--steps", "1")
+    assert server.run("bench", "--data", "pairs.tsv", "--out", "run", *quick, cwd=folder).code == 0
+    assert server.run("compare", "a", "c", "--store", "s", "--samples", "2", *quick, cwd=folder).code == 0
+    return folder
+
+
+@pytest.fixture
+def inputs(prepared_inputs, tmp_path):
+    """A folder with one of each input of a command: `model`, `texts`, `pairs.tsv`, a run in `run`, and a store in `s`."""
+    return Path(shutil.copytree(prepared_inputs, tmp_path / "inputs", symlinks=True))

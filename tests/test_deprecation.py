@@ -12,7 +12,7 @@ import pytest
 
 import conjure
 import conjure.errors
-from analytic_pipelines import gaussian, process_of
+from analytic_pipelines import AnalyticPipeline, gaussian, process_of
 from conjure.deprecation import deprecated_property, renamed_keywords, warn_renamed
 from conjure.divergence.differences import PerStepDivergence
 from conjure.divergence.estimates import Estimate
@@ -33,9 +33,19 @@ class Example:
     old = deprecated_property("old", "new")
 
 
+class PipelineWithArgument(AnalyticPipeline):
+    """A pipeline whose call has a further argument, `a`."""
+
+    def __call__(self, prompt, num_inference_steps=10, generator=None, output_type="latent", a=0):
+        return super().__call__(prompt, num_inference_steps, generator, output_type)
+
+
 @pytest.fixture
 def process():
-    return process_of({"p": gaussian(0.0), "q": gaussian(1.0)}, steps=4, batch_size=100)
+    plain = process_of({"p": gaussian(0.0), "q": gaussian(1.0)}, steps=4, batch_size=100)
+    pipeline = PipelineWithArgument(plain.scheduler)
+    pipeline.texts = plain.pipeline.texts
+    return replace(plain, pipeline=pipeline)
 
 
 @pytest.fixture

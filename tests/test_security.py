@@ -193,7 +193,7 @@ def test_nothing_is_sent(conjure_command, tiny_sd, tmp_path, monkeypatch):
 
 
 def test_workers_send_no_statistics(monkeypatch):
-    """Ray does, unless it is told not to before it starts."""
+    """Ray sends usage statistics, unless they are disabled before it starts."""
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     values = []
 

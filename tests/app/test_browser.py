@@ -128,7 +128,10 @@ def test_all_tabs(browser, tmp_path):
         assert page.input_value("#second textarea, #second input") == "animal"
 
         page.get_by_role("tab", name="Matrix").click()
+        page.wait_for_function("document.querySelector('#words textarea')?.value.includes('sea lion')")
+        page.wait_for_timeout(500)  # a tab is built when it is first opened, and may set the text of its fields once more
         page.fill("#words textarea", "dog\npuppy\nwhale")
+        page.press("#words textarea", "Tab")
         page.click("#draw")
         page.wait_for_selector("#heat img")
         assert "dog,0.0," in page.input_value("#csv textarea")

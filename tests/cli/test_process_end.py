@@ -25,6 +25,18 @@ def run(*arguments: str, environment: dict[str, str] | None = None, **options) -
     )
 
 
+def run_in_place_of_commands(body: str, before: str) -> subprocess.CompletedProcess[str]:
+    """Run `conjure` in a new process, with other code in place of its commands.
+
+    Args:
+        body: One line of code that runs in place of the commands.
+        before: One line of code that runs before `conjure` is imported.
+    """
+    replaced = f"import conjure.cli.commands as commands\ndef command(_):\n    {body}\ncommands.run = command"
+    code = f"{before}\n{replaced}\n{CONSOLE_SCRIPT}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+
+
 @pytest.fixture(scope="module")
 def filled_store_file(tmp_path_factory):
     import conjure
@@ -71,17 +83,8 @@ def test_an_interrupt_during_an_import_ends_in_one_line(tmp_path, module, argume
 
 def test_an_interrupt_while_other_threads_compute_ends_in_one_line(tmp_path):
     """Threads of PyTorch would abort a process that waits for their end."""
-    code = (
-        "import sys, threading, time, conjure.cli.commands as commands\n"
-        "from conjure.cli import main\n"
-        "def command(arguments):\n"
-        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
-        f"    {INTERRUPT_ITSELF}"
-        "    time.sleep(60)\n"
-        "commands.run = command\n"
-        "main()\n"
-    )
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
+    body = f"threading.Thread(target=time.sleep, args=(60,)).start(); {INTERRUPT_ITSELF.strip()}; time.sleep(60)"
+    completed = run_in_place_of_commands(body, before="import threading, time")
     assert (completed.returncode, completed.stderr) == (1, "interrupted\n")
 
 
@@ -142,17 +145,9 @@ def test_an_interrupt_at_any_time_ends_without_a_traceback(arguments, delay):
 
 def test_a_command_in_the_background_of_a_shell_does_not_receive_ctrl_c():
     """A shell script starts it with the signal ignored."""
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "import conjure.cli.commands as commands\n"
-        "from conjure.cli import main\n"
-        "def command(arguments):\n"
-        f"    {INTERRUPT_ITSELF}"
-        "    return 0\n"
-        "commands.run = command\n"
-        "main()\n"
+    completed = run_in_place_of_commands(
+        f"{INTERRUPT_ITSELF.strip()}; return 0", before="import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     )
-    completed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     assert (completed.returncode, completed.stderr) == (0, "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,10 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import conjure
 from conjure.diffusion import fingerprint
 from conjure.diffusion.code_state import Describer
+from record_golden import GOLDEN, LIBRARIES, machine
 from tiny_pipelines import FAMILIES
 
 ROOT = Path(__file__).parents[2]
@@ -67,8 +70,66 @@ def test_the_fingerprint_does_not_depend_on_hash_seeds_or_folders(default_proces
         assert done.stdout.strip() == default_process.fingerprint()
 
 
-@pytest.mark.parametrize("page", ["docs/results.md", "docs/asymmetry.md"])
-def test_printed_fingerprints_are_those_of_the_default_model(default_process, page):
-    printed = re.findall(r"fingerprint ([0-9a-f]{12})", (ROOT / page).read_text())
-    assert printed
-    assert set(printed) == {default_process.fingerprint()[:12]}
+@pytest.mark.parametrize(
+    "path", ["docs/results.md", "docs/asymmetry.md", "docs/method.md", "results/sets.json", "benchmarks/interval_samples.json"]
+)
+def test_printed_fingerprints_are_those_of_the_default_model(default_process, path):
+    """Readers can compare the model that was measured with the model that they have."""
+    versions = json.loads(GOLDEN.read_text())["machine"]
+    if any(machine()[library] != versions[library] for library in LIBRARIES):
+        pytest.skip("fingerprints depend on the versions of these libraries")
+    printed = set(re.findall(r"fingerprint\W+([0-9a-f]{12})", (ROOT / path).read_text(encoding="utf-8")))
+    assert printed == {default_process.fingerprint()[:12]}
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "value"),
+    [
+        ("Lumina2", "system_prompt", "You are a cat"),
+        ("Qwen-Image", "prompt_template_encode_start_idx", 10),
+        ("Flux dev", "tokenizer_max_length", 5),
+        ("Stable Diffusion 1.x", "vae_scale_factor", 4),
+    ],
+)
+def test_attributes_of_the_pipeline_are_part_of_the_fingerprint(name, attribute, value):
+    family = FAMILIES[name]
+    process = conjure.load(family.build(), steps=1, **family.settings)
+    before, original = process.fingerprint(), getattr(process.pipeline, attribute)
+    setattr(process.pipeline, attribute, value)
+    assert process.fingerprint() != before
+    setattr(process.pipeline, attribute, original)
+    assert process.fingerprint() == before
+
+
+def test_weights_of_a_network_that_is_an_attribute_are_part_of_the_fingerprint():
+    family = FAMILIES["Stable Diffusion 1.x"]
+    process = conjure.load(family.build(), steps=1, **family.settings)
+    process.pipeline.extra = family.build().unet
+    before = process.fingerprint()
+    with torch.no_grad():
+        process.pipeline.extra.conv_in.weight.mul_(2)
+    assert process.fingerprint() != before
+
+
+def test_layers_of_perturbed_attention_are_part_of_the_fingerprint(tmp_path):
+    """A store does not return the result of other layers."""
+    family = FAMILIES["Stable Diffusion PAG"]
+    process = conjure.load(family.build(), steps=2, **family.settings).set(store=conjure.Store(tmp_path / "store"))
+    first = conjure.distance(process, "red apple", "green pear", samples=1).distance
+    process.pipeline.set_pag_applied_layers(["up"])
+    second = conjure.distance(process, "red apple", "green pear", samples=1).distance
+    assert second == conjure.distance(process.set(store=None), "red apple", "green pear", samples=1).distance
+    assert abs(second - first) > 1
+
+
+def test_autocast_is_part_of_the_fingerprint(tmp_path):
+    """A store does not return a result that was computed with it."""
+    family = FAMILIES["Stable Diffusion 1.x"]
+    process = conjure.load(family.build(), steps=2, **family.settings).set(store=conjure.Store(tmp_path / "store"))
+    before = process.fingerprint()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert process.fingerprint() != before
+        changed = conjure.distance(process, "red apple", "green pear", samples=1).distance
+    exact = conjure.distance(process, "red apple", "green pear", samples=1).distance
+    assert exact == conjure.distance(process.set(store=None), "red apple", "green pear", samples=1).distance
+    assert exact != changed

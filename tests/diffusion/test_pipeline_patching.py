@@ -118,6 +118,17 @@ def test_arguments_that_cannot_be_repeated_are_refused(kwargs):
         load(build()).set(pipeline_kwargs=kwargs)
 
 
+def test_unknown_arguments_of_the_pipeline_are_refused():
+    """Pipelines with further keyword arguments would ignore them."""
+    process = load(build())
+    with pytest.raises(
+        InputError, match="has 'negative_promt', which the pipeline does not take; did you mean 'negative_prompt'"
+    ):
+        process.set(pipeline_kwargs={"negative_promt": "blurry"})
+    with pytest.raises(InputError, match="has 'nope', which the pipeline does not take; leave it out"):
+        process.set(pipeline_kwargs={"nope": 1})
+
+
 def test_few_step_models_keep_their_sampler_and_are_named():
     pipeline = build("SDXL")
     pipeline.scheduler = pipeline.scheduler.from_config(pipeline.scheduler.config, timestep_spacing="trailing")

@@ -67,7 +67,7 @@ def test_classes_of_the_library_are_used(processor_model, tmp_path, yes, tiny_sd
 
 
 def test_nothing_is_asked_where_configurations_name_no_class(processor_model, tmp_path, yes):
-    """transformers would ask whether to run the code, since it knows no class of its own for these files."""
+    """These files name a class that transformers does not have. It would ask whether to run the code of the model."""
     folder = processor_model / "feature_extractor"
     (folder / "processor_config.json").unlink()
     t.CLIPImageProcessor().save_pretrained(folder)

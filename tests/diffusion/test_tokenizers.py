@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 import conjure
-from conftest import clip_tokenizer
+from character_tokenizer import clip_tokenizer
 from conjure.diffusion import tokenizers
 from conjure.diffusion.tokenizers import MIN_CUT, TruncationWarningTokenizer, cut_text
 

@@ -80,7 +80,7 @@ def test_a_full_disk_keeps_the_old_output(tmp_path, monkeypatch):
 
 def test_missing_pyarrow_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"pip install 'conjure\[bench\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[bench\]' in a clone"):
         import_pyarrow()
 
 

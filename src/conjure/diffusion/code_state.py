@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from conjure.diffusion.code_inspection import functions_of, hash_code, is_known, nested_codes, without_computed
-from conjure.diffusion.weights import plain_tensors, tensor_bytes
+from conjure.diffusion.weights import num_edits, plain_tensors, tensor_bytes
 
 MAX_DEPTH = 12
 PLAIN_TYPES = (
@@ -108,7 +108,7 @@ class Describer:
         if tensor.device.type == "meta" or tensor.layout is not torch.strided:
             return self._unknown(tensor)
         if tensor.nbytes > self.max_hashed_bytes:
-            return [str(tensor.dtype), list(tensor.shape), None if tensor.is_inference() else tensor._version]
+            return [str(tensor.dtype), list(tensor.shape), num_edits(tensor)]
         return [
             [part, str(inner.dtype), list(inner.shape), hashlib.sha256(tensor_bytes(inner).data).hexdigest()]
             for part, inner in plain_tensors(tensor)

@@ -19,7 +19,7 @@ import torch
 from conjure.diffusion.code_state import Describer
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
-from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights, tensor_bytes
+from conjure.diffusion.weights import DiskTensor, num_edits, plain_tensors, read_weights, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
 
 # Components that do not change a result: texts are compared by latents, and images are neither filtered nor marked
@@ -32,6 +32,9 @@ IGNORED_CONFIG_KEYS = (
 
 # The weights and modules show what LoRAs, textual inversions and quantisation changed
 SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device", *LoadOptions.__dataclass_fields__)
+
+# Attributes of a pipeline that say where its components are; those with an underscore hold the state of its last call
+IGNORED_ATTRIBUTES = ("hf_device_map",)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,9 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     hashed["scheduler_class"] = describer.class_of(type(scheduler), "scheduler, class")
     if replaced := {name: value for name, value in vars(scheduler).items() if callable(value)}:
         hashed["scheduler_methods"] = describer.describe(replaced, "scheduler, replaced method")
+    device_type = pipeline.device.type  # the setting may name workers
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+        hashed["autocast"] = str(torch.get_autocast_dtype(device_type))
     fingerprint = pipeline_fingerprint(pipeline, storable=storable)
     if storable:
         _check_storable(describer.unknown)
@@ -125,11 +131,15 @@ def _fingerprint(pipeline: Any) -> _Cached:
     }
     describer = NetworkDescriber(_networks(components))
     config = {name: value for name, value in dict(pipeline.config).items() if name not in pipeline.components}
-    replaced = {name: value for name, value in vars(pipeline).items() if callable(value) and name not in pipeline.components}
+    attributes = {
+        name: value
+        for name, value in vars(pipeline).items()
+        if (callable(value) or not name.startswith("_")) and name not in (*pipeline.components, *IGNORED_ATTRIBUTES)
+    }
     description = [
         describer.class_of(type(pipeline), "pipeline, class"),
         _clean_config(config),
-        {name: describer.describe(value, f"pipeline, attribute {name}") for name, value in sorted(replaced.items())},
+        {name: _describe_attribute(value, name, describer) for name, value in sorted(attributes.items())},
         {name: _describe_component(part, name, describer) for name, part in components.items()},
         describe_global_hooks(describer),
     ]
@@ -150,6 +160,14 @@ def _fingerprint(pipeline: Any) -> _Cached:
         )
     _cached_fingerprints[pipeline] = _Cached(state, hasher.hexdigest(), unknown)
     return _cached_fingerprints[pipeline]
+
+
+def _describe_attribute(value: Any, name: str, describer: Describer) -> Any:
+    """Return the description of an attribute of a pipeline. An image processor is described as a component is."""
+    place = f"pipeline, attribute {name}"
+    if isinstance(getattr(value, "config", None), Mapping) and not isinstance(value, torch.nn.Module):
+        return _describe_component(value, place, describer)
+    return describer.describe(value, place)  # of a network, this includes the weights
 
 
 def _networks(components: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
@@ -206,14 +224,10 @@ def _version(tensor: torch.Tensor | DiskTensor) -> Any:
     if isinstance(tensor, DiskTensor):
         return tensor.version()
     return [
-        (inner.data_ptr(), _num_edits(inner), str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
+        (inner.data_ptr(), num_edits(inner), str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
         for _, inner in plain_tensors(tensor)
         if inner.numel()
     ]
-
-
-def _num_edits(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version  # edits of inference tensors are not counted
 
 
 def _hash_weights(hasher: Any, tensors: Mapping[str, torch.Tensor | DiskTensor]) -> None:

@@ -96,7 +96,8 @@ class Process:
     def __post_init__(self) -> None:
         trained_steps = self.scheduler.config.get("num_train_timesteps", 1000)
         check_settings(self.steps, trained_steps, self.guidance, self.batch_size, self.default_unit, self.height, self.width)
-        check_pipeline_kwargs(self.pipeline_kwargs)
+        parameters = self.call_parameters.values()
+        check_pipeline_kwargs(self.pipeline_kwargs, [one.name for one in parameters if one.kind is not one.VAR_KEYWORD])
         if self.batch_prompts is None:
             names = {cls.__name__ for cls in type(self.pipeline).__mro__}
             object.__setattr__(self, "batch_prompts", names.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))

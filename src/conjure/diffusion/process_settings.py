@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
+from difflib import get_close_matches
 from numbers import Integral
 from os import PathLike
 from typing import Any
@@ -98,16 +100,21 @@ def per_row_kwargs(kwargs: dict[str, Any], num_rows: int) -> dict[str, Any]:
     return kwargs | rows
 
 
-def check_pipeline_kwargs(kwargs: dict[str, Any]) -> None:
-    """Check that further arguments of a pipeline are the same for all rows.
+def check_pipeline_kwargs(kwargs: dict[str, Any], parameters: Collection[str]) -> None:
+    """Check that further arguments of a pipeline exist, and are the same for all rows.
 
     Args:
         kwargs: `Process.pipeline_kwargs`.
+        parameters: The names of the parameters of the pipeline's call. Pipelines ignore other arguments.
 
     Raises:
-        InputError: If an argument is set by Conjure, or cannot be repeated for every row.
+        InputError: If an argument is unknown, is set by Conjure, or cannot be repeated for every row.
     """
     for name, value in kwargs.items():
+        if name not in parameters:
+            close = get_close_matches(name, parameters, 1)
+            hint = f"did you mean {close[0]!r}?" if close else "leave it out"
+            raise InputError(f"pipeline_kwargs has {name!r}, which the pipeline does not take; {hint}")
         if name in RESERVED_KWARGS or (name.endswith(("_embeds", "_embeds_2", "_embeds_mask")) and value is not None):
             raise InputError(f"pipeline_kwargs has {name!r}, which Conjure sets for every row; leave it out")
         if name in ("num_images_per_prompt", "num_images") and value != 1:

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.batched_call import BatchedCall, is_tensor_list
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
+from conjure.diffusion.weights import num_edits
 
 # The largest error relative to the root mean square of the output: torch sums in another order if the number of rows differs
 TOLERANCE = {torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -52,8 +53,8 @@ def prepare_verdicts(module: torch.nn.Module) -> None:
     network = getattr(module, "_orig_mod", module)  # of torch.compile
     describer = NetworkDescriber({"network": network}, MAX_HASHED_BYTES)
     description = [describe_network(network, "network", describer), describe_global_hooks(describer)]
-    num_edits = [0 if weight.is_inference() else weight._version for weight in (*network.parameters(), *network.buffers())]
-    behavior = None if describer.unknown else json.dumps([description, num_edits], default=str)
+    edits = [num_edits(weight) for weight in (*network.parameters(), *network.buffers())]
+    behavior = None if describer.unknown else json.dumps([description, edits], default=str)
     if module not in _verdicts or behavior is None or _verdicts[module].behavior != behavior:
         _verdicts[module] = _Verdicts(behavior)
 

@@ -51,6 +51,11 @@ def tensor_bytes(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
+def num_edits(tensor: torch.Tensor) -> int:
+    """Return the number of in-place edits of a tensor, except through `.data`. Those of inference tensors are not counted."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 class DiskTensor:
     """A tensor that diffusers' group offloading keeps in a file.
 
