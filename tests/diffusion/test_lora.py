@@ -84,8 +84,8 @@ def test_the_effect_grows_with_the_weight(tiny_sd, plain, files):
     assert effects[1:] == sorted(effects[1:])
     assert effects[1] > 0.01
     assert len({process.fingerprint() for process in (plain, *processes)}) == 5  # it covers the tensors, whatever their weight
-    first, second = (conjure.distance(process, "sun", "moon", samples=1).samples for process in (plain, processes[0]))
-    assert first == second
+    without, with_lora = (conjure.distance(process, "sun", "moon", samples=1).samples for process in (plain, processes[0]))
+    assert without == with_lora
 
 
 def test_two_loras_add_up(tiny_sd, plain, files, lora, tmp_path):

@@ -16,6 +16,7 @@ TYPES = ("int8", "int4")
 # The library of each quantisation; the first one that is installed is used. The 4-bit weights of torchao need a GPU from the
 # beginning, and those of a fingerprint on the CPU would differ
 LIBRARIES = {"quanto": "optimum.quanto", "torchao": "torchao"}
+INPUTS_MULTIPLE = 16
 SUPPORTED = ("int8-quanto", "int4-quanto", "int8-torchao")
 
 
@@ -49,7 +50,8 @@ def _is_installed(module: str) -> bool:
 def quantize_denoiser(pipeline: Any, quantization: str, model: str) -> None:
     """Quantise the weights of the denoiser of a pipeline, on the CPU, so that they are the same for every device.
 
-    Activations, text encoders and the autoencoder stay as they are.
+    Activations, text encoders and the autoencoder stay as they are, and so do linear layers whose number of inputs is not a
+    multiple of `INPUTS_MULTIPLE`.
 
     Args:
         pipeline: The pipeline.
@@ -72,7 +74,14 @@ def quantize_denoiser(pipeline: Any, quantization: str, model: str) -> None:
             else:
                 from optimum import quanto
 
-                quanto.quantize(denoiser, weights=quanto.qint8 if quantization == "int8-quanto" else quanto.qint4)
+                # The kernel of torch for these layers on the CPU, in bfloat16, crashes for other numbers of inputs
+                unsupported = [
+                    path
+                    for path, layer in denoiser.named_modules()
+                    if isinstance(layer, torch.nn.Linear) and layer.in_features % INPUTS_MULTIPLE
+                ]
+                weights = quanto.qint8 if quantization == "int8-quanto" else quanto.qint4
+                quanto.quantize(denoiser, weights=weights, exclude=unsupported)
                 quanto.freeze(denoiser)
     except Exception as error:  # the libraries raise several types
         raise InputError(f"model {model!r} cannot be quantised to {quantization}: {one_line(error)}") from error
