@@ -28,6 +28,8 @@ COMMANDS = {
     "bench": ("bench", "--data", "pairs.tsv", "--out", "new", *QUICK),
     "ablate": ("ablate", "--data", "pairs.tsv", "--out", "new", *QUICK),
     "diff": ("diff", "run", "run"),
+    "drift": ("drift", "a", "b", "--other-guidance", "2", *QUICK),
+    "drift --csv": ("drift", "a", "b", "--other-guidance", "2", "--csv", *QUICK),
     "store info": ("store", "info", "s"),
     "store info --json": ("store", "info", "s", "--json"),
     "store verify": ("store", "verify", "s"),
