@@ -30,7 +30,7 @@ NOTE = (
 )
 FLOORS_NOTE = (
     " Floors: the cosine of the process' text encoder alone; the partial correlation of distances and ratings, given this "
-    "cosine; and the process with shuffled texts, on at most 100 pairs in one sample: every text has the condition of another one."
+    "cosine; and the process with shuffled texts, on at most 100 pairs in one sample: each text has the condition of another."
 )
 BIAS_NOTE = (
     " Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "
