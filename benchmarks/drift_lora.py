@@ -142,7 +142,7 @@ def train(folder: Path, progress: Callable[[int, float], None], steps: int = STE
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        progress(step, float(loss))
+        progress(step, loss.item())
 
     scaling = {"r": RANK, "lora_alpha": ALPHA, "target_modules": TARGETS}
     state = {name: tensor.detach().clone() for name, tensor in get_peft_model_state_dict(model).items()}

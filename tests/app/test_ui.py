@@ -101,7 +101,7 @@ def test_the_app_is_served_with_a_password(address):
     assert b"Conjure" not in read(address)
     assert b"Conjure" in read(address, cookie)
     endpoints = json.loads(read(f"{address}gradio_api/info", cookie))["named_endpoints"]
-    assert {"/compare", "/matrix", "/run"} <= set(endpoints)
+    assert {"/compare", "/matrix", "/drift", "/run"} <= set(endpoints)
 
 
 def test_an_occupied_port_is_reported(service, monkeypatch):
