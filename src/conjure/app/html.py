@@ -10,7 +10,7 @@ import numpy as np
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.explain import Explanation
 from conjure.explanation.images import counted_trajectories
-from conjure.io.documents import data_uri
+from conjure.io.documents import data_uri, escape_html
 from conjure.io.formatting import pluralize
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.images import encode_image, mosaic
@@ -82,8 +82,8 @@ def drift_summary(result: Drift, warnings: Sequence[str]) -> str:
     value = f"{mean.as_percentage()}%" if name == "relative" else str(mean)
     what = "of what the texts themselves contribute" if name == "relative" else result.unit
     return (
-        f'<p style="font-size:1.4rem;font-weight:600;margin:0">{html.escape(value)} {html.escape(what)}</p>'
-        f"<p>mean over {pluralize(len(result.texts), 'text')}; {html.escape(' against '.join(result.labels))}</p>"
+        f'<p style="font-size:1.4rem;font-weight:600;margin:0">{escape_html(f"{value} {what}")}</p>'
+        f"<p>mean over {pluralize(len(result.texts), 'text')}; {escape_html(' against '.join(result.labels))}</p>"
         f"{notes(warnings)}"
     )
 

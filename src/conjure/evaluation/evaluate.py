@@ -24,9 +24,9 @@ from conjure.divergence.weightings import Weighting
 from conjure.engine.forecast import forecast
 from conjure.engine.store import Store
 from conjure.errors import InputError
-from conjure.evaluation.correlation import Agreement, check_scores
+from conjure.evaluation.correlation import check_scores
 from conjure.evaluation.datasets import Pairs, read
-from conjure.evaluation.floors import encoder_baseline, make_floors, shuffle_texts, shuffled_agreement
+from conjure.evaluation.floors import add_floors, encoder_baseline, shuffle_texts
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.evaluation.run_folder import open_run_folder, process_with_store, write_run_folder
 from conjure.evaluation.task_statistics import compute_task_result
@@ -118,25 +118,18 @@ def evaluate(
             baseline.name: _baseline_distances(baseline, task_pairs, stored_process.store, progress, on_start)
             for baseline in baselines
         }
-        encoder_distances = baseline_distances.get("encoder") if floors else None
-        if floors and (encoder := encoder_baseline(process, baselines)) is not None:
-            encoder_distances = _baseline_distances(encoder, task_pairs, stored_process.store, progress, on_start)
         all_texts = [texts for task in task_pairs for texts in task.texts]
         cache = _run_trajectories(stored_process, all_texts, options, progress, on_start)
         non_finite_texts = tuple(cache.non_finite_texts())
         results = {task.name: _evaluate_task(cache, task, non_finite_texts, options, baseline_distances) for task in task_pairs}
         if floors:
-            shuffled = {name: shuffle_texts(result.pairs, options.noise.seed) for name, result in results.items()}
-            texts = [texts for task in shuffled.values() for texts in task.texts]
-            cache = _run_trajectories(
-                stored_process, texts, replace(options, samples=1), progress, on_start, " with shuffled texts"
+            encoder = encoder_baseline(process, baselines)
+            encoder_distances = (
+                baseline_distances.get("encoder")
+                if encoder is None
+                else _baseline_distances(encoder, task_pairs, stored_process.store, progress, on_start)
             )
-            results = {
-                name: _with_floors(
-                    result, encoder_distances, shuffled_agreement(cache, shuffled[name], result.pairs, options.config)
-                )
-                for name, result in results.items()
-            }
+            results = _with_floors(stored_process, results, encoder_distances, options, progress, on_start)
     evaluation = Evaluation(
         tasks=results, config=options.config, process=settings, fingerprint=fingerprint, samples=samples, seed=int(seed),
         antithetic=antithetic, version=package_version(), non_finite_texts=non_finite_texts,
@@ -243,7 +236,19 @@ def _evaluate_task(
     )
 
 
-def _with_floors(result: TaskResult, encoder_distances: PairDistances | None, shuffled: Agreement | None) -> TaskResult:
-    pairs = result.pairs
-    by_encoder = None if encoder_distances is None else np.stack([encoder_distances[texts] for texts in pairs.texts])
-    return replace(result, floors=make_floors(pairs, result.distances, by_encoder, shuffled))
+def _with_floors(
+    process: Process,
+    results: Mapping[str, TaskResult],
+    encoder_distances: PairDistances | None,
+    options: SamplingOptions,
+    progress: ProgressCallback | None,
+    on_start: Callable[[str], None] | None,
+) -> dict[str, TaskResult]:
+    """Return the results of tasks with their floors. The trajectories of shuffled texts are run.
+
+    Their results are stored like those of any other pair, because the distance of shuffled texts is that of two other texts.
+    """
+    shuffled = {name: shuffle_texts(result.pairs, options.noise.seed) for name, result in results.items()}
+    pairs = [texts for task in shuffled.values() for texts in task.texts]
+    cache = _run_trajectories(process, pairs, replace(options, samples=1), progress, on_start, " with shuffled texts")
+    return {name: add_floors(result, encoder_distances, cache, shuffled[name]) for name, result in results.items()}

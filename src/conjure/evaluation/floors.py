@@ -6,8 +6,8 @@ ratings by itself. Distances that follow this cosine agree too, even if the imag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement, agreement
 from conjure.evaluation.pair_files import Pairs
 from conjure.evaluation.partial_correlation import partial_rank_correlation
-from conjure.evaluation.results import Floors
+from conjure.evaluation.results import Floors, TaskResult
 from conjure.similarity.trajectory_cache import TrajectoryCache
 
 MAX_PAIRS = 100  # of a task, for the floor with shuffled texts, which costs as much per pair as the distance itself
@@ -93,6 +93,26 @@ def encoder_baseline(process: Process, baselines: Sequence[Baseline]) -> Baselin
         return process_text_encoder(process)
     except InputError:  # the pipeline has no text encoder
         return None
+
+
+def add_floors(
+    result: TaskResult,
+    encoder_distances: Mapping[tuple[str, str], Float[np.ndarray, " 1"]] | None,
+    cache: TrajectoryCache,
+    shuffled: ShuffledPairs,
+) -> TaskResult:
+    """Return the result of a task with its floors.
+
+    Args:
+        result: The result.
+        encoder_distances: The cosine distances by the text encoder, by pair; None if there is none.
+        cache: The results for the texts of the shuffled pairs, of one sample.
+        shuffled: The shuffled pairs of the task.
+    """
+    pairs = result.pairs
+    by_encoder = None if encoder_distances is None else np.stack([encoder_distances[texts] for texts in pairs.texts])
+    by_shuffled = shuffled_agreement(cache, shuffled, pairs, result.config)
+    return replace(result, floors=make_floors(pairs, result.distances, by_encoder, by_shuffled))
 
 
 def make_floors(
