@@ -16,9 +16,10 @@ pytest.importorskip("gradio", reason="the app needs gradio")
 import gradio
 
 from conjure import InputError
+from conjure.app.controls import user_errors
 from conjure.app.limits import Limits
 from conjure.app.service import CancelledError, Service
-from conjure.app.ui import build, serve, user_errors
+from conjure.app.ui import build, serve
 from conjure.app.visitors import Visitors
 
 SMALL = Limits(max_chars=8, samples=1, steps=1, max_texts=2)

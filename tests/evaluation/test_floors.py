@@ -105,7 +105,7 @@ def test_encoder_floor_is_the_baseline(fast_process, pairs):
 
 
 def test_floors_without_a_text_encoder():
-    process = process_of(gaussian())
+    process = process_of({"y": gaussian(0.0, 1.0)})
     assert encoder_baseline(process, []) is None
 
 

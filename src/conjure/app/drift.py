@@ -64,7 +64,7 @@ class OtherSettings:
         Raises:
             InputError: If the pipeline of the process does not have a setting.
         """
-        changes = {"guidance": self.guidance, "steps": self.steps}
+        changes: dict[str, Any] = {"guidance": self.guidance, "steps": self.steps}
         process = process.set(**{name: value for name, value in changes.items() if value is not None})
         kwargs = with_negative_prompt(process.pipeline_kwargs, self.negative_prompt, process.pipeline, process.guidance)
         return process.set(pipeline_kwargs=kwargs)
