@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import conjure
@@ -38,8 +37,6 @@ def test_drift_of_a_damaged_model_is_large_for_all_texts(default_process):
     process = default_process.set(steps=3)
     result = conjure.drift(process, damaged(process), TEXTS[:4], samples=1)
     assert min(text.relative.value for text in result.texts) > 0.5
-    images = [one.run(TEXTS[:1], [0], "np") for one in (process, damaged(process))]
-    assert np.abs(images[0] - images[1]).mean() > 0.1
 
 
 @pytest.mark.skipif(not RATINGS.is_dir(), reason=f"the human ratings are not available in {RATINGS}")

@@ -21,17 +21,17 @@ def lora(tiny_sd, tmp_path_factory) -> Path:
     return save_kohya(random_lora(network), tmp_path_factory.mktemp("lora") / "style.safetensors")
 
 
-@pytest.mark.parametrize("quantity", ["divergence", "nats", "final"])
-def test_drift_grows_with_the_weight_of_a_lora(tiny_sd, lora, quantity):
+def test_drift_grows_with_the_weight_of_a_lora(tiny_sd, lora):
     process = conjure.load(tiny_sd, steps=2)
-    drifts = []
-    for weight in (0, 0.25, 0.5, 1):
-        result = conjure.drift(process, conjure.load(tiny_sd, steps=2, lora=f"{lora}:{weight}"), TEXTS, samples=2)
-        drifts.append([{text.text: getattr(text, quantity).value for text in result.texts}[text] for text in TEXTS])
-    assert drifts[0] == [0.0, 0.0]  # to the bit
-    for values in zip(*drifts, strict=True):
-        assert list(values) == sorted(values)
-        assert values[1] > 0
+    results = [
+        conjure.drift(process, conjure.load(tiny_sd, steps=2, lora=f"{lora}:{weight}"), TEXTS, samples=1)
+        for weight in (0, 0.25, 0.5, 1)
+    ]
+    for quantity in ("divergence", "nats", "final"):
+        for name in TEXTS:
+            values = [getattr(text, quantity).value for result in results for text in result.texts if text.text == name]
+            assert values[0] == 0.0  # to the bit
+            assert values == sorted(set(values))
 
 
 def test_the_option(conjure_command, tiny_sd, lora):
