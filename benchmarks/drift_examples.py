@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import conjure
+from conjure.process_drift.results import Drift
 
 HERE = Path(__file__).parent
 TEXTS = [
@@ -21,16 +22,21 @@ CHANGES: dict[str, Callable[[conjure.Process], conjure.Process]] = {
 }
 
 
+def markdown(result: Drift) -> str:
+    """Return the settings, the tables of groups and texts, the mean and the notes of a result."""
+    document = result.document()
+    tables = [table.to_markdown() for table in document.tables[: 2 if result.groups else 1]]
+    mean = result.summary["relative"].mean.as_percentage()
+    note = f"Mean over texts of the relative divergence: {mean}% ({mean.interval}). {document.note}"
+    return "\n\n".join([document.settings[0], *tables, note])
+
+
 def main() -> None:
     """Write the tables."""
     process = conjure.load(device="cpu")
     for name, change in CHANGES.items():
         result = conjure.drift(process, change(process), TEXTS)
-        document = result.document()
-        table = document.tables[0].to_markdown()
-        mean = result.summary["relative"].mean.as_percentage()
-        note = f"Mean over texts of the relative divergence: {mean}% ({mean.interval}). {document.note}"
-        (HERE / f"{name}.md").write_text(f"{document.settings[0]}\n\n{table}\n\n{note}\n", encoding="utf-8")
+        (HERE / f"{name}.md").write_text(markdown(result) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def snippets() -> dict[str, dict[str, str]]:
     """Return the parts that come from files, by document and name."""
     return {
         "docs/method.md": {"variance": benchmark("variance"), "interval coverage": benchmark("interval_coverage")},
-        "docs/howto/drift.md": {"dtype": benchmark("drift_dtype"), "guidance": benchmark("drift_guidance")},
+        "docs/howto/drift.md": {name: benchmark(f"drift_{name}") for name in ("dtype", "guidance", "damage", "lora")},
         "docs/howto/cluster.md": {"cost": benchmark("cost"), "scale": f"{benchmark('workers')}\n\n{benchmark('store')}"},
         "docs/speed.md": {
             "pair": benchmark("pair"),

@@ -136,6 +136,25 @@ def test_all_tabs(browser, tmp_path):
         page.wait_for_selector("#heat img")
         assert "dog,0.0," in page.input_value("#csv textarea")
 
+        page.get_by_role("tab", name="Drift").click()
+        page.wait_for_function("document.querySelector('#drift-texts textarea')?.value.includes('\\n')")
+        page.wait_for_timeout(500)
+        page.fill("#drift-texts textarea", "dog\na red apple")
+        page.press("#drift-texts textarea", "Tab")
+        page.fill("#drift-guidance input", "")
+        page.press("#drift-guidance input", "Tab")
+        page.click("#drift-go")
+        page.wait_for_selector("text=change at least one setting of B")
+        page.fill("#drift-guidance input", "2")
+        page.press("#drift-guidance input", "Tab")
+        page.click("#drift-go")
+        page.wait_for_selector("#drift-mean p")
+        assert "mean over 2 texts" in page.text_content("#drift-mean")
+        frame = page.wait_for_selector("#drift-result iframe").content_frame()
+        frame.wait_for_selector("img")
+        assert "Final images from the same noise" in frame.text_content("body")
+        assert page.input_value("#drift-csv textarea").startswith("text,")
+
         page.get_by_role("tab", name="Runs").click()
         page.click("#run input")
         page.get_by_role("option", name="one").click()
@@ -154,17 +173,18 @@ def test_all_tabs(browser, tmp_path):
         assert errors == []
 
 
-def test_stop(browser):
+@pytest.mark.parametrize(("tab", "button"), [("Matrix", "#draw"), ("Drift", "#drift-go")])
+def test_stop(browser, tab, button):
     """A stopped computation, which would take hours, ends immediately, and the next request is answered."""
     with served("--samples", "10000") as address:
         page = browser.new_page()
         page.set_default_timeout(60_000)
 
         page.goto(address)
-        page.get_by_role("tab", name="Matrix").click()
+        page.get_by_role("tab", name=tab).click()
         page.get_by_role("button", name="Settings").locator("visible=true").click()
         page.get_by_label("number input for Samples k").locator("visible=true").fill("10000")
-        page.click("#draw")
+        page.click(button)
         page.wait_for_selector("text=denoising")
         page.get_by_role("button", name="Stop").locator("visible=true").click()
         page.get_by_role("tab", name="Compare").click()

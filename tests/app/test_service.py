@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import os
 import re
 import warnings
@@ -10,9 +12,13 @@ from dataclasses import replace
 
 import pytest
 
+import conjure
 from conjure import InputError, load
+from conjure.app.answers import Answer, AnswerCache
 from conjure.app.limits import Limits
-from conjure.app.service import Answer, CancelledError, Service, record_warning
+from conjure.app.service import CancelledError, Service
+from conjure.app.thread_warnings import record_warning
+from conjure.process_drift.groups import built_in_texts
 
 HOSTILE = '<img src=x onerror="window.stolen=1"> <script>window.stolen=2</script> ${window.stolen=3} {{7*7}} \' 🐅 \u202egnp'
 
@@ -41,15 +47,15 @@ def test_a_comparison_is_answered_step_by_step(service):
 
 
 def test_the_cache_is_limited(monkeypatch):
-    monkeypatch.setattr("conjure.app.service.MAX_CACHED_CHARS", 1000)
+    monkeypatch.setattr("conjure.app.answers.MAX_CACHED_CHARS", 1000)
     answer = Answer("", "x" * 400)
-    service = Service()
+    cache = AnswerCache()
     for number in range(5):
-        service._cache((number,), answer)
-    assert service._cached((0,)) is None
-    assert service._cached((3,)) == answer
-    service._cache((5,), answer)
-    assert service._cached((3,)) == answer  # more recently used than (4,)
+        cache.add((number,), answer)
+    assert cache.get((0,)) is None
+    assert cache.get((3,)) == answer
+    cache.add((5,), answer)
+    assert cache.get((3,)) == answer  # more recently used than (4,)
 
 
 def test_truncated_texts_are_reported(service, monkeypatch):
@@ -73,6 +79,8 @@ def test_a_cancelled_computation_ends(service):
         list(service.compare("one", "two", "default", 3, 6, 0, cancel))
     with pytest.raises(CancelledError):
         service.matrix("one\ntwo", "default", 3, 6, 0, cancel)
+    with pytest.raises(CancelledError):
+        service.drift("one\ntwo", 5, None, None, None, "default", 3, 6, 0, cancel)
     assert len(list(service.compare("one", "two", "default", 1, 1, 0))) == 2
 
 
@@ -92,11 +100,82 @@ def test_limits_below_the_default_settings():
     assert len(service._answers) == 1
 
 
+def test_drift(service, default_process):
+    """The answer has the numbers of `conjure.drift`, and the images; it is cached."""
+    arguments = ("a red apple\n\n a black cat ", 5, 3, "", " ", "default", 2, 2, 1)
+    answer = service.drift(*arguments)
+    a = default_process.set(steps=2)
+    expected = conjure.drift(a, a.set(guidance=5.0, steps=3), ["a red apple", "a black cat"], samples=2, seed=1)
+    rows = list(csv.DictReader(io.StringIO(answer.csv)))
+    assert [row["text"] for row in rows] == [text.text for text in expected.texts]
+    assert [float(row["divergence"]) for row in rows] == pytest.approx(
+        [text.divergence.value for text in expected.texts], rel=1e-4
+    )
+    mean = expected.summary["relative"].mean.as_percentage()
+    assert f"{mean}% of what the texts themselves contribute" in answer.head
+    assert "A: steps 2, guidance" in answer.head
+    page = html.unescape(answer.body)
+    assert page.count("<img") == 1  # the final images of both processes
+    assert "Final images from the same noise" in page
+    assert service.drift(*arguments) is answer
+
+
+@pytest.mark.parametrize(
+    ("other", "label"),
+    [((None, None, "bfloat16", None), "dtype bfloat16"), (("", "", None, "red things"), "negative_prompt red things")],
+)
+def test_drift_of_other_settings(service, other, label):
+    answer = service.drift("a red apple", *other, "default", 1, 2, 0)
+    assert f"B: {label}" in answer.head
+
+
+def test_drift_of_built_in_texts(service):
+    answer = service.drift(" \n", None, 1, None, None, "default", 1, 2, 0)
+    texts = [row["text"] for row in csv.DictReader(io.StringIO(answer.csv))]
+    assert len(texts) == service.limits.max_texts
+    groups = built_in_texts()
+    assert len({name for name, members in groups.items() if set(texts) & set(members)}) == len(texts)  # of different groups
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("one\none", 5, None, None, None), "twice"),
+        (("1\n2\n3\n4\n5", 5, None, None, None), "there are 5 texts; at most 4 are allowed"),
+        ((["one"], 5, None, None, None), "one text per line"),
+        (("x" * 121, 5, None, None, None), "at most 120"),
+        (("one", None, "", " ", None), "change at least one setting of B"),
+        (("one", None, 2, "float32", None), "change at least one setting of B"),
+        (("one", -1, None, None, None), "guidance of B is '-1'"),
+        (("one", "5", None, None, None), "guidance of B is '5'"),
+        (("one", True, None, None, None), "guidance of B is 'True'"),
+        (("one", float("nan"), None, None, None), "guidance of B is 'nan'"),
+        (("one", None, 7, None, None), "steps of B is '7'"),
+        (("one", None, None, "../secret", None), "data type of B is '../secret'"),
+        (("one", None, None, ["float32"], None), "data type of B is"),
+        (("one", None, None, None, "y" * 121), "at most 120"),
+        (("one", None, None, None, ["y"]), "a text is empty"),
+        (("one", 1, None, None, "blurry"), "ignores a negative prompt with guidance 1"),
+    ],
+)
+def test_invalid_drifts_are_refused(service, arguments, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        service.drift(*arguments, "default", 1, 2, 0)
+
+
+def test_a_drift_does_not_show_the_path_of_a_model(tiny_sd):
+    service = Service((str(tiny_sd),))
+    answer = service.drift("cat", 5, None, None, None, tiny_sd.name, 1, 2, 0)
+    assert tiny_sd.name in answer.body
+    assert str(tiny_sd) not in answer.head + answer.body + answer.csv
+
+
 @pytest.mark.filterwarnings("ignore::conjure.errors.TextTruncationWarning")
 def test_texts_are_no_markup(service):
     comparison = list(service.compare(HOSTILE, "cat", "default", 1, 1, 0))
     matrix = service.matrix(f"{HOSTILE}\ncat", "default", 1, 1, 0)
-    for answer in (*comparison, matrix):
+    drift = service.drift(f"{HOSTILE}\ncat", 5, None, None, HOSTILE, "default", 1, 1, 0)
+    for answer in (*comparison, matrix, drift):
         tags = set(re.findall(r"<(\w+)", answer.head + answer.body))
         assert tags <= {"p", "figure", "figcaption", "img", "iframe"}
         assert 'onerror="' not in answer.body

@@ -16,9 +16,10 @@ pytest.importorskip("gradio", reason="the app needs gradio")
 import gradio
 
 from conjure import InputError
+from conjure.app.controls import user_errors
 from conjure.app.limits import Limits
 from conjure.app.service import CancelledError, Service
-from conjure.app.ui import build, serve, user_errors
+from conjure.app.ui import build, serve
 from conjure.app.visitors import Visitors
 
 SMALL = Limits(max_chars=8, samples=1, steps=1, max_texts=2)
@@ -101,7 +102,7 @@ def test_the_app_is_served_with_a_password(address):
     assert b"Conjure" not in read(address)
     assert b"Conjure" in read(address, cookie)
     endpoints = json.loads(read(f"{address}gradio_api/info", cookie))["named_endpoints"]
-    assert {"/compare", "/matrix", "/run"} <= set(endpoints)
+    assert {"/compare", "/matrix", "/drift", "/run"} <= set(endpoints)
 
 
 def test_an_occupied_port_is_reported(service, monkeypatch):

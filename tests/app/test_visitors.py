@@ -20,8 +20,9 @@ pytest.importorskip("gradio", reason="the app needs gradio")
 import gradio
 
 from conjure.app import ui
+from conjure.app.answers import Answer
 from conjure.app.limits import Limits
-from conjure.app.service import Answer, Service
+from conjure.app.service import Service
 
 # Gradio's statistics of its queue use deprecated options of pandas
 pytestmark = [

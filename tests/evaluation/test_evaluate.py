@@ -83,7 +83,7 @@ def test_names_in_the_summary(fast_process, pairs_file):
     task = summary["tasks"]["own"]
     assert set(task) == {
         "title", "data", "is_complete", "num_excluded", "spearman", "ci95", "pearson", "p", "pairs", "reliability", "ceiling",
-        "divergences", "parts", "mean_of_parts", "weighted_mean_of_parts", "baselines", "groups"
+        "divergences", "parts", "mean_of_parts", "weighted_mean_of_parts", "baselines", "groups", "floors"
     }  # fmt: skip
     assert set(task["baselines"]["random"]["difference"]) == {"spearman", "ci95", "p", "rank_correlation"}
 

@@ -48,7 +48,7 @@ def num_stored(folder):
 
 def test_interrupted_run_is_resumed(fast_process, pairs_file, tmp_path, monkeypatch):
     pairs = read_file(pairs_file)
-    uninterrupted = evaluate(fast_process, [pairs], samples=2).tasks["own"]
+    uninterrupted = evaluate(fast_process, [pairs], samples=2, floors=False).tasks["own"]
 
     class InterruptionError(Exception):
         pass
@@ -59,7 +59,7 @@ def test_interrupted_run_is_resumed(fast_process, pairs_file, tmp_path, monkeypa
 
     small_batches = fast_process.set(batch_size=12)  # four jobs per batch
     with pytest.raises(InterruptionError):
-        evaluate(small_batches, [pairs], samples=2, out=tmp_path / "run", progress=interrupt)
+        evaluate(small_batches, [pairs], samples=2, floors=False, out=tmp_path / "run", progress=interrupt)
 
     num_run = []
 
@@ -68,11 +68,11 @@ def test_interrupted_run_is_resumed(fast_process, pairs_file, tmp_path, monkeypa
         return iter_result_batches(process, jobs, **options)
 
     monkeypatch.setattr("conjure.similarity.trajectory_cache.iter_result_batches", count_jobs)
-    resumed = evaluate(small_batches, [pairs], samples=2, out=tmp_path / "run").tasks["own"]
+    resumed = evaluate(small_batches, [pairs], samples=2, floors=False, out=tmp_path / "run").tasks["own"]
     assert 0 < num_run[0] < 2 * NUM_TEXTS
     np.testing.assert_allclose(resumed.distances, uninterrupted.distances, rtol=1e-5)
-    evaluate(small_batches, [pairs.head(4)], samples=1, out=tmp_path / "run")
-    more_samples = evaluate(small_batches, [pairs], samples=3, out=tmp_path / "run").tasks["own"]
+    evaluate(small_batches, [pairs.head(4)], samples=1, floors=False, out=tmp_path / "run")
+    more_samples = evaluate(small_batches, [pairs], samples=3, floors=False, out=tmp_path / "run").tasks["own"]
     assert num_run[1:] == [0, NUM_TEXTS]  # stored results are used for fewer pairs and for more samples
     np.testing.assert_allclose(more_samples.distances[:, :2], uninterrupted.distances, rtol=1e-5)
 

@@ -141,3 +141,10 @@ def test_labels_name_the_settings_that_differ(processes):
     a, b = processes
     assert process_labels(a.settings(), a.settings()) == ("A", "B")
     assert process_labels(a.settings(), b.set(steps=7).settings()) == ("A: steps 3, guidance 2", "B: steps 7, guidance 3")
+    loras = [{"name": "style", "weight": 0.5, "sha256": "1"}, {"name": "cat", "weight": 1.0, "sha256": "2"}]
+    with_loras = a.settings() | {"lora": loras, "textual_inversion": [{"name": "toy", "token": "<toy>", "sha256": "3"}]}
+    assert process_labels(a.settings(), with_loras) == (
+        "A: lora none, textual_inversion none", "B: lora style x 0.5 + cat x 1, textual_inversion toy"
+    )  # fmt: skip
+    negative = a.settings() | {"pipeline_kwargs": a.pipeline_kwargs | {"negative_prompt": "blurry"}}
+    assert process_labels(a.settings(), negative) == ("A: negative_prompt none", "B: negative_prompt blurry")

@@ -10,11 +10,12 @@ import numpy as np
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.explain import Explanation
 from conjure.explanation.images import counted_trajectories
-from conjure.io.documents import data_uri
+from conjure.io.documents import data_uri, escape_html
 from conjure.io.formatting import pluralize
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.images import encode_image, mosaic
 from conjure.plotting.output import figure_bytes
+from conjure.process_drift.results import Drift
 from conjure.similarity.matrices import Matrix
 
 MAX_ROW_WIDTH = 1280  # pixels of a row of images, one image per step
@@ -72,6 +73,19 @@ def heat_map(matrix: Matrix) -> str:
     texts = html.escape(", ".join(printable(text) for text in matrix.texts))
     source = data_uri(figure_bytes(matrix.heatmap(), "png"), "png")
     return f'<img style="max-width:100%;background:#fff" alt="distances of {texts}" src="{source}">'
+
+
+def drift_summary(result: Drift, warnings: Sequence[str]) -> str:
+    """Return the mean over texts of the divergence between two processes, and warnings about the texts."""
+    name = "relative" if "relative" in result.summary else "divergence"
+    mean = result.summary[name].mean
+    value = f"{mean.as_percentage()}%" if name == "relative" else str(mean)
+    what = "of what the texts themselves contribute" if name == "relative" else result.unit
+    return (
+        f'<p style="font-size:1.4rem;font-weight:600;margin:0">{escape_html(f"{value} {what}")}</p>'
+        f"<p>mean over {pluralize(len(result.texts), 'text')}; {escape_html(' against '.join(result.labels))}</p>"
+        f"{notes(warnings)}"
+    )
 
 
 def iframe(page: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from conjure.errors import InputError
 from conjure.io.text import split_lines
-from conjure.similarity.validation import check_matrix_texts, check_texts
+from conjure.process_drift.groups import built_in_texts
+from conjure.similarity.validation import check_distinct, check_matrix_texts, check_texts
 
 DEFAULT_SAMPLES = 3
 DEFAULT_STEPS = 10
@@ -19,7 +21,7 @@ class Limits:
 
     Attributes:
         max_chars: Characters per text.
-        max_texts: Texts per matrix.
+        max_texts: Texts per matrix, and per drift.
         samples: Largest number of samples k.
         steps: Largest number of steps T.
         max_queue: Requests that wait.
@@ -66,10 +68,39 @@ class Limits:
         """
         if not isinstance(lines, str) or len(lines) > self.max_total_chars:
             raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
+        return check_matrix_texts(self.validated_text(line) for line in self._nonblank_lines(lines))
+
+    def validated_drift_lines(self, lines: object) -> list[str]:
+        """Return the texts of a drift, which are given one per line; a sample of the built-in texts if there are none.
+
+        Raises:
+            InputError: There are too many texts, a text is too long, or a text is given twice.
+        """
+        if not isinstance(lines, str) or len(lines) > self.max_total_chars:
+            raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
+        texts = [self.validated_text(line) for line in self._nonblank_lines(lines)] or self.built_in_sample(self.max_texts)
+        check_distinct(texts)
+        return texts
+
+    def built_in_sample(self, number: int) -> list[str]:
+        """Return some of the built-in texts within the limits, from all groups in turn."""
+        by_rank = itertools.chain.from_iterable(zip(*built_in_texts().values(), strict=False))
+        allowed = (text for text in by_rank if len(text) <= self.max_chars)
+        return list(itertools.islice(allowed, min(number, self.max_texts)))
+
+    def _nonblank_lines(self, lines: str) -> list[str]:
         nonblank = [line for line in split_lines(lines) if line.strip()]
         if len(nonblank) > self.max_texts:
             raise InputError(f"there are {len(nonblank)} texts; at most {self.max_texts} are allowed")
-        return check_matrix_texts(self.validated_text(line) for line in nonblank)
+        return nonblank
+
+    def validated_steps(self, name: str, steps: object) -> int:
+        """Return a number of denoising steps.
+
+        Raises:
+            InputError: It is not an integer, or is out of range.
+        """
+        return _validated_integer(name, steps, 1, self.steps)
 
     def validated_settings(self, samples: object, steps: object, seed: object) -> tuple[int, int, int]:
         """Return samples, steps and seed as integers.
@@ -79,7 +110,7 @@ class Limits:
         """
         return (
             _validated_integer("samples", samples, 1, self.samples),
-            _validated_integer("steps", steps, 1, self.steps),
+            self.validated_steps("steps", steps),
             _validated_integer("seed", seed, 0, MAX_SEED),
         )
 

@@ -1,4 +1,4 @@
-"""What the web app computes, without its user interface: comparisons, matrices and finished runs, within the operator's limits.
+"""What the web app computes, without its user interface: comparisons, matrices, drifts and finished runs, within limits.
 
 Values of visitors are validated before anything is computed.
 """
@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conjure.app import html
+from conjure.app.answers import Answer, AnswerCache
+from conjure.app.drift import OtherSettings, compute_drift
 from conjure.app.labels import label_models, replace_paths
 from conjure.app.limits import Limits
 from conjure.app.runs import FinishedRuns
+from conjure.app.thread_warnings import collect_warnings
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.loading import load
 from conjure.diffusion.process import Process
 from conjure.engine.store import Store
-from conjure.errors import InputError, TextTruncationWarning
+from conjure.errors import InputError
 from conjure.explanation.explain import iter_explanations
 from conjure.explanation.html import explanation_page
 from conjure.similarity.matrices import matrix
@@ -32,27 +35,11 @@ EXAMPLES = (
     ("a big red apple", "a small green apple"),
     ("a man is riding a horse", "a woman is riding a bicycle"),
 )
-MAX_CACHED_CHARS = 100_000_000  # of answers, which examples and shared links then get immediately
 JOB_TIMEOUT = 30  # seconds that a request waits for a free job; a cancelled job ends only after its current step
 
 
 class CancelledError(Exception):
     """A visitor cancelled a computation."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to a request.
-
-    Attributes:
-        head: The distance and notes, as HTML.
-        body: The images, as HTML.
-        csv: The distances of a matrix, as comma-separated values.
-    """
-
-    head: str
-    body: str
-    csv: str = ""
 
 
 @dataclass
@@ -79,8 +66,7 @@ class Service:
         self._runs = FinishedRuns(self.runs)
         self._processes: dict[str, Process] = {}
         self._load_locks = {label: threading.Lock() for label in self.labels}
-        self._answers: OrderedDict[tuple[Any, ...], Answer] = OrderedDict()
-        self._answers_lock = threading.Lock()
+        self._answers = AnswerCache()
         self._jobs = threading.BoundedSemaphore(self.limits.concurrency)
 
     def process(self, model: object, steps: int) -> Process:
@@ -136,7 +122,7 @@ class Service:
         a, b = self.limits.validated_text(a), self.limits.validated_text(b)
         num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
         key = ("compare", a, b, str(model), num_samples, num_steps, num_seed)
-        if cached := self._cached(key):
+        if cached := self._answers.get(key):
             yield cached
             return
         process = self.process(model, num_steps)
@@ -156,7 +142,7 @@ class Service:
         if self.labels[str(model)] != model:
             estimate = replace(estimate, process=estimate.process | {"model": model})  # the page shows it
         page = explanation_page(estimate, explanation.sample_images, explanation.words)
-        yield self._cache(key, Answer(html.notes(warnings), html.iframe(page)))
+        yield self._answers.add(key, Answer(html.notes(warnings), html.iframe(page)))
 
     def matrix(
         self,
@@ -183,13 +169,58 @@ class Service:
         texts = self.limits.validated_lines(lines)
         num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
         key = ("matrix", *texts, str(model), num_samples, num_steps, num_seed)
-        if cached := self._cached(key):
+        if cached := self._answers.get(key):
             return cached
         process = self.process(model, num_steps)
         warnings: list[str] = []
         with self._job(), collect_warnings(warnings):
             result = matrix(process, texts, samples=num_samples, seed=num_seed, progress=progress)
-        return self._cache(key, Answer(html.notes(warnings), html.heat_map(result), result.to_csv()))
+        return self._answers.add(key, Answer(html.notes(warnings), html.heat_map(result), result.to_csv()))
+
+    def drift(
+        self,
+        lines: object,
+        guidance: object,
+        other_steps: object,
+        dtype: object,
+        negative_prompt: object,
+        model: object,
+        samples: object,
+        steps: object,
+        seed: object,
+        progress: ProgressCallback | None = None,
+    ) -> Answer:
+        """Compare the process of a model with one of other settings, on the same texts.
+
+        Args:
+            lines: The texts, one per line; blank for a sample of the built-in texts.
+            guidance: The guidance of the other process; None or blank for no change, as for the next three.
+            other_steps: Its number of denoising steps.
+            dtype: The data type of its weights.
+            negative_prompt: Its negative prompt.
+            model: One of `labels`.
+            samples: The number of samples.
+            steps: The number of denoising steps of the first process.
+            seed: The seed of the noise.
+            progress: Called after each denoising step; its exceptions end the computation.
+
+        Raises:
+            InputError: A value is invalid or above a limit, or the processes are the same.
+        """
+        texts = self.limits.validated_drift_lines(lines)
+        num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
+        other = OtherSettings.validated(self.limits, guidance, other_steps, dtype, negative_prompt)
+        key = ("drift", *texts, other, str(model), num_samples, num_steps, num_seed)
+        if cached := self._answers.get(key):
+            return cached
+        process = self.process(model, num_steps)
+        load_other = partial(load, self.labels[str(model)], **self.load_arguments)
+        warnings: list[str] = []
+        with self._job(), collect_warnings(warnings):
+            result = compute_drift(process, other, load_other, texts, num_samples, num_seed, progress)
+        result = replace(result, process_a=result.process_a | {"model": model})  # the page shows it
+        page = result.document(trajectories=False).to_html()
+        return self._answers.add(key, Answer(html.drift_summary(result, warnings), html.iframe(page), result.to_csv()))
 
     def finished_runs(self) -> list[str]:
         """Return the names of the runs with a report."""
@@ -219,38 +250,3 @@ class Service:
             yield
         finally:
             self._jobs.release()
-
-    def _cached(self, key: tuple[Any, ...]) -> Answer | None:
-        """Return an answer from the cache, where it becomes the most recently used one."""
-        with self._answers_lock:
-            if key in self._answers:
-                self._answers.move_to_end(key)
-            return self._answers.get(key)
-
-    def _cache(self, key: tuple[Any, ...], answer: Answer) -> Answer:
-        """Add an answer to the cache; the least recently used ones are removed beyond `MAX_CACHED_CHARS`."""
-        with self._answers_lock:
-            self._answers[key] = answer
-            while sum(len(cached.head + cached.body + cached.csv) for cached in self._answers.values()) > MAX_CACHED_CHARS:
-                self._answers.popitem(last=False)
-        return answer
-
-
-_collector = threading.local()  # .messages: where the warnings of this thread are collected
-
-
-@contextlib.contextmanager
-def collect_warnings(messages: list[str]) -> Iterator[None]:
-    """Context manager that appends warnings of this thread about truncated texts to `messages`; see `record_warning`."""
-    _collector.messages = messages
-    try:
-        yield
-    finally:
-        _collector.messages = None
-
-
-def record_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Record a warning for `collect_warnings`. It replaces `warnings.showwarning`, since Python's filters know no threads."""
-    messages = getattr(_collector, "messages", None)
-    if messages is not None and issubclass(category, TextTruncationWarning) and str(message) not in messages:
-        messages.append(str(message))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import os
-import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 
 from conjure.app.html import NO_RUNS_HTML, RESIZE_IFRAME_JS, iframe
 from conjure.app.limits import MAX_SEED
-from conjure.app.service import EXAMPLES, CancelledError, Service, record_warning
-from conjure.diffusion.jobs import ProgressCallback
+from conjure.app.service import EXAMPLES, Service
+from conjure.app.thread_warnings import record_warning
 from conjure.errors import InputError, TextTruncationWarning
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # no telemetry
@@ -26,6 +24,8 @@ try:
     import gradio as gr
     from starlette.middleware import Middleware
 
+    from conjure.app.controls import build_settings, cancel_with, progress_callback, user_errors
+    from conjure.app.drift_tab import build_drift_tab
     from conjure.app.routes import RequestFilter
     from conjure.app.visitors import Visitors
 except ImportError as error:
@@ -48,25 +48,14 @@ def build(service: Service, visitors: Visitors) -> gr.Blocks:
             _build_compare_tab(blocks, service, visitors)
         with gr.Tab("Matrix"):
             _build_matrix_tab(service, visitors)
+        with gr.Tab("Drift"):
+            build_drift_tab(service, visitors)
         with gr.Tab("Runs"):
             _build_runs_tab(blocks, service)
-        blocks.unload(_cancel_with(visitors))
+        blocks.unload(cancel_with(visitors))
     blocks.queue(max_size=service.limits.max_queue, api_open=False)  # no request bypasses the queue
     visitors.attach(blocks)
     return blocks
-
-
-def _build_settings(service: Service) -> list[Any]:
-    """Build the controls of the model, the samples, the steps and the seed."""
-    limits = service.limits
-    samples, steps = limits.default_sampling
-    with gr.Accordion("Settings", open=False), gr.Row():
-        return [
-            gr.Dropdown(list(service.labels), value=next(iter(service.labels)), label="Model"),
-            gr.Slider(1, max(2, limits.samples), samples, step=1, label="Samples k"),
-            gr.Slider(1, max(2, limits.steps), steps, step=1, label="Steps T"),
-            gr.Number(0, precision=0, minimum=0, label="Seed"),
-        ]
 
 
 def _build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -> None:
@@ -75,7 +64,7 @@ def _build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) 
         # without max_length, which would truncate pasted text without a message: the service rejects texts that are too long
         first = gr.Textbox(EXAMPLES[0][0], label="First text", max_lines=5, min_width=240, elem_id="first")
         second = gr.Textbox(EXAMPLES[0][1], label="Second text", max_lines=5, min_width=240, elem_id="second")
-    inputs = [first, second, *_build_settings(service)]
+    inputs = [first, second, *build_settings(service)]
     with gr.Row():
         go = gr.Button("Compare", variant="primary", elem_id="go")
         stop = gr.Button("Stop", elem_id="stop")
@@ -89,7 +78,7 @@ def _build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) 
     ) -> Iterator[tuple[str, str]]:  # fmt: skip
         settings = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed}
         with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            report = _progress_callback(raise_if_cancelled, progress)
+            report = progress_callback(raise_if_cancelled, progress)
             for answer in service.compare(a, b, model, samples, steps, seed, report):
                 raise_if_cancelled()
                 # after the first answer, which only valid settings have
@@ -115,7 +104,7 @@ def _build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) 
     }  # fmt: skip
     by_button = gr.on([go.click, first.submit, second.submit], api_name="compare", **options)
     by_example = examples.load_input_event.then(api_visibility="private", **options)
-    stop.click(_cancel_with(visitors), cancels=[by_button, by_example], queue=False, api_visibility="private")
+    stop.click(cancel_with(visitors), cancels=[by_button, by_example], queue=False, api_visibility="private")
     blocks.load(read_link, None, inputs, queue=False, api_visibility="private")
 
 
@@ -123,7 +112,7 @@ def _build_matrix_tab(service: Service, visitors: Visitors) -> None:
     limits = service.limits
     label = f"Texts, one per line, at most {limits.max_texts}"
     words = gr.Textbox(MATRIX_EXAMPLE, label=label, lines=8, elem_id="words")
-    inputs = [words, *_build_settings(service)]
+    inputs = [words, *build_settings(service)]
     with gr.Row():
         draw = gr.Button("Compare all pairs", variant="primary", elem_id="draw")
         stop = gr.Button("Stop")
@@ -135,14 +124,14 @@ def _build_matrix_tab(service: Service, visitors: Visitors) -> None:
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str, Any]:  # fmt: skip
         with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            answer = service.matrix(lines, model, samples, steps, seed, _progress_callback(raise_if_cancelled, progress))
+            answer = service.matrix(lines, model, samples, steps, seed, progress_callback(raise_if_cancelled, progress))
         return answer.head + answer.body, gr.Textbox(value=answer.csv, visible=True)
 
     limit = limits.concurrency
     drawing = draw.click(
         compare, inputs, [heat, table], concurrency_id="model", concurrency_limit=limit, api_name="matrix", preprocess=False,
     )  # fmt: skip
-    stop.click(_cancel_with(visitors), cancels=drawing, queue=False, api_visibility="private")
+    stop.click(cancel_with(visitors), cancels=drawing, queue=False, api_visibility="private")
 
 
 def _build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
@@ -162,42 +151,6 @@ def _build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
 
     run.change(show_report, run, report, api_name="run", preprocess=False)
     blocks.load(refresh, None, [run, report], queue=False, api_visibility="private")
-
-
-def _cancel_with(visitors: Visitors) -> Callable[..., None]:
-    """Return an event handler that cancels all computations of the visitor."""
-
-    def cancel(request: gr.Request) -> None:
-        visitors.cancel(str(request.session_hash))
-
-    return cancel
-
-
-def _progress_callback(raise_if_cancelled: Callable[[], None], progress: gr.Progress) -> ProgressCallback:
-    """Return a callback that ends a cancelled computation and otherwise shows its progress."""
-
-    def report(completed: int, total: int) -> None:
-        raise_if_cancelled()
-        progress((completed, total), desc="denoising", unit="steps")
-
-    return report
-
-
-@contextlib.contextmanager
-def user_errors(service: Service) -> Iterator[None]:
-    """Context manager that shows invalid input and cancellations to the visitor in one line.
-
-    A message that contains a path of the operator is shown without it, and is written to standard error as it is.
-    """
-    try:
-        yield
-    except InputError as error:
-        message = service.without_paths(str(error))
-        if message != str(error):
-            print(error, file=sys.stderr, flush=True)
-        raise gr.Error(html.escape(message), print_exception=False, title="Request rejected") from error
-    except CancelledError as error:
-        raise gr.Error("The computation was cancelled.", print_exception=False, title="Stopped") from error
 
 
 def serve(

@@ -51,6 +51,14 @@ def bench(
         ),
     ] = None,
     images: Annotated[int, typer.Option(help="Number of images per text, for baselines that compare sets of images.")] = 16,
+    floors: Annotated[
+        bool,
+        typer.Option(
+            "--floors/--no-floors",
+            help="Also measure what the text encoder alone reaches, and the model with shuffled texts, on at most 100 pairs of "
+            "each dataset.",
+        ),
+    ] = True,
     out: RunFolder = None,
     *,
     process_options: ProcessOptions,
@@ -73,7 +81,14 @@ def bench(
     with TruncationWarnings(), ProgressBar() as progress:
         evaluation, write = result_and_writer(
             lambda: conjure.evaluate(
-                process, data_sets, **sampling, baselines=baselines, out=folder, progress=progress, on_start=_print_plan
+                process,
+                data_sets,
+                **sampling,
+                baselines=baselines,
+                floors=floors,
+                out=folder,
+                progress=progress,
+                on_start=_print_plan,
             )
         )
     note = "; its report.html also lists the pairs with the largest residuals"

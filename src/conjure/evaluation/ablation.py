@@ -88,7 +88,9 @@ def ablate(
             if on_start:
                 on_start(description)
             varied_process = replace(varied_process, store=stored_process.store, workers=process.workers)
-            evaluation = evaluate(varied_process, task_pairs, samples=samples, seed=seed, progress=progress, on_start=on_start)
+            evaluation = evaluate(
+                varied_process, task_pairs, samples=samples, seed=seed, floors=False, progress=progress, on_start=on_start
+            )
             non_finite_texts.update(dict.fromkeys(evaluation.non_finite_texts))
             return evaluation
 

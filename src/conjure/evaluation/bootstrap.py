@@ -6,7 +6,7 @@ where there are several.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -31,18 +31,35 @@ def bootstrap_correlations(
     Returns:
         Correlations of the negated means over samples, shape (measures, resamples).
     """
+    correlations = np.empty((len(measures), NUM_BOOTSTRAP))
+    for indices, means, counts in iter_resamples(measures, seed):
+        for mean, row in zip(means, correlations, strict=True):
+            row[indices] = weighted_spearman(-mean, scores, counts)
+    return correlations
+
+
+def iter_resamples(
+    measures: Sequence[Float[np.ndarray, "pairs _"]], seed: int
+) -> Iterator[tuple[Int[np.ndarray, " some"], list[Float[np.ndarray, " pairs"]], Int[np.ndarray, "some pairs"]]]:
+    """Yield the NUM_BOOTSTRAP resamples, those with the same samples together.
+
+    Args:
+        measures: As in `bootstrap_correlations`.
+        seed: Seed of the resampling.
+
+    Yields:
+        The indices of some resamples, the mean distances of each measure over their samples, and how often each pair occurs in
+        each of these resamples.
+    """
     rng = np.random.default_rng(seed)
     sizes = sorted({distances.shape[1] for distances in measures})
     drawn = np.concatenate([np.sort(rng.integers(0, size, (NUM_BOOTSTRAP, size)), 1) for size in sizes], 1)
-    correlations = np.empty((len(measures), NUM_BOOTSTRAP))
     # resamples that contain the same samples have the same mean distances, so these are ranked only once
     for combination in np.unique(drawn, axis=0):
         indices = np.flatnonzero((drawn == combination).all(1))
-        counts = _resample_counts(len(scores), len(indices), rng)
+        counts = _resample_counts(len(measures[0]), len(indices), rng)
         samples = dict(zip(sizes, np.split(combination, np.cumsum(sizes)[:-1]), strict=True))
-        for distances, row in zip(measures, correlations, strict=True):
-            row[indices] = weighted_spearman(-distances[:, samples[distances.shape[1]]].mean(1), scores, counts)
-    return correlations
+        yield indices, [distances[:, samples[distances.shape[1]]].mean(1) for distances in measures], counts
 
 
 def centered_bootstrap(

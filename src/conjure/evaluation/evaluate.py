@@ -7,6 +7,7 @@ computed from the same squared differences of predictions.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from conjure.engine.store import Store
 from conjure.errors import InputError
 from conjure.evaluation.correlation import check_scores
 from conjure.evaluation.datasets import Pairs, read
+from conjure.evaluation.floors import add_floors, encoder_baseline, shuffle_texts
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.evaluation.run_folder import open_run_folder, process_with_store, write_run_folder
 from conjure.evaluation.task_statistics import compute_task_result
@@ -54,6 +56,7 @@ def evaluate(
     reduction: Reduction = "sum",
     antithetic: bool = False,
     baselines: Sequence[Baseline] = (),
+    floors: bool = True,
     out: str | Path | None = None,
     progress: ProgressCallback | None = None,
     on_start: Callable[[str], None] | None = None,
@@ -73,6 +76,8 @@ def evaluate(
         reduction: As in `conjure.distance`.
         antithetic: As in `conjure.distance`.
         baselines: Other measures of the same pairs, from `conjure.make_baselines`.
+        floors: Whether to measure what agreement the tasks allow without the images: that of the text encoder's cosine, and that
+            of the process with shuffled texts, on at most 100 pairs of each task (`conjure.evaluation.floors`).
         out: Run folder: one Parquet file per task, `summary.json`, the report and the files for the Hub. Unless the process has a
             store, the results of all trajectories are stored there too, so the same call resumes an interrupted run, and a call
             with more samples or other tasks reuses them.
@@ -113,9 +118,18 @@ def evaluate(
             baseline.name: _baseline_distances(baseline, task_pairs, stored_process.store, progress, on_start)
             for baseline in baselines
         }
-        cache = _run_trajectories(stored_process, task_pairs, options, progress, on_start)
+        all_texts = [texts for task in task_pairs for texts in task.texts]
+        cache = _run_trajectories(stored_process, all_texts, options, progress, on_start)
         non_finite_texts = tuple(cache.non_finite_texts())
         results = {task.name: _evaluate_task(cache, task, non_finite_texts, options, baseline_distances) for task in task_pairs}
+        if floors:
+            encoder = encoder_baseline(process, baselines)
+            encoder_distances = (
+                baseline_distances.get("encoder")
+                if encoder is None
+                else _baseline_distances(encoder, task_pairs, stored_process.store, progress, on_start)
+            )
+            results = _with_floors(stored_process, results, encoder_distances, options, progress, on_start)
     evaluation = Evaluation(
         tasks=results, config=options.config, process=settings, fingerprint=fingerprint, samples=samples, seed=int(seed),
         antithetic=antithetic, version=package_version(), non_finite_texts=non_finite_texts,
@@ -169,26 +183,27 @@ def _baseline_distances(
 
 def _run_trajectories(
     process: Process,
-    tasks: Sequence[Pairs],
+    pairs: Sequence[tuple[str, str]],
     options: SamplingOptions,
     progress: ProgressCallback | None,
     on_start: Callable[[str], None] | None,
+    kind: str = "",
 ) -> TrajectoryCache:
-    jobs = jobs_for_pairs((pair for task in tasks for pair in task.texts), range(options.samples), options.noise)
+    jobs = jobs_for_pairs(pairs, range(options.samples), options.noise)
     cache = TrajectoryCache(process, options.noise)
 
     def announce(missing: Sequence[TrajectoryJob]) -> None:
         if on_start is None:
             return
-        num_pairs = sum(map(len, tasks))
         num_rows = sum(job.num_rows for job in missing) * process.steps
         duration = forecast(process, missing)
         on_start(
-            f"{num_pairs:,} pairs, {len(missing):,} of {len(jobs):,} trajectories to run, up to {num_rows:,} denoiser rows"
+            f"{len(pairs):,} pairs{kind}, {len(missing):,} of {len(jobs):,} trajectories to run, up to {num_rows:,} denoiser rows"
             + ("" if duration is None else f", {duration}")
         )
 
-    cache.compute(jobs, final_latents=True, progress=progress, on_start=announce)
+    if jobs:
+        cache.compute(jobs, final_latents=True, progress=progress, on_start=announce)
     return cache
 
 
@@ -219,3 +234,21 @@ def _evaluate_task(
         },
         num_excluded=len(all_pairs) - len(pairs),
     )
+
+
+def _with_floors(
+    process: Process,
+    results: Mapping[str, TaskResult],
+    encoder_distances: PairDistances | None,
+    options: SamplingOptions,
+    progress: ProgressCallback | None,
+    on_start: Callable[[str], None] | None,
+) -> dict[str, TaskResult]:
+    """Return the results of tasks with their floors. The trajectories of shuffled texts are run.
+
+    Their results are stored like those of any other pair, because the distance of shuffled texts is that of two other texts.
+    """
+    shuffled = {name: shuffle_texts(result.pairs, options.noise.seed) for name, result in results.items()}
+    pairs = [texts for task in shuffled.values() for texts in task.texts]
+    cache = _run_trajectories(process, pairs, replace(options, samples=1), progress, on_start, " with shuffled texts")
+    return {name: add_floors(result, encoder_distances, cache, shuffled[name]) for name, result in results.items()}

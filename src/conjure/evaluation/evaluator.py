@@ -96,7 +96,8 @@ class SimilarityEvaluator:
             for module in training:
                 module.eval()
             process = model if isinstance(model, Process) else load(model)
-            agreement = evaluate(process, [self.pairs], **self.options).tasks[self.pairs.name].agreement
+            options = {"floors": False} | self.options  # no metric depends on them
+            agreement = evaluate(process, [self.pairs], **options).tasks[self.pairs.name].agreement
         finally:
             for module in training:
                 module.train()

@@ -28,6 +28,10 @@ NOTE = (
     "the same bootstrap as its interval. Reliability is that of the ranks over samples; the ceiling is the highest correlation "
     "that it allows. The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026)."
 )
+FLOORS_NOTE = (
+    " Floors: the cosine of the process' text encoder alone; the partial correlation of distances and ratings, given this "
+    "cosine; and the process with shuffled texts, on at most 100 pairs in one sample: each text has the condition of another."
+)
 BIAS_NOTE = (
     " Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "
     "overestimates similarity."
@@ -117,11 +121,13 @@ def _document(evaluation: Evaluation, pairs: bool) -> Document:
     is_paper_measure = evaluation.config.divergence == "jeffreys" and evaluation.config.weighting == "uniform"
     comparable = {name for name, task in tasks.items() if task["is_complete"] and is_paper_measure}
     tables = [_dataset_table(tasks, comparable), _divergence_table(tasks)]
-    tables += [table for table in (_baseline_table(tasks, comparable), _subset_table(tasks, comparable)) if table.rows]
+    optional = (_floors_table(tasks), _baseline_table(tasks, comparable), _subset_table(tasks, comparable))
+    tables += [table for table in optional if table.rows]
     for name, result in evaluation.tasks.items() if pairs else ():
         tables += _error_tables(tasks[name], result)
     settings = [settings_line(evaluation), *evaluation.notes]
-    return Document("Agreement with human ratings", settings, tables, NOTE + BIAS_NOTE if pairs else NOTE)
+    note = NOTE + (FLOORS_NOTE if optional[0].rows else "") + (BIAS_NOTE if pairs else "")
+    return Document("Agreement with human ratings", settings, tables, note)
 
 
 # In the functions below, `comparable` are the tasks beside which the figures of the paper may be printed
@@ -152,6 +158,17 @@ def _divergence_table(tasks: Mapping[str, Any]) -> Table:
         rows.append(["mean of 7 sentence datasets", *("" if mean is None else f"{mean[0]:.1f}" for mean in means)])
         rows.append(["mean in the paper", *(f"{PAPER_MEANS[name]:.1f}" for name in names)])
     return Table("Divergences", ["dataset", *names], rows)
+
+
+def _floors_table(tasks: Mapping[str, Any]) -> Table:
+    measures = {"encoder": "text encoder alone", "partial": "process, given the text encoder", "shuffled": "shuffled texts"}
+    rows = [
+        [task["title"], label, str(floor["pairs"]), f"{floor['spearman']:.1f}", format_interval(floor["ci95"])]
+        for task in tasks.values()
+        for name, label in measures.items()
+        if (floor := (task["floors"] or {}).get(name)) is not None
+    ]
+    return Table("Floors", ["dataset", "measure", "pairs", "Spearman", INTERVAL], rows)
 
 
 def _baseline_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:

@@ -16,6 +16,7 @@ from conjure.evaluation.correlation import Agreement, Difference
 from conjure.evaluation.error_analysis import Group
 from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.pair_files import Pairs
+from conjure.evaluation.partial_correlation import PartialCorrelation
 from conjure.io.formatting import pluralize
 from conjure.similarity.trajectory_cache import non_finite_message
 
@@ -50,6 +51,39 @@ class BaselineComparison:
 
 
 @dataclass(frozen=True)
+class Floors:
+    """What agreement with human ratings a task allows without the images (`conjure.evaluation.floors`).
+
+    Attributes:
+        encoder: Agreement of the cosine distance of the text encoders; None if the pipeline has none.
+        partial: Partial rank correlation of the distances and the ratings, given that cosine; None if there is none, or with
+            fewer than four pairs.
+        shuffled: Agreement of the process with shuffled texts, on at most 100 pairs in one sample; None where no correlation is
+            defined.
+    """
+
+    encoder: Agreement | None
+    partial: PartialCorrelation | None
+    shuffled: Agreement | None
+
+    def encoder_explains(self, agreement: Agreement) -> bool:
+        """Return whether the text encoder explains an agreement of the process.
+
+        This is so if the process agrees with the ratings, and the partial correlation given the encoder is not significantly
+        above 0, but significantly below the correlation: its interval reaches 0, and ends below that of the correlation.
+        """
+        return self.partial is not None and self.partial.ci95[0] <= 0 and self.partial.ci95[1] < agreement.ci95[0]
+
+    def summary(self, agreement: Agreement) -> dict[str, Any]:
+        """Return plain data for JSON; correlations are multiplied by 100."""
+        parts = {"encoder": self.encoder, "partial": self.partial, "shuffled": self.shuffled}
+        return {
+            **{name: None if part is None else part.summary() for name, part in parts.items()},
+            "encoder_explains": self.encoder_explains(agreement),
+        }
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """The result of a process on one task.
 
@@ -65,6 +99,7 @@ class TaskResult:
         reliability: Reliability of the ranks over samples (`conjure.evaluation.correlation.reliability`); NaN for one sample.
         ceiling: Highest correlation that this reliability allows; NaN for one sample.
         num_excluded: Number of pairs that are not evaluated, because the model's predictions are not finite for a text of them.
+        floors: What agreement the task allows without the images; None if it was not measured.
     """
 
     pairs: Pairs
@@ -78,6 +113,7 @@ class TaskResult:
     reliability: float
     ceiling: float
     num_excluded: int
+    floors: Floors | None = None
 
     measure = deprecated_property("measure", "config")
     seen = deprecated_property("seen", "differences")
@@ -105,6 +141,7 @@ class TaskResult:
             **_subset_means(self.subsets),
             "baselines": {name: baseline.summary() for name, baseline in self.baselines.items()},
             "groups": [group.summary() for group in self.groups],
+            "floors": None if self.floors is None else self.floors.summary(self.agreement),
         }
 
 
@@ -155,13 +192,20 @@ class Evaluation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the results: texts whose pairs are excluded, and datasets with few pairs."""
-        notes = []
+        """Notes on the results: texts whose pairs are excluded, few pairs, and agreement that the text encoder explains."""
+        notes: list[str] = []
         if self.non_finite_texts:
             num_excluded = sum(result.num_excluded for result in self.tasks.values())
             message = non_finite_message(self.non_finite_texts)
             notes.append(f"{message}; excluded because of these: {pluralize(num_excluded, 'pair')}")
-        return (*notes, *few_pairs_notes({result.pairs.title: len(result.pairs) for result in self.tasks.values()}))
+        notes += few_pairs_notes({result.pairs.title: len(result.pairs) for result in self.tasks.values()})
+        for result in self.tasks.values():
+            if result.floors is not None and result.floors.encoder_explains(result.agreement):
+                notes.append(
+                    f"The text encoder's cosine explains the agreement in {result.pairs.title}: given it, the partial "
+                    f"correlation of distances and ratings is {result.floors.partial}"
+                )
+        return tuple(notes)
 
     def measure_dict(self) -> dict[str, str]:
         """Return what the distances are, as plain data."""

@@ -90,11 +90,20 @@ def process_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, str
         a: The settings of process A.
         b: The settings of process B.
     """
-    names = [name for name in NAMING_SETTINGS if a.get(name) != b.get(name)]
-    values = [", ".join(f"{name} {_format(settings.get(name))}" for name in names) for settings in (a, b)]
+    differing = {name: (a.get(name), b.get(name)) for name in NAMING_SETTINGS if a.get(name) != b.get(name)}
+    kwargs = [settings or {} for settings in differing.pop("pipeline_kwargs", ())]
+    for name in dict.fromkeys(name for settings in kwargs for name in settings):
+        if kwargs[0].get(name) != kwargs[1].get(name):
+            differing[name] = kwargs[0].get(name), kwargs[1].get(name)
+    values = [", ".join(f"{name} {_format(pair[side])}" for name, pair in differing.items()) for side in range(2)]
     first, second = (f"{letter}: {value}" if value else letter for letter, value in zip("AB", values, strict=True))
     return first, second
 
 
 def _format(value: Any) -> str:
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, list) and all(isinstance(adapter, dict) for adapter in value):  # LoRAs, or textual inversions
+        weights = [f" x {adapter['weight']:g}" if "weight" in adapter else "" for adapter in value]
+        return " + ".join(f"{adapter['name']}{weight}" for adapter, weight in zip(value, weights, strict=True))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -135,11 +135,12 @@ class Drift:
         content = self.to_csv() if is_csv else json.dumps(self.to_dict(), default=str, allow_nan=False, indent=1)
         write_output(path, content.encode(), make_folders=False)
 
-    def document(self, max_rows: int | None = None) -> Document:
+    def document(self, max_rows: int | None = None, *, trajectories: bool = True) -> Document:
         """Return the tables and the figures of the result as a document.
 
         Args:
             max_rows: The largest number of rows in the table of texts; None for all.
+            trajectories: Whether the trajectories of the texts that changed most and least are among the figures.
         """
         settings = [
             f"{self.labels[0]} against {self.labels[1]}; model {self.process_a['model']}, {self.process_a['scheduler']}, "
@@ -156,7 +157,7 @@ class Drift:
         images = {}
         if self.images:
             images["Final images from the same noise"] = self._final_images("png")
-        for image in self.images:
+        for image in self.images if trajectories else ():
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
         return Document("Drift", settings, tables, " ".join(self._notes(len(shown))), images)
