@@ -90,10 +90,11 @@ def test_images_are_those_of_both_models(runs, default_process, monkeypatch):
 
     monkeypatch.setattr("conjure.evaluation.comparison.contact_sheet", contact_sheet)
     generate_images(conjure.diff(runs / "2", runs / "3"), 1)
-    ((images, texts),) = sheets
+    ((images, titles),) = sheets
+    texts = [title.strip("“”") for title in titles]
     seed = noise_seed(0, 0)
     for row, steps in zip(images, (2, 3), strict=True):
-        expected = default_process.set(steps=steps).run(list(texts), [seed] * 2, "np")
+        expected = default_process.set(steps=steps).run(texts, [seed] * 2, "np")
         np.testing.assert_allclose(row, expected, atol=1e-4)
 
 

@@ -73,6 +73,13 @@ def test_files_of_tables(result, tmp_path):
     assert frame.to_dict("records") == table
 
 
+def test_the_report_names_only_settings_that_both_processes_have(result):
+    line = result.document().settings[0]
+    assert f"model {result.process_a['model']}, {result.process_a['scheduler']}, T = {result.process_a['steps']}; " in line
+    other = replace(result, process_b=result.process_b | {"model": "another", "steps": 99})
+    assert f"; {result.process_a['scheduler']}; " in other.document().settings[0]
+
+
 def test_other_suffixes_are_refused(result, processes, tmp_path):
     for save, name in ((result.save_table, "table.png"), (result.save, "figure.csv")):
         with pytest.raises(InputError, match="allowed are"):

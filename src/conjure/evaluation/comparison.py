@@ -20,6 +20,7 @@ from conjure.evaluation.report import INTERVAL, describe_process, format_interva
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
 from conjure.evaluation.run_schema import TaskTable
 from conjure.io.documents import Document, Table
+from conjure.io.text import quote_and_wrap
 from conjure.plotting.images import contact_sheet
 
 NUM_RANK_CHANGES = 20
@@ -231,7 +232,7 @@ def generate_images(comparison: Comparison, number: int, device: str | None = No
         f"{title}: “{change.texts[0]}” and “{change.texts[1]}”": contact_sheet(
             [[images[text] for text in change.texts] for images in images_by_run],
             rows=["first run", "second run"],
-            columns=change.texts,
+            columns=[quote_and_wrap(text, 28, lines=3) for text in change.texts],
         )
         for title, change in shown
     }

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from conjure.io.documents import data_uri
-from conjure.io.text import quote_and_wrap
 from conjure.plotting.output import figure_bytes
 
 TILE_GAP = 6  # pixels between two tiles, their frames included
@@ -29,7 +28,7 @@ def contact_sheet(
     Args:
         images: One sequence of RGB images in 0..1 for each row of the grid. Images may differ in shape.
         rows: The names of the rows.
-        columns: The titles of the columns; long ones are wrapped.
+        columns: The titles of the columns.
         file_format: A file format of matplotlib.
     """
     from matplotlib.figure import Figure
@@ -41,7 +40,7 @@ def contact_sheet(
             axes.imshow(image.clip(0, 1), interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             if row_name == rows[0]:
-                axes.set_title(quote_and_wrap(title, 28, lines=3), fontsize=8, parse_math=False)
+                axes.set_title(title, fontsize=8, parse_math=False)
         row_axes[0].set_ylabel(row_name, fontsize=8, parse_math=False)
     return figure_bytes(figure, file_format)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from conjure.diffusion.predictions import predict_x0
 from conjure.diffusion.process import Process
 from conjure.divergence.differences import PerStepDivergence
 from conjure.explanation.images import SampleImages, decode_latents, decode_trajectory, difference_heatmaps
-from conjure.io.text import quote_and_wrap
+from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.heatmaps import colorize_heatmap
 from conjure.plotting.images import contact_sheet
 from conjure.process_drift.directions import Direction
@@ -106,7 +107,7 @@ def final_images(images: Sequence[TextImages], values: Sequence[str], labels: tu
         if image.heatmap is not None:
             row.append(colorize_heatmap(image.heatmap[None], image.final_a.shape[:2], largest)[0])
         rows.append(row)
-    columns = [*labels, "where they differ"][: len(rows[0])]
+    columns = [*(textwrap.fill(printable(label), 28) for label in labels), "where they differ"][: len(rows[0])]
     names = [f"{quote_and_wrap(image.text, 24, lines=3)}\n{value}" for image, value in zip(images, values, strict=True)]
     return contact_sheet(rows, names, columns, file_format)
 

@@ -143,8 +143,8 @@ class Drift:
             trajectories: Whether the trajectories of the texts that changed most and least are among the figures.
         """
         settings = [
-            f"{self.labels[0]} against {self.labels[1]}; model {self.process_a['model']}, {self.process_a['scheduler']}, "
-            f"T = {self.process_a['steps']}; {pluralize(self.samples, 'sample')}, seed {self.seed}; conjure {self.version}",
+            f"{self.labels[0]} against {self.labels[1]}; {self._shared_settings()}"
+            f"{pluralize(self.samples, 'sample')}, seed {self.seed}; conjure {self.version}",
             "; ".join(f"{name}: {outcome}" for name, outcome in self.checks.items()),
         ]
         shown = self.texts if max_rows is None else self.texts[:max_rows]
@@ -161,6 +161,14 @@ class Drift:
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
         return Document("Drift", settings, tables, " ".join(self._notes(len(shown))), images)
+
+    def _shared_settings(self) -> str:
+        """Return the main settings in which both processes agree, with a semicolon after them."""
+        names = {"model": "model ", "scheduler": "", "steps": "T = "}
+        shared = [
+            f"{label}{self.process_a[name]}" for name, label in names.items() if self.process_a[name] == self.process_b[name]
+        ]
+        return ", ".join(shared) + "; " if shared else ""
 
     def figure(self, text: str) -> Figure:
         """Return Figure 1 of Liu and Soatto (2026) for one text, with the two processes instead of two texts.
