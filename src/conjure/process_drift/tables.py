@@ -29,8 +29,8 @@ def summary_table(summaries: Mapping[str, Summary]) -> Table:
         heading = name.replace("_", " ") + (", %" if is_ratio else "")
         rows.append([heading, str(summary.texts), f"{mean}{interval}", *quantiles])
     levels = next(iter(summaries.values())).quantiles
-    head = ["value", "texts", "mean (95% CI)", *(f"{level:.0%} quantile" for level in levels)]
-    return Table("Summary over texts, with 95% intervals", head, rows)
+    head = ["value", "texts", "mean (95% CI)", *(f"{level:.0%}" for level in levels)]
+    return Table("Summary over texts: mean and quantiles, with 95% intervals", head, rows)
 
 
 def group_table(groups: Sequence[GroupDrift], unit: str | None) -> Table:
