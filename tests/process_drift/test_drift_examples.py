@@ -39,6 +39,7 @@ def test_drift_of_a_damaged_model_is_large_for_all_texts(default_process):
     assert min(text.relative.value for text in result.texts) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RATINGS.is_dir(), reason=f"the human ratings are not available in {RATINGS}")
 def test_agreement_of_a_damaged_model_barely_changes(default_process):
     process = default_process.set(steps=2)
