@@ -112,7 +112,22 @@ Columns = Annotated[
 MaxFileMB = Annotated[
     int, typer.Option("--max-file-mb", min=1, help="Largest size of a file of texts, in MB; larger files are refused.")
 ]
-MaxPairs = Annotated[int | None, typer.Option("--max-pairs", help="Use only the first pairs of each dataset, at most this many.")]
+MaxPairs = Annotated[
+    int | None, typer.Option("--max-pairs", help="Use only the first pairs of a dataset or table, at most this many.")
+]
+Shuffle = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SEED", help="With --max-pairs: use random pairs instead of the first ones, chosen with this seed.", min=0
+    ),
+]
+RawTexts = Annotated[
+    bool,
+    typer.Option(
+        "--raw-texts",
+        help="In comma-separated values: do not put an apostrophe before texts that a spreadsheet would run as formulas.",
+    ),
+]
 RunFolder = Annotated[
     str | None,
     typer.Option(

@@ -109,6 +109,17 @@ class Comparison:
             "notes": self.notes,
         }
 
+    def __str__(self) -> str:
+        lines = [f"{self.runs[0].folder} minus {self.runs[1].folder}, Spearman x100"]
+        for task in self.tasks.values():
+            interval = format_interval([100 * end for end in task.difference.ci95])
+            lines.append(
+                f"  {task.title}: {100 * task.difference.spearman:+.1f} (95% CI: {interval}), p = {task.difference.p:.2g}"
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
     @property
     def notes(self) -> list[str]:
         """Notes on datasets with few pairs."""
