@@ -21,7 +21,7 @@ def results(tiny_sd, tmp_path_factory):
     pairs = read_file(write_pairs(folder / "own.tsv"))
     for guidance in (2, 3):
         evaluation = conjure.evaluate(process.set(guidance=guidance), [pairs], samples=2, out=folder / str(guidance))
-    few = dict(samples=2)
+    few = {"samples": 2}
     return {
         "process": process,
         "pairs": pairs,

@@ -15,7 +15,7 @@ from conjure import InputError
 from conjure.plotting.charts import line_chart
 from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
 from conjure.plotting.images import MAX_SHEET_WIDTH, TILE_GAP, contact_sheet, encode_image, mosaic, tile_images
-from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path
+from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
 
 
 def test_wide_sheets_are_reduced():

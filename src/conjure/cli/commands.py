@@ -70,7 +70,8 @@ def check_environment() -> None:
 
 def _hyphen_hint(error: typer.TyperException) -> str:
     """Return what to do if an unknown option was meant as a text; empty unless the command takes texts."""
-    if getattr(error, "option_name", None) is None or getattr(error, "possibilities", None):
+    option = getattr(error, "option_name", None)
+    if option is None or (getattr(error, "possibilities", None) and " " not in option):  # a mistyped option
         return ""
     command = getattr(getattr(error, "ctx", None), "command", None)
     takes_texts = any((parameter.metavar or "").startswith("TEXT") for parameter in getattr(command, "params", ()))
