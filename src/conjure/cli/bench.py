@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 import conjure
-from conjure.cli.console import ProgressBar, TruncationWarnings, deprecations_printed, escape, print_result, silence, stderr
+from conjure.cli.console import (
+    ProgressBar,
+    TruncationWarnings,
+    deprecations_printed,
+    escape,
+    print_result,
+    print_warning,
+    silence,
+    stderr,
+)
 from conjure.cli.options import (
     Antithetic,
     AsJson,
@@ -104,7 +113,10 @@ def diff(
     if images:
         with stderr.status("generating images"):
             silence()
-            generated = generate_images(comparison, images, device)
+            try:
+                generated = generate_images(comparison, images, device)
+            except InputError as error:  # such as that of a pipeline that was only in memory
+                print_warning(f"{error}; the comparison is written without images")
     document = comparison.document(generated)
 
     def write(path: str) -> None:
