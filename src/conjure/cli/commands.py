@@ -30,7 +30,7 @@ HYPHEN_HINT = (
     'conjure compare --samples 5 -- "-20 degrees" frost'
 )
 
-app = typer.Typer(cls=Group, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(cls=Group, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
 def _print_version(requested: bool) -> None:

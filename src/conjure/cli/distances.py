@@ -8,6 +8,7 @@ import typer
 
 import conjure
 from conjure.cli.bench import print_plan
+from conjure.cli.completion import complete_divergence
 from conjure.cli.console import (
     EXIT_FAILURE,
     ProgressBar,
@@ -52,6 +53,7 @@ def distances(
         typer.Option(
             help="Divergence: jeffreys, kl, initial, final or direct; repeatable. The first one is the column distance.",
             show_default="jeffreys",
+            autocompletion=complete_divergence,
         ),
     ] = None,
     weighting: Weighting = "uniform",
