@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     )
     from conjure.evaluation.ablation import Ablation, ablate
     from conjure.evaluation.comparison import Comparison, diff
+    from conjure.evaluation.distance_table import DistanceTable
     from conjure.evaluation.evaluate import evaluate
     from conjure.evaluation.evaluator import SimilarityEvaluator
+    from conjure.evaluation.pair_distances import distance_table
     from conjure.evaluation.pair_files import read_pairs
     from conjure.evaluation.results import Evaluation
+    from conjure.evaluation.text_pairs import read_text_pairs
     from conjure.explanation.attribution import Attribution, attribute
     from conjure.explanation.explain import Explanation, explain
     from conjure.process_drift.compute import drift
@@ -50,6 +53,7 @@ __all__ = [
     "Ablation",
     "Attribution",
     "Comparison",
+    "DistanceTable",
     "Drift",
     "Estimate",
     "Evaluation",
@@ -74,6 +78,7 @@ __all__ = [
     "attribute",
     "diff",
     "distance",
+    "distance_table",
     "distances",
     "drift",
     "evaluate",
@@ -83,12 +88,14 @@ __all__ = [
     "matrix",
     "nearest",
     "read_pairs",
+    "read_text_pairs",
 ]
 
 _MODULES = {
     "Ablation": "evaluation.ablation",
     "Attribution": "explanation.attribution",
     "Comparison": "evaluation.comparison",
+    "DistanceTable": "evaluation.distance_table",
     "Drift": "process_drift.results",
     "Estimate": "divergence.estimates",
     "Evaluation": "evaluation.results",
@@ -113,6 +120,7 @@ _MODULES = {
     "attribute": "explanation.attribution",
     "diff": "evaluation.comparison",
     "distance": "similarity.pairwise",
+    "distance_table": "evaluation.pair_distances",
     "distances": "similarity.pairwise",
     "drift": "process_drift.compute",
     "evaluate": "evaluation.evaluate",
@@ -122,6 +130,7 @@ _MODULES = {
     "matrix": "similarity.matrices",
     "nearest": "similarity.nearest",
     "read_pairs": "evaluation.pair_files",
+    "read_text_pairs": "evaluation.text_pairs",
 }
 _RENAMED = {"TextCutWarning": "TextTruncationWarning"}
 

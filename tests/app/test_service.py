@@ -64,7 +64,7 @@ def test_truncated_texts_are_reported(service, monkeypatch):
         monkeypatch.setattr(warnings, "showwarning", record_warning)
         *_, last = service.compare("cat " + "very long " * 11, "<🐅>", "default", 1, 1, 0)
         assert (
-            "text &#x27;&lt;🐅&gt;&#x27; has 1 symbols that the text encoder of this model maps to the unknown token" in last.head
+            "text &#x27;&lt;🐅&gt;&#x27; has 1 symbol that the text encoder of this model maps to the unknown token" in last.head
         )
         assert "<🐅>" not in last.head
 

@@ -137,7 +137,10 @@ def test_matrix_of_groups(conjure_command, tiny_sd, tmp_path):
     assert len(separation["ci95"]) == 2
     one_sample = json.loads(conjure_command(*arguments, "--samples", 1, "--json")[1])["separation"]
     assert one_sample["ci95"] is None
-    assert conjure_command(*arguments, "--csv")[1].splitlines()[0] == ",cat,dog,sun,moon"
+    names = "cat,dog,sun,moon"
+    errors = ",".join(f"stderr: {name}" for name in names.split(","))
+    assert conjure_command(*arguments, "--csv")[1].splitlines()[0] == f",{names},{errors}"
+    assert conjure_command(*arguments, "--samples", 1, "--csv")[1].splitlines()[0] == f",{names}"
 
 
 def test_compare_prints_only_what_counts(conjure_command, tiny_sd):

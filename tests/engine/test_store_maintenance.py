@@ -16,11 +16,33 @@ from stores import NUM_EVALUATIONS, NUM_TRAJECTORIES, WORDS, execute
 NUM_ROWS = NUM_EVALUATIONS + NUM_TRAJECTORIES
 
 
+def damage(path):
+    """Add a row with a wrong checksum."""
+    execute(path, "INSERT INTO squared_differences SELECT process, 'new', seed, target, squared_differences, 0 "
+                  "FROM squared_differences LIMIT 1")  # fmt: skip
+
+
+def test_repair_of_a_valid_store_changes_nothing(filled_store, conjure_command, tmp_path):
+    path = filled_store.copy_to(tmp_path / "s")
+    content = path.read_bytes()
+    code, out, _ = conjure_command("store", "repair", path)
+    assert (code, out) == (0, f"{NUM_ROWS} rows, all valid; nothing was changed\n")
+    assert (path.read_bytes(), [file.name for file in tmp_path.iterdir()]) == (content, ["s"])
+
+
+def test_prune_reports_a_file_that_grows(filled_store, conjure_command, short_process, tmp_path, monkeypatch):
+    path = filled_store.copy_to(tmp_path / "s")
+    for change, message in ((-17e6, "17.0 MB larger"), (17e6, "17.0 MB smaller")):
+        monkeypatch.setattr("conjure.engine.store_maintenance.prune", lambda *_, change=change: change)
+        assert conjure_command("store", "prune", path, "x")[1] == f"the store is {message}\n"
+
+
 def test_repair_keeps_all_valid_rows(filled_store, open_store, tmp_path):
     path = filled_store.copy_to(tmp_path / "s")
     store = open_store(path)
     before = summarize(store)
     store.close()
+    damage(path)
     saved, old_file = repair(path)
     assert saved == before[0].evaluations + before[0].trajectories == NUM_ROWS
     assert summarize(open_store(path)) == before
@@ -31,7 +53,11 @@ def test_repair_deletes_no_file(filled_store, tmp_path):
     """Neither the old file of an earlier repair nor another file beside it."""
     path = filled_store.copy_to(tmp_path / "s")
     (tmp_path / "s.new").write_text("mine")
-    first, second = repair(path)[1], repair(path)[1]
+    old_files = []
+    for _ in range(2):
+        damage(path)
+        old_files.append(repair(path)[1])
+    first, second = old_files
     assert (first, second) == (tmp_path / "s.broken", tmp_path / "s.broken1")
     assert {file.name for file in tmp_path.iterdir()} == {"s", "s.new", "s.broken", "s.broken1"}
     assert (tmp_path / "s.new").read_text() == "mine"
@@ -83,7 +109,7 @@ def test_repair_by_command(conjure_command, filled_store, tmp_path):
     path = filled_store.copy_to(tmp_path / "s")
     execute(path, "UPDATE squared_differences SET crc32 = crc32 + 1 WHERE text = 'puppy' AND target = 'shark'")
     code, out, _ = conjure_command("store", "repair", path)
-    assert (code, out) == (0, f"{NUM_ROWS - 2} valid rows were copied; the old file is {path}.broken\n")
+    assert (code, out) == (0, f"{NUM_ROWS - 2} rows copied; the old file is {path}.broken\n")
     assert conjure_command("store", "verify", path)[:2] == (0, f"{NUM_ROWS - 2} of {NUM_ROWS - 2} rows are valid\n")
 
 

@@ -67,6 +67,22 @@ def test_run_compared_with_itself(runs):
     assert generate_images(comparison, 2) == {}
 
 
+def test_runs_of_a_pipeline_in_memory_are_compared_without_images(conjure_command, runs, tmp_path):
+    """It cannot be loaded again."""
+    for guidance in ("2", "3"):
+        shutil.copytree(runs / guidance, tmp_path / guidance)
+        path = tmp_path / guidance / "summary.json"
+        summary = json.loads(path.read_text())
+        summary["process"]["model"] = "pipeline"
+        path.write_text(json.dumps(summary))
+    page = tmp_path / "diff.html"
+    code, _, err = conjure_command("diff", tmp_path / "2", tmp_path / "3", "--images", 1, "--out", page)
+    assert (code, "2 minus 3" in page.read_text(), "data:image" in page.read_text()) == (0, True, False)
+    assert err.count("\n") == 2
+    assert "images of the run" in err.splitlines()[0]
+    assert err.splitlines()[0].endswith("; the comparison is written without images")
+
+
 def test_diff_command(conjure_command, runs, tmp_path):
     code, out, _ = conjure_command("diff", runs / "2", runs / "3", "--json")
     summary = json.loads(out)
@@ -76,7 +92,8 @@ def test_diff_command(conjure_command, runs, tmp_path):
     page = tmp_path / "diff.html"
     code, out, err = conjure_command("diff", runs / "2", runs / "3", "--images", 2, "--out", page)
     assert (code, "two runs" in out, err) == (0, True, f"wrote {page}\n")
-    assert "first minus second" in page.read_text()
+    assert "2 minus 3" in page.read_text()
+    assert "rank in 2</th><th>rank in 3" in page.read_text()
     assert page.read_text().count("data:image/png;base64") == 2
     assert "http" not in page.read_text()
 

@@ -15,7 +15,7 @@ from conjure import InputError
 from conjure.plotting.charts import line_chart
 from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
 from conjure.plotting.images import MAX_SHEET_WIDTH, TILE_GAP, contact_sheet, encode_image, mosaic, tile_images
-from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path
+from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
 
 
 def test_wide_sheets_are_reduced():
@@ -64,6 +64,19 @@ def test_charts_are_png():
         contact_sheet(images, rows=["first run"], columns=["a", "b"]),
     ):
         assert content.startswith(b"\x89PNG")
+
+
+def test_line_charts_have_one_size_and_run_in_the_order_of_the_values(monkeypatch):
+    figures = []
+    monkeypatch.setattr("conjure.plotting.charts.figure_bytes", lambda figure, *args, **options: figures.append(figure) or
+                        figure_bytes(figure, *args, **options))  # fmt: skip
+    sizes = set()
+    for values in (["1", "2"], ["999", "500", "1"], ["lms", "dpmsolvermultistep"], [str(999 - step) for step in range(50)]):
+        content = line_chart(values, {"STS-B": [(1.0, 0.5, 1.5)] * len(values)}, "steps", "Spearman x100")
+        sizes.add(Image.open(io.BytesIO(content)).size)
+    assert len(sizes) == 1
+    assert [figure.axes[0].xaxis_inverted() for figure in figures] == [False, True, False, True]
+    assert len(figures[-1].axes[0].get_xticks()) <= 25
 
 
 def test_paths_are_checked(tmp_path):

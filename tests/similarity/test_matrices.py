@@ -112,9 +112,13 @@ def test_invalid_groups(matrix, groups, message):
 
 def test_formats(matrix, tmp_path, monkeypatch):
     head, *rows = csv.reader(matrix.to_csv().splitlines())
-    assert head == ["", *TEXTS]
+    assert head == ["", *TEXTS, *(f"stderr: {text}" for text in TEXTS)]
     assert [row[0] for row in rows] == TEXTS
-    np.testing.assert_allclose([[float(entry) for entry in row[1:]] for row in rows], matrix.distance)
+    values = np.array([[float(entry) for entry in row[1:]] for row in rows])
+    np.testing.assert_allclose(values, np.hstack([matrix.distance, matrix.stderr]))
+    pairs = matrix.to_pandas()
+    assert list(pairs) == ["text1", "text2", "distance", "stderr", "ci95_low", "ci95_high"]
+    np.testing.assert_allclose(pairs["stderr"], matrix.stderr[np.triu_indices(len(TEXTS), 1)])
     plain = json.loads(json.dumps(matrix.to_dict(), allow_nan=False, default=str))
     assert set(plain) >= {"texts", "distance", "stderr", "order", "process", "version", "fingerprint"}
     assert replace(matrix, samples=1).to_dict()["stderr"] is None
@@ -155,7 +159,10 @@ def test_command(conjure_command, tmp_path):
     assert set(grouped["separation"]["per_text"]) == set(TEXTS)
     assert grouped["distance"][0][1] == pytest.approx(plain["distance"][0][2], rel=1e-5)
     code, out, _ = conjure_command("matrix", "--file", text_file, *options, "--csv")
-    assert (code, out.splitlines()[0]) == (0, ",puppy,poodle,whale,shark")
+    assert (code, out.splitlines()[0]) == (
+        0,
+        ",puppy,poodle,whale,shark" + ",stderr: puppy,stderr: poodle,stderr: whale,stderr: shark",
+    )
     code, out, _ = conjure_command("matrix", "--file", text_file, *options, "--figure", tmp_path / "m.png")
     assert (code, "mean silhouette of the groups" in out, (tmp_path / "m.png").exists()) == (0, True, True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from conjure.cli.console import print_warning
 from conjure.errors import InputError
@@ -57,7 +57,27 @@ class DeprecatedOption(TyperOption):
         return None, args
 
 
-class CommandWithAliases(TyperCommand):
+class _FlagsWithoutType:
+    """A command whose help shows no type beside flags, which take no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, with `--help`."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(_FlagsWithoutType, TyperCommand):
+    """A command."""
+
+
+class Group(_FlagsWithoutType, TyperGroup):
+    """A group of commands."""
+
+
+class CommandWithAliases(Command):
     """A command that also accepts the old names of its options."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 import conjure
-from conjure.cli.console import ProgressBar, TruncationWarnings, deprecations_printed, escape, print_result, silence, stderr
+from conjure.cli.console import (
+    ProgressBar,
+    TruncationWarnings,
+    deprecations_printed,
+    escape,
+    print_result,
+    print_warning,
+    silence,
+    stderr,
+)
 from conjure.cli.options import (
     Antithetic,
     AsJson,
@@ -21,6 +30,7 @@ from conjure.cli.options import (
     NumSamples,
     RunFolder,
     Seed,
+    Shuffle,
     Tasks,
     Weighting,
 )
@@ -38,6 +48,7 @@ def bench(
     data: DataPath = None,
     columns: Columns = None,
     max_pairs: MaxPairs = None,
+    shuffle: Shuffle = None,
     max_file_mb: MaxFileMB = MAX_FILE_MB,
     samples: NumSamples = 1,
     seed: Seed = 0,
@@ -71,7 +82,7 @@ def bench(
         (), process_options.unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
     )
     with deprecations_printed():
-        data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb)
+        data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb, shuffle)
     process = process_options.load()
     from conjure.baselines.registry import make_baselines
     from conjure.evaluation.report import markdown
@@ -88,7 +99,7 @@ def bench(
                 floors=floors,
                 out=folder,
                 progress=progress,
-                on_start=_print_plan,
+                on_start=print_plan,
             )
         )
     note = "; its report.html also lists the pairs with the largest residuals"
@@ -117,7 +128,10 @@ def diff(
     if images:
         with stderr.status("generating images"):
             silence()
-            generated = generate_images(comparison, images, device)
+            try:
+                generated = generate_images(comparison, images, device)
+            except InputError as error:  # such as that of a pipeline that was only in memory
+                print_warning(f"{error}; the comparison is written without images")
     document = comparison.document(generated)
 
     def write(path: str) -> None:
@@ -141,6 +155,7 @@ def ablate(
     data: DataPath = None,
     columns: Columns = None,
     max_pairs: MaxPairs = None,
+    shuffle: Shuffle = None,
     max_file_mb: MaxFileMB = MAX_FILE_MB,
     samples: NumSamples = 1,
     seed: Seed = 0,
@@ -159,16 +174,17 @@ def ablate(
     check_axes(axes)
     sampling = validated_sampling((), process_options.unit, samples=samples, seed=seed)
     with deprecations_printed():
-        data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb)
+        data_sets = load_tasks(tasks, data, max_pairs, columns, max_file_mb, shuffle)
     process = process_options.load()
     folder = out or f"ablate-{process.fingerprint()[:12]}"
     with TruncationWarnings(), ProgressBar() as progress:
         ablation, write = result_and_writer(
-            lambda: conjure.ablate(process, data_sets, axes, **sampling, out=folder, progress=progress, on_start=_print_plan)
+            lambda: conjure.ablate(process, data_sets, axes, **sampling, out=folder, progress=progress, on_start=print_plan)
         )
     with files_after_output([(folder, write)], lambda line: stderr.print(escape(f"{line}, with one figure per setting"))):
         print_result(ablation.summary(), ablation.document().to_markdown(), as_json, ablation.non_finite_texts)
 
 
-def _print_plan(plan: str) -> None:
+def print_plan(plan: str) -> None:
+    """Print a description of the work."""
     stderr.print(escape(plan))

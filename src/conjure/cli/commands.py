@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from conjure.cli.aliases import CommandWithAliases
+from conjure.cli.aliases import CommandWithAliases, Group
 from conjure.cli.app import serve_app
 from conjure.cli.bench import ablate, bench, diff
 from conjure.cli.check import check
 from conjure.cli.compare import compare, matrix
 from conjure.cli.console import EXIT_FAILURE, EXIT_INVALID_INPUT, print_error
+from conjure.cli.distances import distances
 from conjure.cli.drift import drift
 from conjure.cli.nearest import nearest
 from conjure.cli.store import store_app
@@ -24,7 +25,12 @@ from conjure.io.version import package_version
 
 EXIT_INTERRUPTED = 130  # typer returns it after Ctrl-C
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+HYPHEN_HINT = (
+    "; a text that begins with a hyphen follows two hyphens, after all options: "
+    'conjure compare --samples 5 -- "-20 degrees" frost'
+)
+
+app = typer.Typer(cls=Group, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
 def _print_version(requested: bool) -> None:
@@ -42,7 +48,7 @@ def conjure(
     """Measure the similarity of texts by the predictions of a text-to-image diffusion model."""
 
 
-for command in (compare, matrix, nearest, drift, check, bench, diff, ablate):
+for command in (compare, matrix, nearest, distances, drift, check, bench, diff, ablate):
     app.command(cls=CommandWithAliases)(command)
 app.command("app", cls=CommandWithAliases)(serve_app)
 app.add_typer(store_app, name="store")
@@ -60,6 +66,16 @@ def check_environment() -> None:
         os.getcwd()
     except OSError as error:
         raise InputError(f"the current folder cannot be used: {error.strerror}; change to another folder") from error
+
+
+def _hyphen_hint(error: typer.TyperException) -> str:
+    """Return what to do if an unknown option was meant as a text; empty unless the command takes texts."""
+    option = getattr(error, "option_name", None)
+    if option is None or (getattr(error, "possibilities", None) and " " not in option):  # a mistyped option
+        return ""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    takes_texts = any((parameter.metavar or "").startswith("TEXT") for parameter in getattr(command, "params", ()))
+    return HYPHEN_HINT if takes_texts else ""
 
 
 def run(arguments: list[str] | None) -> int:
@@ -84,7 +100,7 @@ def run(arguments: list[str] | None) -> int:
     except InputError as error:
         code = print_error(str(error), EXIT_INVALID_INPUT)
     except typer.TyperException as error:
-        code = print_error(f"{error.format_message()} (see conjure --help)", EXIT_INVALID_INPUT)
+        code = print_error(f"{error.format_message()} (see conjure --help){_hyphen_hint(error)}", EXIT_INVALID_INPUT)
     except typer.Abort as error:
         raise KeyboardInterrupt from error
     except OSError as error:

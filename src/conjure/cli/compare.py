@@ -16,6 +16,7 @@ from conjure.cli.options import (
     Divergence,
     MaxFileMB,
     NumSamplesWithError,
+    RawTexts,
     Seed,
     Weighting,
     parse_fraction,
@@ -144,14 +145,10 @@ def matrix(
     *,
     process_options: ProcessOptions,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the distances as comma-separated values.")] = False,
-    raw_texts: Annotated[
-        bool,
-        typer.Option(
-            "--raw-texts",
-            help="With --csv: do not put an apostrophe before texts that a spreadsheet would run as formulas.",
-        ),
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print the distances and their standard errors as comma-separated values.")
     ] = False,
+    raw_texts: RawTexts = False,
 ) -> None:
     """Compare all pairs of texts: distances, standard errors and clusters."""
     from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path

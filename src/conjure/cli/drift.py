@@ -113,7 +113,7 @@ def drift(
     if figure is not None:
         check_path(figure)
     if out is not None:
-        check_path(out, TABLE_SUFFIXES)
+        check_path(out, TABLE_SUFFIXES, "table")
     process_a: Any = process_options.load_silently  # the progress bar is shown while they are loaded
     process_b: Any = replace(process_options, **changes).load_silently
     if changes.keys() <= set(SETTINGS):  # one model in memory serves both

@@ -6,9 +6,15 @@ from typing import Annotated
 
 import typer
 
+from conjure.cli.completion import complete_divergence, complete_model, complete_scheduler, complete_tasks
 from conjure.errors import InputError
 
-Model = Annotated[str, typer.Option(help="Model: default, a folder in diffusers format, or a Hub name (owner/name@revision).")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="Model: default, a folder in diffusers format, or a Hub name (owner/name@revision).", autocompletion=complete_model
+    ),
+]
 Variant = Annotated[
     str | None,
     typer.Option(help="Variant of the weight files, such as fp16. Without this option: the default files, or the only variant."),
@@ -54,8 +60,9 @@ Guidance = Annotated[
 Scheduler = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete_scheduler,
         help="Scheduler: lms, ddim, euler, ..., or own for the model's own. "
-        "Without this option: lms where it supports the model (which predicts epsilon, v or x0), otherwise own."
+        "Without this option: lms where it supports the model (which predicts epsilon, v or x0), otherwise own.",
     ),
 ]
 Height = Annotated[int | None, typer.Option(help="Image height in pixels. Without this option: the model's default height.")]
@@ -71,7 +78,9 @@ NumSamplesWithError = Annotated[
     int, typer.Option(help="Number of Monte-Carlo samples k; a confidence interval needs at least 2.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the noise.")]
-Divergence = Annotated[str, typer.Option(help="Divergence: jeffreys, kl, initial, final or direct.")]
+Divergence = Annotated[
+    str, typer.Option(help="Divergence: jeffreys, kl, initial, final or direct.", autocompletion=complete_divergence)
+]
 Weighting = Annotated[str, typer.Option(help="Weighting of the steps: uniform, as in the paper, or girsanov, in nats.")]
 Unit = Annotated[
     str | None,
@@ -89,6 +98,7 @@ Antithetic = Annotated[
 Tasks = Annotated[
     str | None,
     typer.Option(
+        autocompletion=complete_tasks,
         help="Names of datasets separated by commas, such as stsb,sickr, or paper-table-1. "
         "Without this option: the nine datasets of the paper (Tables 1 and 2).",
         show_default=False,
@@ -112,7 +122,22 @@ Columns = Annotated[
 MaxFileMB = Annotated[
     int, typer.Option("--max-file-mb", min=1, help="Largest size of a file of texts, in MB; larger files are refused.")
 ]
-MaxPairs = Annotated[int | None, typer.Option("--max-pairs", help="Use only the first pairs of each dataset, at most this many.")]
+MaxPairs = Annotated[
+    int | None, typer.Option("--max-pairs", help="Use only the first pairs of a dataset or table, at most this many.")
+]
+Shuffle = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SEED", help="With --max-pairs: use random pairs instead of the first ones, chosen with this seed.", min=0
+    ),
+]
+RawTexts = Annotated[
+    bool,
+    typer.Option(
+        "--raw-texts",
+        help="In comma-separated values: do not put an apostrophe before texts that a spreadsheet would run as formulas.",
+    ),
+]
 RunFolder = Annotated[
     str | None,
     typer.Option(

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from conjure.cli.aliases import print_renamed
+from conjure.cli.aliases import Command, Group, print_renamed
 from conjure.cli.console import EXIT_FAILURE, print_json
 from conjure.cli.options import AsJson
 from conjure.errors import InputError
+from conjure.io.formatting import pluralize
 
 MAX_KEYS_SHOWN = 5
 
@@ -19,11 +20,11 @@ StoreFile = Annotated[
 ]
 
 store_app = typer.Typer(
-    help="Inspect and maintain a store: a file of stored results (--store), or a run folder of conjure bench."
+    cls=Group, help="Inspect and maintain a store: a file of stored results (--store), or a run folder of conjure bench."
 )
 
 
-@store_app.command()
+@store_app.command(cls=Command)
 def info(store: StoreFile, as_json: AsJson = False) -> None:
     """List the processes and baselines in a store, with the number of their results."""
     from conjure.engine.store_maintenance import open_store, summarize
@@ -37,14 +38,14 @@ def info(store: StoreFile, as_json: AsJson = False) -> None:
     print_store(summaries)
 
 
-@store_app.command(hidden=True)
+@store_app.command(cls=Command, hidden=True)
 def look(store: StoreFile, as_json: AsJson = False) -> None:
     """Run `info`, which replaces this command."""
     print_renamed("conjure store look", "conjure store info")
     info(store, as_json)
 
 
-@store_app.command()
+@store_app.command(cls=Command)
 def verify(store: StoreFile) -> None:
     """Verify the checksum of each row. Exit with 0 if all are valid, and with 1 if not."""
     from conjure.engine.store_maintenance import open_store, verify
@@ -60,16 +61,20 @@ def verify(store: StoreFile) -> None:
         raise typer.Exit(EXIT_FAILURE)
 
 
-@store_app.command()
+@store_app.command(cls=Command)
 def repair(store: StoreFile) -> None:
-    """Replace a corrupted store by a new file with its valid rows. The other rows are computed again when a run needs them."""
+    """Replace a corrupted store by a new file with its valid rows. The other rows are computed again when a run needs them.
+
+    A valid store is not changed.
+    """
     from conjure.engine.store_repair import repair
 
     num_rows, old_file = repair(store)
-    print(f"{num_rows:,} valid rows were copied; the old file is {old_file}")
+    rows = pluralize(num_rows, "row")
+    print(f"{rows}, all valid; nothing was changed" if old_file is None else f"{rows} copied; the old file is {old_file}")
 
 
-@store_app.command()
+@store_app.command(cls=Command)
 def prune(
     store: StoreFile,
     fingerprints: Annotated[
@@ -82,10 +87,11 @@ def prune(
     """Delete all results of some processes or baselines."""
     from conjure.engine.store_maintenance import open_store, prune
 
-    print(f"the store is {prune(open_store(store), fingerprints) / 1e6:.1f} MB smaller")
+    change = prune(open_store(store), fingerprints) / 1e6
+    print(f"the store is {abs(change):.1f} MB {'larger' if change < 0 else 'smaller'}")
 
 
-@store_app.command()
+@store_app.command(cls=Command)
 def export(
     store: StoreFile,
     out: Annotated[str, typer.Argument(metavar="FILE", help="Output file, which must end with .parquet.", show_default=False)],

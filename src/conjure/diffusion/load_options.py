@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conjure.errors import InputError
+from conjure.io.formatting import pluralize
 from conjure.io.numbers import is_finite_number
 
 LORA_FORMAT = "FILE_OR_NAME[:WEIGHT]"
@@ -117,6 +118,17 @@ def describe_changes(settings: Mapping[str, Any]) -> list[str]:
     if negative_prompt := settings.get("pipeline_kwargs", {}).get("negative_prompt"):
         changes.append(f"negative prompt {negative_prompt!r}")
     return changes
+
+
+def summarize_settings(settings: Mapping[str, Any]) -> str:
+    """Return the settings of a process in a few words.
+
+    Args:
+        settings: What `Process.settings` returns.
+    """
+    guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
+    changes = "".join(f", {change}" for change in describe_changes(settings))
+    return f"model {settings['model']}, {settings['scheduler']}, {pluralize(settings['steps'], 'step')}{guidance}{changes}"
 
 
 def parse_loras(loras: Any) -> tuple[Lora, ...]:

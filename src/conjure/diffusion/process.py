@@ -28,7 +28,7 @@ from conjure.diffusion.decoding import check_finite_images
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import process_fingerprint
 from conjure.diffusion.interfaces import Executor, ResultCache
-from conjure.diffusion.load_options import LoadOptions
+from conjure.diffusion.load_options import LoadOptions, summarize_settings
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline, warn_of_safety_checker
 from conjure.diffusion.process_settings import (
@@ -274,6 +274,12 @@ class Process:
             "device": str(self.workers or self.device),
             **self.load_options.settings(),
         }
+
+    def __str__(self) -> str:
+        settings = self.settings()
+        return f"{settings['pipeline']}: {summarize_settings(settings)}; {settings['dtype']} on {settings['device']}"
+
+    __repr__ = __str__
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of everything that influences a result, which howto/store.md lists.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
 
 from conjure.diffusion.hub import download_pipeline
 from conjure.diffusion.load_options import Lora, TextualInversion
@@ -93,7 +95,27 @@ def _resolve(name: str, variant: str | None) -> tuple[Path, str | None]:
     owner_and_name = repository.split("/")
     if name.startswith((".", "/", "~")) or len(owner_and_name) != 2 or not all(owner_and_name) or os.path.exists(name):
         raise InputError(
-            f"model {name!r} is neither a folder nor a Hub name; must be default, a folder with a model_index.json, a "
-            ".safetensors file, owner/name or owner/name@revision"
+            f"{_missing_folder(name)}model {name!r} is neither a folder nor a Hub name; must be default, a folder with a "
+            "model_index.json, a .safetensors file, owner/name or owner/name@revision"
         )
-    return download_pipeline(name, variant)
+    try:
+        return download_pipeline(name, variant)
+    except InputError as error:
+        # Not if the Hub has such a repository, which this account cannot read or which lacks the revision
+        if isinstance(error.__cause__, GatedRepoError | RevisionNotFoundError | None):
+            raise
+        raise InputError(f"{_missing_folder(name)}{error}") from error.__cause__
+
+
+def _missing_folder(name: str) -> str:
+    """Return the beginning of a message: that no folder has this name, and which similar ones there are."""
+    if os.path.exists(name):
+        return ""
+    path = Path(name)
+    try:
+        others = [entry.name for entry in path.parent.iterdir() if entry.is_dir() or entry.suffix == ".safetensors"]
+    except (OSError, ValueError):
+        others = []
+    similar = difflib.get_close_matches(path.name, others, n=1)
+    hint = f" (did you mean {str(path.with_name(similar[0]))!r}?)" if similar else ""
+    return f"there is no folder {name!r}{hint}; "

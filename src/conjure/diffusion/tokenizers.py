@@ -10,6 +10,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from conjure.errors import InputError, TextTruncationWarning
+from conjure.io.formatting import pluralize
 
 MIN_CUT = 20_000  # characters; no shorter text is cut
 CHARACTERS_PER_TOKEN = 100
@@ -139,15 +140,15 @@ class TruncationWarningTokenizer:
         unknown = self._tokenizer.unk_token_id
         if unknown is not None and unknown not in special and unknown in tokens:
             warnings.warn(
-                f"text {text[:40]!r} has {at_least}{tokens.count(unknown)} symbols that the text encoder of this model maps to "
-                "the unknown token; rephrase them",
+                f"text {text[:40]!r} has {at_least}{pluralize(tokens.count(unknown), 'symbol')} that the text encoder of this "
+                "model maps to the unknown token; rephrase it",
                 TextTruncationWarning,
                 stacklevel=3,
             )
         if len(tokens) > limit:
             lost = self._tokenizer.decode(tokens[int(limit) - 1 :][:SHOWN_TOKENS], skip_special_tokens=True)
             warnings.warn(
-                f"text of {at_least}{len(tokens)} tokens, but the text encoder of this model takes {limit}: "
+                f"text of {at_least}{pluralize(len(tokens), 'token')}, but the text encoder of this model takes {limit}: "
                 f"{lost[:80]!r}{'...' if len(lost) > 80 else ''} is truncated; shorten the text",
                 TextTruncationWarning,
                 stacklevel=3,

@@ -15,6 +15,9 @@ from conjure.divergence.differences import PerStepDivergence
 from conjure.divergence.intervals import few_samples_note, nonnegative_interval, t_interval
 from conjure.errors import InputError
 from conjure.io.formatting import format_interval, format_value, format_with_error, pluralize
+from conjure.io.text import quote_and_wrap
+
+MAX_TEXT = 40  # characters of a text in the short description
 
 
 def check_finite(samples: Float[np.ndarray, " samples"]) -> Float[np.ndarray, " samples"]:
@@ -139,6 +142,10 @@ class Estimate:
     def __str__(self) -> str:
         interval = "" if math.isnan(self.stderr) else f" (95% CI: {format_interval(self.ci95, self.stderr)})"
         return f"{format_with_error(self.distance, self.stderr)}{interval}"
+
+    def __repr__(self) -> str:
+        texts = " and ".join(quote_and_wrap(text, MAX_TEXT) for text in self.texts)
+        return f"<Estimate {self}, {self.divergence}, {self.unit}: {texts}>"
 
     def _repr_html_(self) -> str:
         first, second = (html.escape(text) for text in self.texts)

@@ -19,16 +19,16 @@ from conjure.errors import InputError
 from conjure.io.files import output_error
 
 
-def repair(path: str | Path) -> tuple[int, Path]:
-    """Replace a store by a new file with its valid rows. The old file is kept under another name.
+def repair(path: str | Path) -> tuple[int, Path | None]:
+    """Replace a damaged store by a new file with its valid rows. The old file is kept under another name.
 
-    Lost results are computed again by the next run that needs them.
+    Lost results are computed again by the next run that needs them. A store without damage is not changed.
 
     Args:
         path: The file of the store, or the folder of a run.
 
     Returns:
-        The number of valid rows, and the new path of the old file.
+        The number of valid rows, and the new path of the old file; None if it was valid and is unchanged.
 
     Raises:
         InputError: If there is no such file, or it is not a store.
@@ -43,6 +43,8 @@ def repair(path: str | Path) -> tuple[int, Path]:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conjure-") as folder:
             new = Path(folder) / "new"
             num_rows = _copy(path, new)
+            if num_rows == _count_if_intact(path):
+                return num_rows, None
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{path}{suffix}", f"{old_file}{suffix}")
@@ -50,6 +52,17 @@ def repair(path: str | Path) -> tuple[int, Path]:
     except OSError as error:
         raise output_error(path, error) from error
     return num_rows, old_file
+
+
+def _count_if_intact(path: Path) -> int | None:
+    """Return the number of rows of a file in which SQLite finds no damage, and which has no process without rows."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                return None
+            return sum(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in CONTENT)
+    except DATABASE_ERRORS:
+        return None
 
 
 def _copy(path: Path, new_path: Path) -> int:

@@ -27,7 +27,7 @@ from conjure.evaluation.correlation import agreement
 from conjure.evaluation.datasets import Pairs, read
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.results import Evaluation
-from conjure.evaluation.run_folder import process_with_store
+from conjure.evaluation.run_folder import STORE_NAME, process_with_store
 from conjure.evaluation.task_statistics import compute_distances
 from conjure.io.files import keeping
 
@@ -82,7 +82,7 @@ def ablate(
             raise InputError(f"the folder {str(folder)!r} cannot be used: {error.strerror}; name another by --out") from error
     non_finite_texts: dict[str, None] = {}
 
-    with process_with_store(process, folder) as stored_process:
+    with process_with_store(process, None if folder is None else folder / STORE_NAME) as stored_process:
 
         def run(varied_process: Process, description: str) -> Evaluation:
             if on_start:

@@ -17,6 +17,7 @@ from conjure.io.documents import Document, Table
 from conjure.io.files import write_output
 from conjure.plotting.charts import line_chart
 
+MAX_VALUES = 6  # of a setting in the short description
 PAPER_STEPS = {5: 70.1, 10: 70.3, 15: 70.1, 20: 68.9, 30: 70.2, 50: 69.5}  # Table 3: STS-B, Stable Diffusion v1.4, as printed
 NOTE = (
     "Spearman x100 of negated distances with human ratings. Intervals are 95% bootstrap intervals over pairs, and over samples "
@@ -70,6 +71,16 @@ class Ablation:
         """The results of each setting, in order."""
         axes = dict.fromkeys(point.axis for point in self.points)
         return {axis: [point for point in self.points if point.axis == axis] for axis in axes}
+
+    def __str__(self) -> str:
+        lines = [f"ablation of {', '.join(self.points_by_axis)}; Spearman x100 of the first dataset"]
+        for axis, points in self.points_by_axis.items():
+            values = [f"{point.value}: {_percent(next(iter(point.agreements.values())))[0]:.1f}" for point in points]
+            shown = values if len(values) <= MAX_VALUES else [*values[: MAX_VALUES - 1], "…", values[-1]]
+            lines.append(f"  {axis}: {', '.join(shown)}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row of plain data per result and task; correlations are multiplied by 100."""

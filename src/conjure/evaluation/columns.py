@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from conjure.errors import InputError
 
@@ -17,6 +17,20 @@ SCORES = (
     "score", "rating", "similarity", "similarityscore", "relatedness", "relatednessscore", "label", "gold", "goldscore",
     "goldlabel", "humanscore", "humanrating", "humanmean", "meanscore", "simlex999",
 )  # fmt: skip
+
+
+def parse_text_columns(columns: str | None) -> tuple[str, str] | None:
+    """Return the two names of the option `--columns` of a command that needs no scores. They are separated by a comma.
+
+    Raises:
+        InputError: If there are not two names.
+    """
+    if columns is None:
+        return None
+    names = [name.strip() for name in columns.split(",")]
+    if len(names) != 2 or not all(names):
+        raise InputError(f"columns is {columns!r}; must be two columns of texts, as in text1,text2")
+    return names[0], names[1]
 
 
 def parse_columns(columns: str | None) -> tuple[str, str, str] | None:
@@ -46,27 +60,71 @@ def find_columns(names: Sequence[str], source: str, chosen: Sequence[str] | None
     Raises:
         InputError: If a chosen column is missing, or there is not exactly one known pair and one known score.
     """
-    listed = ", ".join(map(repr, names)) or "none"
     if chosen is not None:
         if isinstance(chosen, str) or len(chosen) != 3 or len(set(chosen)) != 3:
             raise InputError(f"columns is {chosen!r}; must be three different names: two columns of texts and one of scores")
-        for column in chosen:
-            if column not in names:
-                raise InputError(f"{source!r} has no column {column!r}; its columns are {listed}")
+        _check_present(chosen, names, source)
         first, second, score = chosen
         return first, second, score
-    by_key: dict[str, list[str]] = {}
-    for name in names:
-        by_key.setdefault(re.sub(r"[\W_]+", "", name.lower()), []).append(name)
-    pairs = [(a, b) for first, second in TEXT_PAIRS for a in by_key.get(first, ()) for b in by_key.get(second, ())]
+    advice = f"choose by columns A,B,SCORE (--columns) among its columns {_listed(names)}"
+    by_key = _names_by_key(names)
     scores = [name for key in SCORES for name in by_key.get(key, ())]
-    advice = f"choose by columns A,B,SCORE (--columns) among its columns {listed}"
-    if len(pairs) != 1:
-        found = "no known pair of columns of texts, such as text1 and text2"
-        if pairs:
-            found = f"several pairs of columns of texts: {'; '.join(f'{a!r} and {b!r}' for a, b in pairs)}"
-        raise InputError(f"{source!r} has {found}; {advice}")
+    texts = _known_texts(by_key, source, advice)
     if len(scores) != 1:
         found = "several columns of scores" if scores else "no column 'score'"
         raise InputError(f"{source!r} has {found}; {advice}")
-    return *pairs[0], scores[0]
+    return *texts, scores[0]
+
+
+def find_text_columns(names: Sequence[str], source: str, chosen: Sequence[str] | None = None) -> tuple[str, str]:
+    """Return the columns of the first texts and of the second texts.
+
+    Args:
+        names: All columns of the table.
+        source: Where the table comes from, for error messages.
+        chosen: The two columns; None finds them by their names, as `find_columns` does.
+
+    Raises:
+        InputError: If a chosen column is missing, or there is not exactly one known pair.
+    """
+    if chosen is None:
+        advice = f"choose by columns A,B (--columns) among its columns {_listed(names)}"
+        return _known_texts(_names_by_key(names), source, advice)
+    if isinstance(chosen, str) or len(chosen) != 2 or len(set(chosen)) != 2:
+        raise InputError(f"columns is {chosen!r}; must be two different names of columns of texts")
+    _check_present(chosen, names, source)
+    first, second = chosen
+    return first, second
+
+
+def _known_texts(by_key: Mapping[str, Sequence[str]], source: str, advice: str) -> tuple[str, str]:
+    """Return the known pair of columns of texts.
+
+    Raises:
+        InputError: If there is not exactly one.
+    """
+    pairs = [(a, b) for first, second in TEXT_PAIRS for a in by_key.get(first, ()) for b in by_key.get(second, ())]
+    if len(pairs) == 1:
+        return pairs[0]
+    found = "no known pair of columns of texts, such as text1 and text2"
+    if pairs:
+        found = f"several pairs of columns of texts: {'; '.join(f'{a!r} and {b!r}' for a, b in pairs)}"
+    raise InputError(f"{source!r} has {found}; {advice}")
+
+
+def _check_present(chosen: Sequence[str], names: Sequence[str], source: str) -> None:
+    for column in chosen:
+        if column not in names:
+            raise InputError(f"{source!r} has no column {column!r}; its columns are {_listed(names)}")
+
+
+def _names_by_key(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return the names by their letters and digits in lower case."""
+    by_key: dict[str, list[str]] = {}
+    for name in names:
+        by_key.setdefault(re.sub(r"[\W_]+", "", name.lower()), []).append(name)
+    return by_key
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

@@ -111,6 +111,23 @@ class Comparison:
         }
 
     @property
+    def names(self) -> tuple[str, str]:
+        """The names of the folders of the runs, or their paths if these are equal."""
+        first, second = (run.folder.resolve().name for run in self.runs)
+        return (first, second) if first != second else (str(self.runs[0].folder), str(self.runs[1].folder))
+
+    def __str__(self) -> str:
+        lines = [f"{self.names[0]} minus {self.names[1]}, Spearman x100"]
+        for task in self.tasks.values():
+            interval = format_interval([100 * end for end in task.difference.ci95])
+            lines.append(
+                f"  {task.title}: {100 * task.difference.spearman:+.1f} (95% CI: {interval}), p = {task.difference.p:.2g}"
+            )
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    @property
     def notes(self) -> list[str]:
         """Notes on datasets with few pairs."""
         return few_pairs_notes({task.title: task.pairs for task in self.tasks.values()})
@@ -127,19 +144,20 @@ class Comparison:
              f"{task.difference.p:.2g}", f"{100 * task.difference.rank_correlation:.1f}"]
             for task in self.tasks.values()
         ]  # fmt: skip
-        columns = ["dataset", "pairs", "first", "second", "first minus second", INTERVAL, "p", "rank correlation"]
+        names = self.names
+        columns = ["dataset", "pairs", *names, f"{names[0]} minus {names[1]}", INTERVAL, "p", "rank correlation"]
         tables = [Table("Datasets", columns, rows)]
         for task in self.tasks.values():
             change_rows = [
                 [str(place), *(f"{rank:.0f}" for rank in change.ranks), f"{change.human_rank:.0f}", *change.texts]
                 for place, change in enumerate(task.rank_changes, 1)
             ]
-            columns = ["", "rank in first", "rank in second", "human rank", "text 1", "text 2"]
+            columns = ["", *(f"rank in {name}" for name in names), "human rank", "text 1", "text 2"]
             if change_rows:
                 tables.append(Table(f"{task.title}: largest rank changes", columns, change_rows))
         settings = [
             f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
-            for label, run in zip(("first", "second"), self.runs, strict=True)
+            for label, run in zip(names, self.runs, strict=True)
         ]
         settings += self.notes
         note = NOTE + RANKS_NOTE if len(tables) > 1 else NOTE
@@ -231,7 +249,7 @@ def generate_images(comparison: Comparison, number: int, device: str | None = No
     return {
         f"{title}: “{change.texts[0]}” and “{change.texts[1]}”": contact_sheet(
             [[images[text] for text in change.texts] for images in images_by_run],
-            rows=["first run", "second run"],
+            rows=comparison.names,
             columns=[quote_and_wrap(text, 28, lines=3) for text in change.texts],
         )
         for title, change in shown
@@ -243,7 +261,7 @@ def _generate(run: Run, texts: Sequence[str], device: str | None) -> list[np.nda
     try:
         process = process_from_settings(run.summary["process"], run.summary["fingerprint"], device)
     except InputError as error:
-        raise InputError(f"images of the run {str(run.folder)!r} cannot be generated: {error}; leave out --images") from error
+        raise InputError(f"images of the run {str(run.folder)!r} cannot be generated: {error}") from error
     seed = noise_seed(run.summary["seed"], 0)
     batch_size = AdaptiveBatchSize(process.device, IMAGE_BATCH if process.batch_prompts else 1)
     batches = map_batches(texts, batch_size, lambda batch, _: np.asarray(process.run(list(batch), [seed] * len(batch), "np")))

@@ -25,6 +25,7 @@ from conjure.evaluation.bootstrap import (
     two_sided_p,
 )
 from conjure.evaluation.few_pairs import FEW_PAIRS, inversion_interval, permutation_p
+from conjure.io.formatting import pluralize
 
 NUM_SPLITS = 100  # random splits of the samples into halves
 
@@ -49,6 +50,10 @@ class Agreement:
     pearson: float
     p: float
     pairs: int
+
+    def __str__(self) -> str:
+        low, high = (100 * end for end in self.ci95)
+        return f"{100 * self.spearman:.1f} (95% CI: {low:.1f} to {high:.1f}), {pluralize(self.pairs, 'pair')}"
 
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100."""

@@ -26,9 +26,9 @@ from conjure.evaluation.pair_files import (
     from_rows,
     read_file,
 )
+from conjure.evaluation.pair_rows import check_choice
 from conjure.evaluation.tables import read_unquoted
-from conjure.io.input_files import MAX_FILE_MB
-from conjure.io.numbers import is_integer
+from conjure.io.input_files import MAX_FILE_MB, STANDARD_INPUT
 
 __all__ = [
     "PAPER_TABLE_1", "PAPER_TASKS", "TASKS", "DatasetSpec", "HubDataset", "Pairs", "from_dataframe", "from_rows", "load_tasks",
@@ -168,28 +168,29 @@ def load_tasks(
     max_pairs: int | None,
     columns: str | None = None,
     max_file_mb: int = MAX_FILE_MB,
+    shuffle: int | None = None,
 ) -> list[Pairs]:
     """Read the tasks that a command line names.
 
     Args:
         tasks: Names of `TASKS`, separated by commas; `paper-table-1` stands for the datasets of the paper's Table 1. None stands
             for these, RG65 and SimLex-999.
-        data: A folder of datasets, or a single file of pairs; None reads from the Hugging Face Hub, which has only the STS
-            datasets and `sickr-all`.
+        data: A folder of datasets, or a single file of pairs (`-` for standard input); None reads from the Hugging Face Hub,
+            which has only the STS datasets and `sickr-all`.
         max_pairs: Only the first pairs of each task are used; None uses all.
         columns: Names of the columns of a single file: two columns of texts and one of scores, separated by commas. None finds
             them by known names.
         max_file_mb: Largest size of a single file of pairs, in units of 10^6 bytes.
+        shuffle: Seed with which `max_pairs` random pairs of each task are chosen; None uses the first ones.
 
     Raises:
         InputError: If an argument is not allowed, or a dataset cannot be read.
     """
-    if max_pairs is not None and not is_integer(max_pairs, 3):
-        raise InputError(f"max_pairs is {max_pairs}; must be an integer >= 3")
-    if data is not None and os.path.isfile(data):
+    check_choice(max_pairs, shuffle)
+    if data is not None and (str(data) == STANDARD_INPUT or os.path.isfile(data)):
         if tasks is not None:
             raise InputError(f"{str(data)!r} is a single file of pairs; leave out --tasks, or give a folder of datasets")
-        return [read_file(data, parse_columns(columns), max_mb=max_file_mb).head(max_pairs)]
+        return [read_file(data, parse_columns(columns), max_mb=max_file_mb).choose(max_pairs, shuffle)]
     if columns is not None:
         raise InputError("columns can only be chosen for a single file of pairs; leave out --columns, or name the file by --data")
     if data is not None and not os.path.isdir(data):
@@ -201,7 +202,7 @@ def load_tasks(
     unique_names = dict.fromkeys(task for name in names for task in groups.get(name, (name,)))
     if not unique_names:
         raise InputError(f"no task is given; must be paper-table-1 or names of {', '.join(TASKS)}")
-    return [read(name, data).head(max_pairs) for name in unique_names]
+    return [read(name, data).choose(max_pairs, shuffle) for name in unique_names]
 
 
 def of_frame(frame: DataFrame, name: str = "frame") -> Pairs:

@@ -16,24 +16,24 @@ from jaxtyping import Float
 from conjure.baselines.base import Baseline
 from conjure.deprecation import renamed_keywords
 from conjure.diffusion.interfaces import ResultCache
-from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob
+from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
 from conjure.divergence.divergences import Divergence, Reduction
 from conjure.divergence.weightings import Weighting
-from conjure.engine.forecast import forecast
 from conjure.engine.store import Store
 from conjure.errors import InputError
 from conjure.evaluation.correlation import check_scores
 from conjure.evaluation.datasets import Pairs, read
 from conjure.evaluation.floors import add_floors, encoder_baseline, shuffle_texts
+from conjure.evaluation.pair_rows import check_choice
 from conjure.evaluation.results import Evaluation, TaskResult
-from conjure.evaluation.run_folder import open_run_folder, process_with_store, write_run_folder
+from conjure.evaluation.run_folder import STORE_NAME, open_run_folder, process_with_store, write_run_folder
 from conjure.evaluation.task_statistics import compute_task_result
+from conjure.evaluation.trajectories import run_trajectories
 from conjure.io.files import import_pyarrow, keeping
 from conjure.io.version import package_version
 from conjure.similarity.options import SamplingOptions
-from conjure.similarity.sampling import jobs_for_pairs
 from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache, non_finite_message
 
@@ -48,6 +48,8 @@ def evaluate(
     tasks: Sequence[Pairs | str],
     *,
     data: str | Path | None = None,
+    max_pairs: int | None = None,
+    shuffle: int | None = None,
     samples: int = 1,
     seed: int = 0,
     divergence: Divergence = "jeffreys",
@@ -68,6 +70,8 @@ def evaluate(
         tasks: Names of `conjure.evaluation.datasets.TASKS`, or pairs from `read_file` or `from_dataframe`.
         data: Folder of the named datasets; None reads them from the Hugging Face Hub, which has only the STS datasets and
             `sickr-all`.
+        max_pairs: Use only the first pairs of each task, at most this many; None uses all.
+        shuffle: Seed with which `max_pairs` random pairs of each task are chosen, instead of the first ones.
         samples: Number of Monte-Carlo samples k.
         seed: Seed of the noise.
         divergence: As in `conjure.distance`.
@@ -78,9 +82,9 @@ def evaluate(
         baselines: Other measures of the same pairs, from `conjure.make_baselines`.
         floors: Whether to measure what agreement the tasks allow without the images: that of the text encoder's cosine, and that
             of the process with shuffled texts, on at most 100 pairs of each task (`conjure.evaluation.floors`).
-        out: Run folder: one Parquet file per task, `summary.json`, the report and the files for the Hub. Unless the process has a
-            store, the results of all trajectories are stored there too, so the same call resumes an interrupted run, and a call
-            with more samples or other tasks reuses them.
+        out: Run folder: one Parquet and one CSV file per task, `summary.json`, the report and the files for the Hub. Unless the
+            process has a store, the results of all trajectories are stored there too, so the same call resumes an interrupted
+            run, and a call with more samples or other tasks reuses them.
         progress: Called after every denoising step.
         on_start: Called with a description of each part of the work, and a forecast of its run time, before it starts.
 
@@ -101,7 +105,8 @@ def evaluate(
         process.default_unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, unit=unit,
         reduction=reduction, antithetic=antithetic,
     )  # fmt: skip
-    task_pairs = [read(task, data) if isinstance(task, str) else task for task in tasks]
+    check_choice(max_pairs, shuffle)
+    task_pairs = [(read(task, data) if isinstance(task, str) else task).choose(max_pairs, shuffle) for task in tasks]
     _check_tasks(task_pairs)
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -112,14 +117,14 @@ def evaluate(
     fingerprint = process.fingerprint() if folder is None and process.store is None else process.storable_fingerprint()
     if folder is not None:
         open_run_folder(folder, fingerprint, settings)
-    with process_with_store(process, folder) as stored_process:
+    with process_with_store(process, None if folder is None else folder / STORE_NAME) as stored_process:
         # baselines first: they are fast, and texts that they do not accept are reported before the long part
         baseline_distances = {
             baseline.name: _baseline_distances(baseline, task_pairs, stored_process.store, progress, on_start)
             for baseline in baselines
         }
-        all_texts = [texts for task in task_pairs for texts in task.texts]
-        cache = _run_trajectories(stored_process, all_texts, options, progress, on_start)
+        texts = [pair for task in task_pairs for pair in task.texts]
+        cache = run_trajectories(stored_process, texts, options, final_latents=True, progress=progress, on_start=on_start)
         non_finite_texts = tuple(cache.non_finite_texts())
         results = {task.name: _evaluate_task(cache, task, non_finite_texts, options, baseline_distances) for task in task_pairs}
         if floors:
@@ -181,32 +186,6 @@ def _baseline_distances(
     return distances
 
 
-def _run_trajectories(
-    process: Process,
-    pairs: Sequence[tuple[str, str]],
-    options: SamplingOptions,
-    progress: ProgressCallback | None,
-    on_start: Callable[[str], None] | None,
-    kind: str = "",
-) -> TrajectoryCache:
-    jobs = jobs_for_pairs(pairs, range(options.samples), options.noise)
-    cache = TrajectoryCache(process, options.noise)
-
-    def announce(missing: Sequence[TrajectoryJob]) -> None:
-        if on_start is None:
-            return
-        num_rows = sum(job.num_rows for job in missing) * process.steps
-        duration = forecast(process, missing)
-        on_start(
-            f"{len(pairs):,} pairs{kind}, {len(missing):,} of {len(jobs):,} trajectories to run, up to {num_rows:,} denoiser rows"
-            + ("" if duration is None else f", {duration}")
-        )
-
-    if jobs:
-        cache.compute(jobs, final_latents=True, progress=progress, on_start=announce)
-    return cache
-
-
 def _evaluate_task(
     cache: TrajectoryCache,
     all_pairs: Pairs,
@@ -250,5 +229,8 @@ def _with_floors(
     """
     shuffled = {name: shuffle_texts(result.pairs, options.noise.seed) for name, result in results.items()}
     pairs = [texts for task in shuffled.values() for texts in task.texts]
-    cache = _run_trajectories(process, pairs, replace(options, samples=1), progress, on_start, " with shuffled texts")
+    cache = run_trajectories(
+        process, pairs, replace(options, samples=1), kind=" with shuffled texts", final_latents=True, progress=progress,
+        on_start=on_start,
+    )  # fmt: skip
     return {name: add_floors(result, encoder_distances, cache, shuffled[name]) for name, result in results.items()}

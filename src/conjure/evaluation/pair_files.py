@@ -18,10 +18,10 @@ from jaxtyping import Float
 from conjure.deprecation import deprecated_property
 from conjure.errors import InputError, QuotedFieldsWarning
 from conjure.evaluation.columns import find_columns
-from conjure.evaluation.tables import read_table
+from conjure.evaluation.pair_rows import check_pair_texts, choose_rows
+from conjure.evaluation.tables import read_table, source_name
 from conjure.io.formatting import pluralize
-from conjure.io.input_files import MAX_FILE_MB
-from conjure.io.text import is_blank
+from conjure.io.input_files import MAX_FILE_MB, STANDARD_INPUT
 
 SENTENCE_COLUMNS = ("sentence1", "sentence2")
 WORD_COLUMNS = ("word1", "word2")
@@ -67,6 +67,9 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
+    def __repr__(self) -> str:
+        return f"<Pairs {self.title}: {pluralize(len(self), 'pair')}>"
+
     @property
     def texts(self) -> list[tuple[str, str]]:
         """The two texts of each pair."""
@@ -75,6 +78,10 @@ class Pairs:
     def head(self, number: int | None) -> Pairs:
         """Return the first `number` pairs, or all pairs for None."""
         return self.select(range(len(self))[:number])
+
+    def choose(self, max_pairs: int | None, shuffle: int | None = None) -> Pairs:
+        """Return the first `max_pairs` pairs, or as many random ones with the seed `shuffle`; all pairs for None."""
+        return self.select(choose_rows(len(self), max_pairs, shuffle))
 
     def without(self, texts: Collection[str]) -> Pairs:
         """Return the pairs that contain none of `texts`."""
@@ -111,7 +118,7 @@ def read_file(path: str | Path, columns: Sequence[str] | None = None, *, max_mb:
     `conjure.evaluation.columns`). Other columns are ignored.
 
     Args:
-        path: The file.
+        path: The file, or `-` for standard input.
         columns: The columns of the first texts, the second texts and the scores. None finds them by their names.
         max_mb: The largest size of the file, in units of 10^6 bytes.
 
@@ -126,7 +133,8 @@ def read_file(path: str | Path, columns: Sequence[str] | None = None, *, max_mb:
         QuotedFieldsWarning: If a text begins and ends with a quotation mark.
     """
     path = Path(path)
-    return _from_own_rows(read_table(path, max_mb), str(path), path.stem, columns)
+    name = "stdin" if str(path) == STANDARD_INPUT else path.stem
+    return _from_own_rows(read_table(path, max_mb), source_name(path), name, columns)
 
 
 read_pairs = read_file  # its name in the package `conjure`, where `read_file` would not say what is read
@@ -146,8 +154,13 @@ def from_dataframe(frame: DataFrame | PolarsDataFrame, name: str = "frame", colu
     Warns:
         QuotedFieldsWarning: As for `read_file`.
     """
+    return _from_own_rows(frame_rows(frame), name, name, columns)
+
+
+def frame_rows(frame: DataFrame | PolarsDataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a data frame as mappings from the names of its columns to values."""
     rows = frame.to_dicts() if isinstance(frame, PolarsDataFrame) else frame.to_dict("records")
-    return _from_own_rows([{str(column): value for column, value in row.items()} for row in rows], name, name, columns)
+    return [{str(column): value for column, value in row.items()} for row in rows]
 
 
 def _from_own_rows(rows: Sequence[Mapping[str, Any]], source: str, name: str, chosen: Sequence[str] | None) -> Pairs:
@@ -211,12 +224,7 @@ def from_rows(
             value = reprlib.repr(row.get(score_column))
             raise InputError(f"{source!r}, row {number}: the score is {value}; must be a number {allowed}")
         scores.append(score)
-        for column in text_columns:
-            text = row.get(column)
-            if text is not None and not isinstance(text, str):
-                raise InputError(f"{source!r}, row {number}: {column} is {reprlib.repr(text)}; must be a text")
-            if text is None or is_blank(text):
-                raise InputError(f"{source!r}, row {number}: {column} is blank; each pair needs two texts")
+        check_pair_texts(row, text_columns, source, number)
     first, second = (tuple(preprocess(row[column]) if preprocess else row[column] for row in rows) for column in text_columns)
     subset = tuple(str(row[subset_column]) for row in rows) if subset_column and subset_column in rows[0] else None
     return _with_hash(name, title, first, second, np.array(scores), subset)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property, warn_renamed
+from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.differences import PairDifferences
 from conjure.divergence.divergences import DivergenceConfig
 from conjure.evaluation.correlation import Agreement, Difference
@@ -125,6 +126,11 @@ class TaskResult:
         """Agreement of the distance with human ratings."""
         return self.divergences[self.config.divergence]
 
+    def __str__(self) -> str:
+        return f"{self.pairs.title}: Spearman x100 {self.agreement}"
+
+    __repr__ = __str__
+
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100. `parts` are the subsets of the dataset."""
         has_reliability = self.distances.shape[1] > 1
@@ -174,6 +180,14 @@ class Evaluation:
     measure = deprecated_property("measure", "config")
     identity = deprecated_property("identity", "fingerprint")
     broken = deprecated_property("broken", "non_finite_texts")
+
+    def __str__(self) -> str:
+        settings = f"{pluralize(self.samples, 'sample')}, seed {self.seed}; {summarize_settings(self.process)}"
+        lines = [f"{self.config.divergence}, {self.config.unit_label}; {settings}"]
+        lines += [f"  {result}" for result in self.tasks.values()]
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+
+    __repr__ = __str__
 
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON: `tasks.{name}.{spearman, ci95, pairs, reliability, ...}`; correlations times 100."""

@@ -17,15 +17,17 @@ from conjure.diffusion.placement import choose_device
 from conjure.diffusion.process import Process
 from conjure.diffusion.schedulers import scheduler_from_config
 from conjure.diffusion.sources import pinned_name
-from conjure.divergence.intervals import pool_errors
 from conjure.engine.store import Store
 from conjure.errors import InputError, OutputError
 from conjure.evaluation.hub_export import hub_files
 from conjure.evaluation.legacy_keys import upgrade_process, upgrade_summary
 from conjure.evaluation.report import html_page, markdown, settings_line
-from conjure.evaluation.results import Evaluation, TaskResult
+from conjure.evaluation.results import Evaluation
 from conjure.evaluation.run_schema import TEXT, TaskTable, check_object, check_summary, distances_hash, read_table
+from conjure.evaluation.task_tables import write_task_tables
 from conjure.io.files import NO_SUCH_FOLDER, import_pyarrow, read_json, write_output
+
+STORE_NAME = "store.sqlite"
 
 
 def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any]) -> None:
@@ -69,20 +71,20 @@ def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any])
 
 
 @contextlib.contextmanager
-def process_with_store(process: Process, folder: Path | None) -> Iterator[Process]:
-    """Context manager with `process`, whose results are stored in a run folder.
+def process_with_store(process: Process, path: Path | None) -> Iterator[Process]:
+    """Context manager with `process`, whose results are stored in a file.
 
     Args:
         process: The process; one with a store is returned as it is.
-        folder: The run folder; None adds no store.
+        path: The file; None adds no store.
 
     Raises:
         InputError: If the store cannot be used.
     """
-    if folder is None or process.store is not None:
+    if path is None or process.store is not None:
         yield process
         return
-    store = Store(folder / "store.sqlite")
+    store = Store(path)
     try:
         yield replace(process, store=store)
     finally:
@@ -90,13 +92,13 @@ def process_with_store(process: Process, folder: Path | None) -> Iterator[Proces
 
 
 def write_run_folder(folder: Path, evaluation: Evaluation) -> None:
-    """Write the files of an evaluation: one Parquet file per task, `summary.json`, the report, and the files for the Hub.
+    """Write the files of an evaluation: tables of each task, `summary.json`, the report, and the files for the Hub.
 
     Raises:
         InputError: If a file cannot be written.
     """
     for name, result in evaluation.tasks.items():
-        _write_parquet(folder / f"{name}.parquet", result)
+        write_task_tables(folder, name, result)
     summary = evaluation.summary()
     for name, result in evaluation.tasks.items():
         summary["tasks"][name]["distances_sha256"] = distances_hash(result.distances)
@@ -111,41 +113,6 @@ def write_run_folder(folder: Path, evaluation: Evaluation) -> None:
     for path in (folder / "hub").rglob("*.yaml"):
         if str(path.relative_to(folder)) not in files:  # written by an earlier evaluation
             path.unlink()
-
-
-def _write_parquet(path: Path, result: TaskResult) -> None:
-    """Write one row per pair: texts, rating, subset, distance with its error, both directions, steps, samples, baselines."""
-    pyarrow, parquet = import_pyarrow()
-    errors = pool_errors(result.distances)
-    per_step = [result.config.per_step(differences) for differences in result.differences]
-    table = pyarrow.table(
-        {
-            "text1": result.pairs.first,
-            "text2": result.pairs.second,
-            "score": result.pairs.scores,
-            "part": result.pairs.subset or [None] * len(per_step),
-            "distance": result.distances.mean(1),
-            "stderr": errors.stderr,
-            "raw_stderr": errors.raw_stderr,
-            "forward": [divergence.forward.sum(1).mean() for divergence in per_step],
-            "backward": [divergence.backward.sum(1).mean() for divergence in per_step],
-            "per_step": [divergence.total.mean(0).tolist() for divergence in per_step],
-            "samples": result.distances.tolist(),
-            **{f"baseline_{name}": baseline.distances.mean(1) for name, baseline in result.baselines.items()},
-        },
-        metadata={
-            "task": result.pairs.name,
-            "data": result.pairs.sha256,
-            "divergence": result.config.divergence,
-            "weighting": result.config.weighting,
-            "unit": result.config.unit_label,
-            "stderr_pooled_pairs": str(errors.pooled_pairs),
-            "stderr_degrees_of_freedom": str(errors.degrees_of_freedom),
-        },
-    )
-    sink = pyarrow.BufferOutputStream()
-    parquet.write_table(table, sink)
-    write_output(path, sink.getvalue().to_pybytes())
 
 
 @dataclass(frozen=True)

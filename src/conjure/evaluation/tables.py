@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -13,12 +14,13 @@ from typing import Any
 
 from conjure.errors import InputError
 from conjure.io.files import import_pyarrow
-from conjure.io.input_files import MAX_FILE_MB, read_input, read_input_text
+from conjure.io.input_files import MAX_FILE_MB, STANDARD_INPUT, decode_input, read_input, read_input_text
 from conjure.io.text import split_lines
 
 Row = dict[str, Any]
 
 FORMATS = "give a UTF-8 file of columns separated by tabs, commas or semicolons, a .jsonl file, or a .parquet file"
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 SEPARATORS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 
 
@@ -28,10 +30,10 @@ def read_table(path: Path, max_mb: int = MAX_FILE_MB) -> list[Row]:
     The suffixes `.jsonl`, `.ndjson` and `.json` (JSON Lines, or an array of objects) and `.parquet` name a format. Every other
     file has a header, and columns that are separated by the tab, comma or semicolon of its header, whatever its suffix is.
     Fields may be quoted, as pandas and spreadsheets write them. A file whose quotation marks are no consistent quoting is read
-    without quoting.
+    without quoting. The format of standard input is recognized by its beginning.
 
     Args:
-        path: The file, in UTF-8, or in UTF-16 with a byte order mark.
+        path: The file, in UTF-8, or in UTF-16 with a byte order mark; `-` for standard input.
         max_mb: The largest size of the file, in units of 10^6 bytes.
 
     Returns:
@@ -40,13 +42,24 @@ def read_table(path: Path, max_mb: int = MAX_FILE_MB) -> list[Row]:
     Raises:
         InputError: If the file cannot be read, is too large, or is no table.
     """
-    suffix = path.suffix.lower()
+    content, source = read_input(path, max_mb, advice=FORMATS), source_name(path)
+    suffix = _suffix_of(content) if str(path) == STANDARD_INPUT else path.suffix.lower()
     if suffix == ".parquet":
-        return _read_parquet(path, max_mb)
-    text = read_input_text(path, max_mb, advice=FORMATS)
-    if suffix in (".jsonl", ".ndjson", ".json"):
-        return _parse_json(text, str(path))
-    return _parse_separated(text, str(path))
+        return _parse_parquet(content, source, max_mb)
+    text = decode_input(content, path, advice=FORMATS)
+    return _parse_json(text, source) if suffix in JSON_SUFFIXES else _parse_separated(text, source)
+
+
+def source_name(path: Path) -> str:
+    """Return what messages call a file."""
+    return "standard input" if str(path) == STANDARD_INPUT else str(path)
+
+
+def _suffix_of(content: bytes) -> str:
+    """Return the suffix that a file with this content would have; empty for separated columns."""
+    if content.startswith(b"PAR1"):
+        return ".parquet"
+    return ".jsonl" if content.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[") else ""
 
 
 def read_unquoted(path: Path) -> list[Row]:
@@ -137,9 +150,8 @@ def _parse_json(text: str, source: str) -> list[Row]:
     return rows
 
 
-def _read_parquet(path: Path, max_mb: int) -> list[Row]:
+def _parse_parquet(content: bytes, source: str, max_mb: int) -> list[Row]:
     pyarrow, parquet = import_pyarrow()
-    content = read_input(path, max_mb, advice=FORMATS)
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
@@ -148,6 +160,6 @@ def _read_parquet(path: Path, max_mb: int) -> list[Row]:
             return rows
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{str(path)!r} cannot be read: {reason}; {FORMATS}") from error
-    raise InputError(f"{str(path)!r} has {size / 1e6:,.0f} MB without compression; at most {max_mb:,} MB are allowed; "
+        raise InputError(f"{source!r} cannot be read: {reason}; {FORMATS}") from error
+    raise InputError(f"{source!r} has {size / 1e6:,.0f} MB without compression; at most {max_mb:,} MB are allowed; "
                      "give a smaller file, or raise the limit by --max-file-mb")  # fmt: skip

@@ -26,11 +26,14 @@ from conjure.divergence.estimates import check_finite
 from conjure.divergence.intervals import t_interval
 from conjure.divergence.weightings import Weighting
 from conjure.io.formatting import format_with_error
+from conjure.io.text import shorten
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import MAX_TARGETS_PER_JOB
 from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_words
+
+MAX_SHOWN = 10  # effects in the short description
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,10 @@ class Effect:
 
     @property
     def label(self) -> str:
-        """A description of the change of the text."""
-        return f"“{self.word}” → “{self.replacement}”" if self.replacement else f"without “{self.word}”"
+        """A description of the change of the text. A word that occurs several times in it is named with its number."""
+        is_repeated = self.text.split().count(self.word) > 1
+        word = f"“{self.word}”" + (f" (word {self.position + 1})" if is_repeated else "")
+        return f"{word} → “{self.replacement}”" if self.replacement else f"without {word}"
 
     def __str__(self) -> str:
         return format_with_error(self.change, self.stderr, sign="+")
@@ -86,6 +91,14 @@ class Attribution:
 
     whole = deprecated_property("whole", "baseline")
     of = deprecated_property("of", "effects_of")
+
+    def __str__(self) -> str:
+        lines = [f"  {effect!s:>14}  {effect.label} in “{shorten(effect.text)}”" for effect in self.effects[:MAX_SHOWN]]
+        if len(self.effects) > MAX_SHOWN:
+            lines.append(f"  and {len(self.effects) - MAX_SHOWN:,} more")
+        return "\n".join([f"changes of the divergence, {self.unit}, along the trajectory of the other text", *lines])
+
+    __repr__ = __str__
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the effects as plain data for JSON. Errors and intervals are None with one sample."""

@@ -19,6 +19,7 @@ from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
 from conjure.explanation.images import SampleImages, TrajectoryImages, decode_trajectory, iter_decoded
 from conjure.io.files import write_output
+from conjure.io.formatting import pluralize
 from conjure.io.numbers import is_integer
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.similarity.options import SamplingOptions
@@ -55,6 +56,12 @@ class Explanation:
     def backward(self) -> TrajectoryImages:
         """The trajectory of the second text in the first sample."""
         return self.sample_images[0].backward
+
+    def __str__(self) -> str:
+        images = f"images of {pluralize(len(self.sample_images), 'sample')}"
+        return f"{self.estimate!r}, {images}" + ("" if self.words is None else f"\n{self.words}")
+
+    __repr__ = __str__
 
     def save(self, path: str | Path) -> None:
         """Write the explanation to `path`.

@@ -156,6 +156,19 @@ def _umask() -> int:
     return mask
 
 
+def import_pandas() -> Any:
+    """Return the module `pandas`.
+
+    Raises:
+        InputError: If pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputError("data frames need the package pandas: pip install pandas") from error
+    return pandas
+
+
 def import_pyarrow() -> tuple[Any, Any]:
     """Return the modules `pyarrow` and `pyarrow.parquet`.
 

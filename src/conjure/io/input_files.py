@@ -66,7 +66,20 @@ def read_input_text(path: str | Path, max_mb: int = MAX_FILE_MB, *, advice: str)
     Raises:
         InputError: As `read_input`, and if the file has another encoding.
     """
-    content = read_input(path, max_mb, advice=advice)
+    return decode_input(read_input(path, max_mb, advice=advice), path, advice=advice)
+
+
+def decode_input(content: bytes, path: str | Path, *, advice: str) -> str:
+    """Return the text of the content of a file. The encodings are those of `read_input_text`.
+
+    Args:
+        content: The content.
+        path: The file, for error messages.
+        advice: What to give instead, for error messages.
+
+    Raises:
+        InputError: If the content has another encoding.
+    """
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return content.decode(encoding)

@@ -22,6 +22,16 @@ def is_integer(value: Any, smallest: float = -math.inf, largest: float = math.in
     return isinstance(value, Integral) and not isinstance(value, bool) and smallest <= int(value) <= largest
 
 
+def none_if_not_finite(value: Any) -> Any:
+    """Return None for a float that is NaN or infinite, and every other value unchanged.
+
+    Examples:
+        >>> none_if_not_finite(0.5), none_if_not_finite(float("nan")), none_if_not_finite("text")
+        (0.5, None, 'text')
+    """
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def is_finite_number(value: Any) -> bool:
     """Return whether a value is a finite real number, of Python or NumPy. A bool is none.
 

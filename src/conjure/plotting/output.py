@@ -18,25 +18,26 @@ FIGURE_SUFFIXES = (".png", ".svg", ".pdf", ".html")
 EMBEDDING_SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> Path:
+def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES, what: str = "figure") -> Path:
     """Return `path` if a figure can be written to it. Call this before any long computation.
 
     Args:
         path: Name of the output file.
         suffixes: Allowed endings of the name, in lower case.
+        what: What is written to it, for error messages.
 
     Raises:
         InputError: The suffix is not allowed, the folder does not exist, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in suffixes:
-        raise InputError(f"figure {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(suffixes)}")
+        raise InputError(f"{what} {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(suffixes)}")
     try:
         if path.is_dir() or not path.parent.is_dir():
             problem = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
-            raise InputError(f"figure {str(path)!r} {problem}; name a file in an existing folder")
+            raise InputError(f"{what} {str(path)!r} {problem}; name a file in an existing folder")
         if path.exists() and not path.is_file():  # a pipe without a reader would block
-            raise InputError(f"figure {str(path)!r} is not a regular file; name another file")
+            raise InputError(f"{what} {str(path)!r} is not a regular file; name another file")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
         is_new = not path.exists()
@@ -44,14 +45,20 @@ def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES) -> P
         if is_new:
             path.resolve().unlink()  # a link to a file that does not exist is kept
     except OSError as error:
-        raise InputError(f"figure {str(path)!r} cannot be written: {error.strerror}; name a writable file") from error
+        raise InputError(f"{what} {str(path)!r} cannot be written: {error.strerror}; name a writable file") from error
     return path
 
 
-def figure_bytes(figure: Figure, file_format: str) -> bytes:
-    """Return the content of a file that holds `figure` in a file format of matplotlib, such as `png`, `svg` or `pdf`."""
+def figure_bytes(figure: Figure, file_format: str, *, is_cropped: bool = True) -> bytes:
+    """Return the content of a file that holds a figure.
+
+    Args:
+        figure: The figure.
+        file_format: A file format of matplotlib, such as `png`, `svg` or `pdf`.
+        is_cropped: Whether empty margins are cut off. Without it, figures of the same size give images of the same size.
+    """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # texts may have characters that the font lacks
-        figure.savefig(buffer, format=file_format, dpi=150, bbox_inches="tight", pad_inches=0.08)
+        figure.savefig(buffer, format=file_format, dpi=150, bbox_inches="tight" if is_cropped else None, pad_inches=0.08)
     return buffer.getvalue()

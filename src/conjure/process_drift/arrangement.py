@@ -78,6 +78,15 @@ class Arrangement:
     matrix_a: Matrix
     matrix_b: Matrix
 
+    def __str__(self) -> str:
+        low, high = self.ci95
+        return (
+            f"{self.labels[0]} against {self.labels[1]}: rank correlation of the distances of {len(self.texts)} texts "
+            f"{self.correlation:.3f} (95% CI: {low:.3f} to {high:.3f})"
+        )
+
+    __repr__ = __str__
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         return {

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.estimates import Estimate
 from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
 from conjure.errors import InputError
 from conjure.explanation.figure import comparison_figure
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
-from conjure.io.files import atomic_open, import_pyarrow, output_error, write_output
+from conjure.io.files import atomic_open, import_pandas, import_pyarrow, output_error, write_output
 from conjure.io.formatting import pluralize
 from conjure.io.text import quote_and_wrap, shorten
 from conjure.plotting.output import check_path, figure_bytes
@@ -81,6 +82,17 @@ class Drift:
         """The number of samples k."""
         return len(self.texts[0].samples)
 
+    def __str__(self) -> str:
+        first = self.texts[0]
+        return (
+            f"{self.labels[0]} against {self.labels[1]}: {pluralize(len(self.texts), 'text')}, mean divergence "
+            f"{self.summary['divergence'].mean}, {self.unit}\n"
+            f"  largest {first.divergence}: {quote_and_wrap(first.text, 60)}\n"
+            f"  {pluralize(self.samples, 'sample')}, seed {self.seed}; {summarize_settings(self.process_a)}"
+        )
+
+    __repr__ = __str__
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for what is unknown."""
         names = ("unit", "final_unit", "labels", "checks", "samples", "seed", "timesteps", "snr", "process_a", "process_b",
@@ -109,11 +121,7 @@ class Drift:
         Raises:
             InputError: If pandas is not installed.
         """
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise InputError("data frames need the package pandas: pip install pandas") from error
-        return DataFrame([text.to_row() for text in self.texts])
+        return import_pandas().DataFrame([text.to_row() for text in self.texts])
 
     def save_table(self, path: str | Path) -> None:
         """Write the result to a .json file, or one row per text to a .csv or .parquet file.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
+from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.intervals import few_samples_note, nonnegative_ends
-from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
-from conjure.io.files import write_output
+from conjure.io.files import import_pandas, write_output
 from conjure.io.formatting import format_with_error, pluralize
 from conjure.plotting.charts import scatter_plot
 from conjure.plotting.heatmaps import clustered_heatmap
@@ -127,6 +128,15 @@ class Matrix:
         """Return the entry [i, j] with its standard error as text."""
         return "0" if i == j else format_with_error(self.distance[i, j], self.stderr[i, j])
 
+    def __str__(self) -> str:
+        pairs = self.distance[~np.eye(len(self.texts), dtype=bool)]
+        return (
+            f"distances of {len(self.texts)} texts from {pairs.min():.4g} to {pairs.max():.4g}, {self.divergence}, {self.unit}\n"
+            f"  {pluralize(self.samples, 'sample')}, seed {self.seed}; {summarize_settings(self.process)}"
+        )
+
+    __repr__ = __str__
+
     def to_dict(self) -> dict[str, Any]:
         """Return the matrix as plain data for JSON. Errors and intervals are None with one sample.
 
@@ -148,23 +158,41 @@ class Matrix:
     def to_csv(self, *, raw: bool = False) -> str:
         """Return the distances as comma-separated values, with the texts as first row and first column.
 
+        With at least two samples, as many columns with the standard errors follow. Their heads begin with `stderr: `.
+
         Args:
             raw: Write texts unchanged. Otherwise a text that a spreadsheet would run as a formula gets an apostrophe before it.
         """
-        rows = ([text, *row] for text, row in zip(self.texts, self.distance.tolist(), strict=True))
-        return csv_text([["", *self.texts], *rows], raw=raw)
+        blocks = [self.distance] if self.samples == 1 else [self.distance, self.stderr]
+        heads = [*self.texts, *(f"stderr: {text}" for text in self.texts if self.samples > 1)]
+        rows = ([text, *row] for text, row in zip(self.texts, np.hstack(blocks).tolist(), strict=True))
+        return csv_text([["", *heads], *rows], raw=raw)
 
     def to_frame(self) -> DataFrame:
-        """Return the distances as a pandas data frame.
+        """Return the distances as a square pandas data frame, with the texts as rows and columns.
 
         Raises:
             InputError: If pandas is not installed.
         """
-        try:
-            from pandas import DataFrame
-        except ImportError as error:
-            raise InputError("data frames need the package pandas: pip install pandas") from error
-        return DataFrame(self.distance, index=list(self.texts), columns=list(self.texts))
+        return import_pandas().DataFrame(self.distance, index=list(self.texts), columns=list(self.texts))
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per pair as a pandas data frame: text1, text2, distance, stderr, ci95_low and ci95_high.
+
+        Pairs are in the order of the texts. With the divergence `kl`, each pair has a row for each direction.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        n, (low, high) = len(self.texts), self.ci95
+        pairs = permutations(range(n), 2) if self.divergence == "kl" else combinations(range(n), 2)
+        columns = {"distance": self.distance, "stderr": self.stderr, "ci95_low": low, "ci95_high": high}
+        return import_pandas().DataFrame(
+            [
+                {"text1": self.texts[i], "text2": self.texts[j], **{name: values[i, j] for name, values in columns.items()}}
+                for i, j in pairs
+            ]
+        )
 
     def heatmap(self) -> Figure:
         """Return the heat map of the distances with the dendrogram of the texts."""

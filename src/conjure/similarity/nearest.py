@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from conjure.deprecation import deprecated_property, renamed_keywords
 from conjure.diffusion.jobs import ProgressCallback
+from conjure.diffusion.load_options import summarize_settings
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
 from conjure.divergence.divergences import Divergence, Reduction
@@ -20,6 +21,8 @@ from conjure.divergence.estimates import check_finite
 from conjure.divergence.intervals import nonnegative_interval
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
+from conjure.io.formatting import format_with_error
+from conjure.io.text import quote_and_wrap
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import jobs_for_pairs, run_metadata
 from conjure.similarity.token_checks import warn_of_indistinct_texts
@@ -27,6 +30,8 @@ from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_ranking
 
 FIRST_ROUND_SAMPLES = 4  # each further round doubles the number of samples
+
+MAX_SHOWN = 5  # candidates in the short description
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,20 @@ class Neighbours:
     sources = deprecated_property("sources", "trajectories_run")
     most_sources = deprecated_property("most_sources", "trajectories_max")
     identity = deprecated_property("identity", "fingerprint")
+
+    def __str__(self) -> str:
+        lines = [
+            f"nearest to {quote_and_wrap(self.text, 60)}, {self.divergence}, {self.unit}; {summarize_settings(self.process)}"
+        ]
+        for place, neighbour in enumerate(self.ranked[:MAX_SHOWN], 1):
+            distance = format_with_error(neighbour.distance, neighbour.stderr)
+            lines.append(f"  {place}. {quote_and_wrap(neighbour.text, 60)}: {distance}")
+        if len(self.ranked) > MAX_SHOWN:
+            lines.append(f"  and {len(self.ranked) - MAX_SHOWN:,} more")
+        certainty = "certain" if self.is_certain else "not certain"
+        return "\n".join([*lines, f"  the first {self.top} {certainty} at {self.confidence:.0%}"])
+
+    __repr__ = __str__
 
     def to_dict(self) -> dict[str, Any]:
         """Return the ranking as plain data for JSON. Errors and intervals are None with one sample."""

@@ -1,0 +1,53 @@
+"""The columns of a table of distances: the distance with its error and its directions, and other divergences of the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from conjure.divergence.differences import PairDifferences
+from conjure.divergence.divergences import DivergenceConfig
+from conjure.divergence.intervals import PooledErrors, nonnegative_ends, pool_errors
+
+Columns = dict[str, Float[np.ndarray, " pairs"]]
+
+
+def distance_columns(differences: Sequence[PairDifferences], configs: Sequence[DivergenceConfig]) -> tuple[Columns, PooledErrors]:
+    """Return the distances of pairs as columns.
+
+    Args:
+        differences: Squared differences of predictions of each pair.
+        configs: The divergences. The first one is the distance; the columns of the others begin with their names.
+
+    Returns:
+        The columns, and the errors of the distance. The columns of errors and intervals are NaN with one sample.
+    """
+    config, *others = configs
+    per_step = [config.per_step(pair) for pair in differences]
+    columns, errors = _columns("", np.stack([divergence.total.sum(1) for divergence in per_step]))
+    columns["forward"] = np.array([divergence.forward.sum(1).mean() for divergence in per_step])
+    columns["backward"] = np.array([divergence.backward.sum(1).mean() for divergence in per_step])
+    for other in others:
+        columns |= _columns(other.divergence, np.stack([other.per_sample(pair) for pair in differences]))[0]
+    return columns, errors
+
+
+def column_names(divergences: Sequence[str]) -> list[str]:
+    """Return the names of the columns of `distance_columns`, for the names of the divergences."""
+    columns = [*_names(""), "forward", "backward"]
+    return columns + [name for divergence in divergences[1:] for name in _names(divergence)]
+
+
+def _names(prefix: str) -> tuple[str, str, str, str]:
+    if not prefix:
+        return "distance", "stderr", "ci95_low", "ci95_high"
+    return prefix, f"{prefix}_stderr", f"{prefix}_ci95_low", f"{prefix}_ci95_high"
+
+
+def _columns(prefix: str, values: Float[np.ndarray, "pairs samples"]) -> tuple[Columns, PooledErrors]:
+    """Return mean, standard error and the ends of the 95% interval of each pair, with their errors."""
+    errors, mean = pool_errors(values), values.mean(1)
+    ends = nonnegative_ends(mean, errors.stderr, errors.degrees_of_freedom)
+    return dict(zip(_names(prefix), (mean, errors.stderr, *ends), strict=True)), errors
