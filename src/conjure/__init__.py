@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from conjure.explanation.explain import Explanation, explain
     from conjure.process_drift.compute import drift
     from conjure.process_drift.results import Drift
+    from conjure.similarity.calibration import Calibration, calibrate
     from conjure.similarity.matrices import Matrix, matrix
     from conjure.similarity.nearest import Neighbours, nearest
     from conjure.similarity.pairwise import distance, distances
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Ablation",
     "Attribution",
+    "Calibration",
     "Comparison",
     "Drift",
     "Estimate",
@@ -72,6 +74,7 @@ __all__ = [
     "Workers",
     "ablate",
     "attribute",
+    "calibrate",
     "diff",
     "distance",
     "distances",
@@ -88,6 +91,7 @@ __all__ = [
 _MODULES = {
     "Ablation": "evaluation.ablation",
     "Attribution": "explanation.attribution",
+    "Calibration": "similarity.calibration",
     "Comparison": "evaluation.comparison",
     "Drift": "process_drift.results",
     "Estimate": "divergence.estimates",
@@ -111,6 +115,7 @@ _MODULES = {
     "Workers": "engine.ray_workers",
     "ablate": "evaluation.ablation",
     "attribute": "explanation.attribution",
+    "calibrate": "similarity.calibration",
     "diff": "evaluation.comparison",
     "distance": "similarity.pairwise",
     "distances": "similarity.pairwise",
