@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from conjure.explanation.explain import Explanation, explain
     from conjure.process_drift.compute import drift
     from conjure.process_drift.results import Drift
+    from conjure.similarity.calibration import Calibration, calibrate
     from conjure.similarity.matrices import Matrix, matrix
     from conjure.similarity.nearest import Neighbours, nearest
     from conjure.similarity.pairwise import distance, distances
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Ablation",
     "Attribution",
+    "Calibration",
     "Comparison",
     "DistanceTable",
     "Drift",
@@ -76,6 +78,7 @@ __all__ = [
     "Workers",
     "ablate",
     "attribute",
+    "calibrate",
     "diff",
     "distance",
     "distance_table",
@@ -94,6 +97,7 @@ __all__ = [
 _MODULES = {
     "Ablation": "evaluation.ablation",
     "Attribution": "explanation.attribution",
+    "Calibration": "similarity.calibration",
     "Comparison": "evaluation.comparison",
     "DistanceTable": "evaluation.distance_table",
     "Drift": "process_drift.results",
@@ -118,6 +122,7 @@ _MODULES = {
     "Workers": "engine.ray_workers",
     "ablate": "evaluation.ablation",
     "attribute": "explanation.attribution",
+    "calibrate": "similarity.calibration",
     "diff": "evaluation.comparison",
     "distance": "similarity.pairwise",
     "distance_table": "evaluation.pair_distances",

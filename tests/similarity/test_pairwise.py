@@ -102,6 +102,9 @@ def test_antithetic_noise(default_process):
     assert antithetic.to_dict()["antithetic"]
     with pytest.raises(InputError, match="without antithetic noise"):
         conjure.distance(process, A, B, antithetic=True, divergence="direct")
+    # a single direction gains nothing: its trajectories are those of the common noise, so antithetic noise is no default
+    single, same = (conjure.distance(process, B, A, samples=2, divergence="kl", antithetic=value) for value in (False, True))
+    assert single.samples == same.samples
 
 
 def test_target_relative_error(default_process):

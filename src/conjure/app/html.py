@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from conjure.divergence.estimates import Estimate
+from conjure.divergence.reference_scale import UNCALIBRATED
 from conjure.explanation.explain import Explanation
 from conjure.explanation.images import counted_trajectories
 from conjure.io.documents import data_uri, escape_html
@@ -44,7 +45,8 @@ def distance(estimate: Estimate, warnings: Sequence[str]) -> str:
     return (
         f'<p style="font-size:1.4rem;font-weight:600;margin:0">{html.escape(str(estimate))}</p>'
         f"<p>{html.escape(estimate.divergence)}, {html.escape(estimate.unit)}; "
-        f"{pluralize(len(estimate.samples), 'sample')} so far</p>{notes(warnings)}"
+        f"{pluralize(len(estimate.samples), 'sample')} so far</p>"
+        f"<p>{html.escape(UNCALIBRATED if estimate.similarity is None else estimate.similarity.sentence)}</p>{notes(warnings)}"
     )
 
 

@@ -11,6 +11,7 @@ import typer
 from conjure.cli.aliases import CommandWithAliases, Group
 from conjure.cli.app import serve_app
 from conjure.cli.bench import ablate, bench, diff
+from conjure.cli.calibrate import calibrate
 from conjure.cli.check import check
 from conjure.cli.compare import compare, matrix
 from conjure.cli.console import EXIT_FAILURE, EXIT_INVALID_INPUT, print_error
@@ -48,7 +49,7 @@ def conjure(
     """Measure the similarity of texts by the predictions of a text-to-image diffusion model."""
 
 
-for command in (compare, matrix, nearest, distances, drift, check, bench, diff, ablate):
+for command in (compare, matrix, nearest, distances, calibrate, drift, check, bench, diff, ablate):
     app.command(cls=CommandWithAliases)(command)
 app.command("app", cls=CommandWithAliases)(serve_app)
 app.add_typer(store_app, name="store")

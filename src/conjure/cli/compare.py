@@ -142,6 +142,13 @@ def matrix(
         str | None,
         typer.Option(help="Write a scatter plot (multidimensional scaling) of the texts to a .png, .svg or .pdf file."),
     ] = None,
+    similarity: Annotated[
+        bool,
+        typer.Option(
+            "--similarity",
+            help="Print similarities instead of distances: shares of unrelated pairs that are farther apart.",
+        ),
+    ] = False,
     *,
     process_options: ProcessOptions,
     as_json: AsJson = False,
@@ -173,6 +180,10 @@ def matrix(
         if figure is not None and os.path.realpath(figure) == os.path.realpath(mds):
             raise InputError(f"both --figure and --mds are {mds!r}; name two files")
     process = process_options.load()
+    if similarity:
+        from conjure.similarity.calibration import require_calibration
+
+        require_calibration(process)
     with TruncationWarnings(), ProgressBar() as progress:
         result = conjure.matrix(process, all_texts, **sampling, progress=progress)
     separation = result.separation(groups) if len(groups) > 1 else None
@@ -183,8 +194,8 @@ def matrix(
         if as_json:
             print_json(result.to_dict() | ({} if separation is None else {"separation": separation.to_dict()}))
         elif as_csv:
-            print_text(result.to_csv(raw=raw_texts))
+            print_text(result.to_csv(raw=raw_texts, similarity=similarity))
         else:
             from conjure.cli.display import print_matrix
 
-            print_matrix(result, separation)
+            print_matrix(result, separation, similarity)

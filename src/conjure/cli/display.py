@@ -12,6 +12,7 @@ from rich.tree import Tree
 import conjure
 from conjure.cli.console import escape, output_console
 from conjure.diffusion.load_options import describe_changes
+from conjure.divergence.reference_scale import UNCALIBRATED
 from conjure.engine.store_maintenance import ProcessSummary
 from conjure.explanation.attribution import Attribution
 from conjure.io.formatting import format_interval, format_value, pluralize
@@ -26,6 +27,8 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None) 
     """Print a distance with both directions, its largest step, the effects of words, and the settings."""
     console = output_console(soft_wrap=True)
     console.print(f"[bold]{escape(str(estimate))}[/]  {estimate.divergence}, {estimate.unit}")
+    if estimate.similarity is not None:
+        console.print(f"  {estimate.similarity.sentence}")
     for value, text in estimate.directions:
         console.print(f"  {format_value(value, estimate.stderr):>8}  along the trajectory of “{escape(shorten(text))}”")
     low, high = estimate.asymmetry_ci95
@@ -46,17 +49,25 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None) 
     console.print(
         f"  [dim]model {escape(settings['model'])}, {settings['scheduler']}{guidance}{changes}, seed {estimate.seed}[/]"
     )
+    if estimate.similarity is None:
+        console.print(f"  [dim]{UNCALIBRATED}[/]")
     for note in estimate.notes:
         console.print(f"  note: {note}")
 
 
-def print_matrix(matrix: conjure.Matrix, separation: Separation | None) -> None:
-    """Print distances with their errors, the dendrogram, the settings, and the separation of groups."""
+def print_matrix(matrix: conjure.Matrix, separation: Separation | None, similarity: bool = False) -> None:
+    """Print distances with their errors, the dendrogram, the settings, and the separation of groups.
+
+    Args:
+        matrix: The matrix.
+        separation: The separation of groups, if there are groups.
+        similarity: Print similarities instead of distances.
+    """
     console = output_console()
     labels = [""] * len(matrix.order)
     for position, i in enumerate(matrix.order, 1):
         labels[i] = f"{position} {matrix.texts[i]}"
-    _print_distances(console, matrix, labels)
+    _print_entries(console, matrix, labels, similarity)
     _print_dendrogram(console, matrix, labels)
     settings = f"{_sampling(matrix.samples, matrix.process['steps'])}, model {escape(matrix.process['model'])}"
     note = f"{matrix.divergence}, {matrix.unit}; {settings}; numbers in the tree: mean distance at which clusters merge"
@@ -67,11 +78,11 @@ def print_matrix(matrix: conjure.Matrix, separation: Separation | None) -> None:
         console.print(f"mean silhouette of the groups: {separation}", soft_wrap=True)
 
 
-def _print_distances(console: Console, matrix: conjure.Matrix, labels: Sequence[str]) -> None:
-    """Print the distances, similar texts next to each other, in blocks of as many numbered columns as the terminal is wide."""
+def _print_entries(console: Console, matrix: conjure.Matrix, labels: Sequence[str], similarity: bool) -> None:
+    """Print distances or similarities, similar texts next to each other, in blocks of columns as wide as the terminal."""
     order = matrix.order
     label_width = min(max(map(cell_len, labels)), console.width // 3)
-    column_width = max(len(matrix.format_entry(i, j)) for i in order for j in order) + COLUMN_GAP
+    column_width = max(len(matrix.format_entry(i, j, similarity=similarity)) for i in order for j in order) + COLUMN_GAP
     columns = max(1, (console.width - label_width) // column_width)
     for start in range(0, len(order), columns):
         block = range(start, min(start + columns, len(order)))
@@ -80,7 +91,8 @@ def _print_distances(console: Console, matrix: conjure.Matrix, labels: Sequence[
         for position in block:
             table.add_column(str(position + 1), justify="right", no_wrap=True)
         for i in order:
-            table.add_row(escape(labels[i]), *(matrix.format_entry(i, order[position]) for position in block))
+            entries = (matrix.format_entry(i, order[position], similarity=similarity) for position in block)
+            table.add_row(escape(labels[i]), *entries)
         console.print(table)
         console.print()
 
@@ -98,13 +110,16 @@ def _print_dendrogram(console: Console, matrix: conjure.Matrix, labels: Sequence
 def print_neighbours(neighbours: conjure.Neighbours) -> None:
     """Print the ranked candidates, and whether the nearest ones are certain."""
     table = Table(show_edge=False, pad_edge=False)
-    for heading in ("", "distance", "95% CI", "samples"):
+    has_similarity = neighbours.scale is not None
+    for heading in ("", "distance", "95% CI", *(("similarity",) if has_similarity else ()), "samples"):
         table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     for neighbour in neighbours.ranked:
         distance = format_value(neighbour.distance, neighbour.stderr)
         interval = format_interval(neighbour.ci95, neighbour.stderr)
         style = "dim" if neighbour.eliminated else ""
-        table.add_row(escape(shorten(neighbour.text, MAX_TEXT)), distance, interval, str(neighbour.samples), style=style)
+        similarity = (str(neighbour.similarity),) if has_similarity else ()
+        text = escape(shorten(neighbour.text, MAX_TEXT))
+        table.add_row(text, distance, interval, *similarity, str(neighbour.samples), style=style)
     console = output_console()
     console.print(table)
     certain = f"certain at {neighbours.confidence:.0%}"
@@ -112,6 +127,8 @@ def print_neighbours(neighbours: conjure.Neighbours) -> None:
     nearest = "nearest text" if neighbours.top == 1 else f"{neighbours.top} nearest texts"
     trajectories = f"{neighbours.trajectories_run} of {neighbours.trajectories_max} trajectories run"
     console.print(f"[dim]{neighbours.divergence}, {neighbours.unit}; {nearest} {certainty}; {trajectories}[/]", soft_wrap=True)
+    if not has_similarity:
+        console.print(f"[dim]{UNCALIBRATED}[/]", soft_wrap=True)
 
 
 def print_store(summaries: Sequence[ProcessSummary]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float
 from conjure.deprecation import deprecated_property
 from conjure.divergence.differences import PerStepDivergence
 from conjure.divergence.intervals import few_samples_note, nonnegative_interval, t_interval
+from conjure.divergence.reference_scale import ReferenceScale, Similarity
 from conjure.errors import InputError
 from conjure.io.formatting import format_interval, format_value, format_with_error, pluralize
 from conjure.io.text import quote_and_wrap
@@ -59,6 +60,7 @@ class Estimate:
         process: The settings of the process.
         fingerprint: The fingerprint of the process.
         version: The version of Conjure.
+        scale: The scale of the distances of the process in this divergence; None if the process is not calibrated.
     """
 
     distance: float
@@ -82,6 +84,7 @@ class Estimate:
     process: dict[str, Any]
     fingerprint: str
     version: str
+    scale: ReferenceScale | None = field(default=None, repr=False, compare=False)
 
     identity = deprecated_property("identity", "fingerprint")
 
@@ -91,8 +94,8 @@ class Estimate:
 
         Args:
             divergence: The divergence.
-            metadata: The other fields: texts, divergence, weighting, unit, antithetic, seed, timesteps, snr, process, fingerprint
-                and version.
+            metadata: The other fields: texts, divergence, weighting, unit, antithetic, seed, timesteps, snr, process,
+                fingerprint, version and scale.
 
         Raises:
             InputError: If a value is not finite.
@@ -124,6 +127,11 @@ class Estimate:
         return {"kl": both[:1], "direct": ()}.get(self.divergence, both)
 
     @property
+    def similarity(self) -> Similarity | None:
+        """The share of unrelated pairs of texts that are farther apart; None if the process is not calibrated."""
+        return None if self.scale is None else self.scale.similarity(self.distance, self.ci95)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Notes on the error: whether there are too few samples for it."""
         note = few_samples_note(len(self.samples))
@@ -133,9 +141,13 @@ class Estimate:
         return self.distance
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON. Errors and intervals are None with one sample."""
-        plain = asdict(self) | {"notes": list(self.notes)}
+        """Return plain data for JSON. Errors and intervals are None with one sample, similarities also without a calibration."""
+        plain = asdict(replace(self, scale=None)) | {"notes": list(self.notes)}
+        del plain["scale"]
+        similarity = self.similarity
+        plain |= {"similarity": similarity and similarity.value, "similarity_ci95": similarity and similarity.ci95}
         if math.isnan(self.stderr):
+            plain["similarity_ci95"] = None
             plain |= dict.fromkeys(("stderr", "ci95", "asymmetry_ci95", "per_step_ci95"))
         return plain
 
@@ -156,4 +168,5 @@ class Estimate:
             f"<b>{html.escape(str(self))}</b> {self.unit}, {html.escape(self.divergence)} of “{first}” and “{second}”"
             f"<br>{directions}{'; ' if directions else ''}"
             f"{pluralize(len(self.samples), 'sample')}, {pluralize(len(self.per_step), 'step')}"
+            + ("" if self.similarity is None else f"<br>{self.similarity.sentence}")
         )

@@ -75,7 +75,7 @@ class ProcessResults:
         self.database = database
         self.key = f"{ENGINE_VERSION} {fingerprint}"
         self.process, metadata = database.get_or_create(self.key, json.dumps(settings, default=str))
-        self.metadata = _parse_metadata(metadata, database.path) if metadata else None
+        self.metadata = parse_metadata(metadata, database.path) if metadata else None
 
     def add(self, results: Sequence[TrajectoryResult]) -> None:
         """Store the results of a batch, all of them or none.
@@ -163,7 +163,7 @@ class ProcessResults:
         return None
 
 
-def _parse_metadata(text: str, path: Path) -> dict[str, Any]:
+def parse_metadata(text: str, path: Path) -> dict[str, Any]:
     """Return the metadata of the trajectories of a process from its JSON.
 
     Raises:

@@ -104,10 +104,25 @@ class StoreDatabase:
         Raises:
             InputError: If the record is corrupted.
         """
+        if (record := self.find(key)) is None:
+            raise self._corrupted_record()
+        return record
+
+    def find(self, key: str) -> tuple[int, str | None] | None:
+        """Return the number and the metadata of the record with this key, or None if there is no such record.
+
+        Raises:
+            InputError: If the record is corrupted.
+        """
         for number, *content, crc32 in self.read("SELECT id, settings, metadata, crc32 FROM process WHERE key = ?", (key,)):
             if checksum(key, *content) == crc32:
                 return number, content[1]
-        raise InputError(f"{str(self.path)!r} is corrupted: the record of a process does not match its checksum; {REPAIR_HINT}")
+            raise self._corrupted_record()
+        return None
+
+    def _corrupted_record(self) -> InputError:
+        path = str(self.path)
+        return InputError(f"{path!r} is corrupted: the record of a process does not match its checksum; {REPAIR_HINT}")
 
     def set_metadata(self, key: str, metadata: str) -> None:
         """Store the metadata of the trajectories of a process: timesteps, noise levels and shape of latents, in JSON."""

@@ -50,7 +50,8 @@ def comparison_figure(
     image_height = 4.3 * len(directions)
     figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), image_height + chart_height), layout="constrained")
     first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
-    result = f"{estimate.divergence} {estimate} {estimate.unit}"
+    similarity = "" if estimate.similarity is None else f"; similarity {estimate.similarity}"
+    result = f"{estimate.divergence} {estimate} {estimate.unit}{similarity}"
     figure.suptitle(f"{title or f'{first}  and  {second}'}\n{result}", fontsize=11, parse_math=False)
     parts: Any = figure.subfigures(2, 1, height_ratios=[image_height, chart_height])
     image_part, chart_part = parts

@@ -66,6 +66,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         distance=escape_html(str(estimate)),
         summary=(
             f"{escape_html(estimate.divergence)}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}{notes}"
+            + ("" if estimate.similarity is None else f"; {estimate.similarity.sentence}")
         ),
         settings=escape_html(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
         scale=_scale_note(vmax_step, vmax_total, estimate.unit),

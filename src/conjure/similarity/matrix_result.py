@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations, permutations
 from pathlib import Path
@@ -15,6 +15,8 @@ from jaxtyping import Float
 from conjure.deprecation import deprecated_property
 from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.intervals import few_samples_note, nonnegative_ends
+from conjure.divergence.reference_scale import UNCALIBRATED, ReferenceScale
+from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
 from conjure.io.files import import_pandas, write_output
@@ -50,6 +52,7 @@ class Matrix:
         version: The version of this package.
         degrees_of_freedom: The degrees of freedom of `stderr`: k - 1, and more if variances were pooled.
         pooled_pairs: The number of pairs whose variances were pooled; 0 if none were.
+        scale: The scale of the distances of the process in this divergence; None if the process is not calibrated.
     """
 
     texts: tuple[str, ...]
@@ -67,6 +70,7 @@ class Matrix:
     version: str
     degrees_of_freedom: float
     pooled_pairs: int
+    scale: ReferenceScale | None = field(default=None, repr=False, compare=False)
 
     each = deprecated_property("each", "sample_distances")
     map = deprecated_property("map", "mds_embedding")
@@ -78,6 +82,20 @@ class Matrix:
     def ci95(self) -> tuple[Float[np.ndarray, "texts texts"], Float[np.ndarray, "texts texts"]]:
         """The lower and the upper ends of the 95% intervals of `distance`, never negative; NaN with one sample."""
         return nonnegative_ends(self.distance, self.stderr, self.degrees_of_freedom)
+
+    @cached_property
+    def similarity(self) -> Float[np.ndarray, "texts texts"] | None:
+        """For each entry the share of unrelated pairs of texts that are farther apart; None if the process is not calibrated."""
+        return None if self._similarities is None else self._similarities[0]
+
+    @cached_property
+    def similarity_ci95(self) -> tuple[Float[np.ndarray, "texts texts"], Float[np.ndarray, "texts texts"]] | None:
+        """The lower and the upper ends of the 95% intervals of `similarity`; NaN with one sample."""
+        return None if self._similarities is None else self._similarities[1:]
+
+    @cached_property
+    def _similarities(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        return None if self.scale is None else self.scale.similarities(self.distance, *self.ci95)
 
     @cached_property
     def raw_stderr(self) -> Float[np.ndarray, "texts texts"]:
@@ -124,8 +142,10 @@ class Matrix:
         pooled = f"the standard errors are pooled over {self.pooled_pairs} pairs" if self.pooled_pairs else None
         return tuple(note for note in (pooled, few_samples_note(self.samples)) if note is not None)
 
-    def format_entry(self, i: int, j: int) -> str:
-        """Return the entry [i, j] with its standard error as text."""
+    def format_entry(self, i: int, j: int, *, similarity: bool = False) -> str:
+        """Return the entry [i, j] as text: the distance with its standard error, or the similarity."""
+        if similarity:
+            return f"{self.require_similarity()[i, j]:.2f}"
         return "0" if i == j else format_with_error(self.distance[i, j], self.stderr[i, j])
 
     def __str__(self) -> str:
@@ -140,13 +160,21 @@ class Matrix:
     def to_dict(self) -> dict[str, Any]:
         """Return the matrix as plain data for JSON. Errors and intervals are None with one sample.
 
-        `ci95` holds for each entry the lower and the upper end.
+        `ci95` holds for each entry the lower and the upper end, and so does `similarity_ci95`. Similarities are None without a
+        calibration.
         """
+        similarities = {
+            "similarity": None if self.similarity is None else self.similarity.tolist(),
+            "similarity_ci95": None
+            if self.similarity_ci95 is None or self.samples == 1
+            else np.stack(self.similarity_ci95, -1).tolist(),
+        }
         errors = {"stderr": self.stderr, "raw_stderr": self.raw_stderr, "ci95": np.stack(self.ci95, -1)}
         return {
             "texts": list(self.texts),
             "distance": self.distance.tolist(),
             **{name: values.tolist() if self.samples > 1 else None for name, values in errors.items()},
+            **similarities,
             "degrees_of_freedom": self.degrees_of_freedom,
             "pooled_pairs": self.pooled_pairs,
             "order": list(self.order),
@@ -155,17 +183,34 @@ class Matrix:
                ("unit", "divergence", "weighting", "antithetic", "samples", "seed", "process", "fingerprint", "version")},
         }  # fmt: skip
 
-    def to_csv(self, *, raw: bool = False) -> str:
+    def require_similarity(self) -> Float[np.ndarray, "texts texts"]:
+        """Return `similarity`.
+
+        Raises:
+            InputError: If the process is not calibrated.
+        """
+        if self.similarity is None:
+            raise InputError(UNCALIBRATED)
+        return self.similarity
+
+    def to_csv(self, *, raw: bool = False, similarity: bool = False) -> str:
         """Return the distances as comma-separated values, with the texts as first row and first column.
 
         With at least two samples, as many columns with the standard errors follow. Their heads begin with `stderr: `.
 
         Args:
             raw: Write texts unchanged. Otherwise a text that a spreadsheet would run as a formula gets an apostrophe before it.
+            similarity: Return similarities instead of distances.
+
+        Raises:
+            InputError: If similarities are requested and the process is not calibrated.
         """
-        blocks = [self.distance] if self.samples == 1 else [self.distance, self.stderr]
-        heads = [*self.texts, *(f"stderr: {text}" for text in self.texts if self.samples > 1)]
-        rows = ([text, *row] for text, row in zip(self.texts, np.hstack(blocks).tolist(), strict=True))
+        if similarity:
+            values, heads = self.require_similarity(), list(self.texts)
+        else:
+            values = self.distance if self.samples == 1 else np.hstack([self.distance, self.stderr])
+            heads = [*self.texts, *(f"stderr: {text}" for text in self.texts if self.samples > 1)]
+        rows = ([text, *row] for text, row in zip(self.texts, values.tolist(), strict=True))
         return csv_text([["", *heads], *rows], raw=raw)
 
     def to_frame(self) -> DataFrame:
@@ -246,4 +291,8 @@ class Matrix:
             f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"
         )
         figures = {"Heat map": figure_bytes(self.heatmap(), "png")}
-        return Document("Distance matrix", [settings], [table], "; ".join(self.notes), figures).to_html()
+        tables = [table]
+        if self.similarity is not None:
+            rows = [[self.texts[i], *(self.format_entry(i, j, similarity=True) for j in self.order)] for i in self.order]
+            tables.append(Table("Similarities: shares of unrelated pairs that are farther apart", table.columns, rows))
+        return Document("Distance matrix", [settings], tables, "; ".join(self.notes), figures).to_html()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,7 @@ from conjure.diffusion.process import Process
 from conjure.divergence.divergences import Divergence, Reduction
 from conjure.divergence.estimates import check_finite
 from conjure.divergence.intervals import nonnegative_interval
+from conjure.divergence.reference_scale import ReferenceScale, Similarity
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
 from conjure.io.formatting import format_with_error
@@ -46,6 +47,7 @@ class Neighbour:
             candidates.
         samples: The number of samples that were drawn.
         eliminated: Whether the candidate was eliminated, since at the requested confidence it is not among the nearest.
+        similarity: The share of unrelated pairs of texts that are farther apart; None if the process is not calibrated.
     """
 
     text: str
@@ -54,6 +56,8 @@ class Neighbour:
     ci95: tuple[float, float]
     samples: int
     eliminated: bool
+
+    similarity: Similarity | None = None
 
     out = deprecated_property("out", "eliminated")
 
@@ -79,6 +83,7 @@ class Neighbours:
         process: The settings of the process.
         fingerprint: The fingerprint of the process.
         version: The version of this package.
+        scale: The scale of the distances of the process in this divergence; None if the process is not calibrated.
     """
 
     text: str
@@ -96,6 +101,7 @@ class Neighbours:
     process: dict[str, Any]
     fingerprint: str
     version: str
+    scale: ReferenceScale | None = field(default=None, repr=False, compare=False)
 
     settled = deprecated_property("settled", "is_certain")
     sources = deprecated_property("sources", "trajectories_run")
@@ -117,11 +123,17 @@ class Neighbours:
     __repr__ = __str__
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the ranking as plain data for JSON. Errors and intervals are None with one sample."""
-        plain = asdict(self)
+        """Return the ranking as plain data for JSON.
+
+        Errors and intervals are None with one sample, similarities without a calibration.
+        """
+        plain = asdict(replace(self, scale=None))
+        del plain["scale"]
         for neighbour in plain["ranked"]:
+            similarity = neighbour["similarity"] or {"value": None, "ci95": None}
+            neighbour |= {"similarity": similarity["value"], "similarity_ci95": similarity["ci95"]}
             if math.isnan(neighbour["stderr"]):
-                neighbour |= {"stderr": None, "ci95": None}
+                neighbour |= {"stderr": None, "ci95": None, "similarity_ci95": None}
         return plain
 
 
@@ -207,18 +219,23 @@ def nearest(
         if len(remaining) <= top:
             break
     ranked = sorted(candidates, key=lambda candidate: (candidate not in remaining, values[candidate].mean()))
+    metadata = run_metadata(process, options)
+    scale = metadata["scale"]
+
+    def neighbour(candidate: str) -> Neighbour:
+        distance, stderr, ci95 = nonnegative_interval(values[candidate])
+        similarity = scale.similarity(distance, ci95) if scale else None
+        return Neighbour(candidate, distance, stderr, ci95, samples_drawn[candidate], candidate not in remaining, similarity)
+
     return Neighbours(
         text=text,
-        ranked=tuple(
-            Neighbour(candidate, *nonnegative_interval(values[candidate]), samples_drawn[candidate], candidate not in remaining)
-            for candidate in ranked
-        ),
+        ranked=tuple(map(neighbour, ranked)),
         top=int(top),
         confidence=float(confidence),
         is_certain=len(remaining) <= top,
         trajectories_run=trajectories_run,
         trajectories_max=len(jobs_for_pairs([(text, candidate) for candidate in candidates], range(samples), options.noise)),
-        **run_metadata(process, options),
+        **metadata,
     )
 
 

@@ -14,6 +14,7 @@ from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import NoiseSeeds
 from conjure.divergence.intervals import nonnegative_interval
 from conjure.io.version import package_version
+from conjure.similarity.calibration import find_calibration
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
@@ -123,7 +124,9 @@ def required_samples(values: Float[np.ndarray, " samples"], target_relative_erro
 
 
 def run_metadata(process: Process, options: SamplingOptions) -> dict[str, Any]:
-    """Return the fields that describe how an estimate, a matrix or a ranking was computed."""
+    """Return the fields that describe how an estimate, a matrix or a ranking was computed, and the scale of its distances."""
+    fingerprint = process.fingerprint()
+    calibration = find_calibration(process, fingerprint)
     return {
         "divergence": options.config.divergence,
         "weighting": options.config.weighting,
@@ -131,6 +134,7 @@ def run_metadata(process: Process, options: SamplingOptions) -> dict[str, Any]:
         "antithetic": options.noise.antithetic,
         "seed": int(options.noise.seed),
         "process": process.settings(),
-        "fingerprint": process.fingerprint(),
+        "fingerprint": fingerprint,
         "version": package_version(),
+        "scale": calibration.scale(options.config) if calibration else None,
     }
