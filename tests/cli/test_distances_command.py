@@ -56,7 +56,7 @@ def test_values_are_those_of_distance(process):
         ends = [table.columns[name][i] for name in ("ci95_low", "ci95_high")]
         assert ends == pytest.approx(estimate.ci95, rel=1e-3)
         assert table.columns["backward"][i] == pytest.approx(estimate.backward, rel=1e-5)
-    assert table.units == dict.fromkeys(("kl", "jeffreys"), "squared norm of noise") | {"direct": "squared norm of latents"}
+    assert table.units == dict.fromkeys(("kl", "jeffreys"), "squared norm") | {"direct": "squared norm of latents"}
 
 
 def test_all_formats_have_the_same_rows(distances, pairs_csv, tmp_path):
