@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,12 @@ def results(tiny_sd, tmp_path_factory):
     pairs = read_file(write_pairs(folder / "own.tsv"))
     for guidance in (2, 3):
         evaluation = conjure.evaluate(process.set(guidance=guidance), [pairs], samples=2, out=folder / str(guidance))
-    few = {"samples": 2}
+    few: dict[str, Any] = {"samples": 2}
     return {
         "process": process,
         "pairs": pairs,
         "estimate": conjure.distance(process, *TEXTS[:2], **few),
-        "distance table": conjure.distance_table(process, [tuple(TEXTS[:2])] * 30, **few),
+        "distance table": conjure.distance_table(process, [(TEXTS[0], TEXTS[1])] * 30, **few),
         "evaluation": evaluation,
         "task": evaluation.tasks["own"],
         "comparison": conjure.diff(folder / "2", folder / "3"),

@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 import conjure
 from conjure import InputError
+from conjure.divergence.divergences import Divergence
 from conjure.evaluation.text_pairs import as_text_pairs
 
 PAIRS = [("red apple", "pear"), ("=1+1", 'a "quoted", text'), ("cat", "cat")]
@@ -47,7 +48,8 @@ def distances(conjure_command, tiny_sd):
 def test_values_are_those_of_distance(process):
     table = conjure.distance_table(process, PAIRS, samples=2, divergences=("kl", "direct", "jeffreys"))
     for i, pair in enumerate(PAIRS):
-        for divergence, column in (("kl", "distance"), ("direct", "direct"), ("jeffreys", "jeffreys")):
+        columns: dict[Divergence, str] = {"kl": "distance", "direct": "direct", "jeffreys": "jeffreys"}
+        for divergence, column in columns.items():
             estimate = conjure.distance(process, *pair, samples=2, divergence=divergence)
             error = "stderr" if column == "distance" else f"{column}_stderr"
             assert table.columns[column][i] == pytest.approx(estimate.distance, rel=1e-5)
@@ -165,7 +167,7 @@ def test_data_frames(process):
     assert result["stderr"].isna().all()
     assert (result["distance"] > 0).all()
     with pytest.raises(InputError, match="a pair is 'cat'; must be a tuple of two texts"):
-        as_text_pairs(["cat"])
+        as_text_pairs(["cat"])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

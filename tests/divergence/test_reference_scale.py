@@ -15,7 +15,8 @@ NO_ERROR = (math.nan, math.nan)
 
 def exact_scale(unrelated, paraphrases=(1.0, 2.0)) -> ReferenceScale:
     """Return the scale of distances that have no error."""
-    return ReferenceScale.from_samples(*(np.repeat(np.array(values)[:, None], 2, 1) for values in (unrelated, paraphrases)), "x")
+    first, second = (np.repeat(np.array(values)[:, None], 2, 1) for values in (unrelated, paraphrases))
+    return ReferenceScale.from_samples(first, second, "x")
 
 
 def test_similarity_is_the_share_of_farther_pairs():

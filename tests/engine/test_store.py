@@ -210,6 +210,7 @@ def test_a_corrupted_file(short_process, filled_store, open_store, tmp_path, dam
     except InputError as error:
         message = str(error)
         _, old_file = repair(path)
+        assert old_file is not None
         assert old_file.exists()
         store = open_store(path)
         assert verify(store).is_valid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from typing import Any
 
 import pytest
 from pyarrow import parquet
@@ -58,6 +59,7 @@ def test_evaluate_and_bench_choose_the_same_pairs(default_process, tmp_path, con
     rows = parquet.read_table(tmp_path / "run" / "own.parquet").to_pylist()
     assert [(row["text1"], row["text2"]) for row in rows] == evaluation.tasks["own"].pairs.texts
     assert evaluation.tasks["own"].pairs.texts != read_file(path).texts[:4]
-    for choice, message in (({"max_pairs": 2}, "integer >= 3"), ({"shuffle": 1}, "give their number")):
+    choices: dict[str, dict[str, Any]] = {"integer >= 3": {"max_pairs": 2}, "give their number": {"shuffle": 1}}
+    for message, choice in choices.items():
         with pytest.raises(InputError, match=message):
             conjure.evaluate(default_process, [read_file(path)], **choice)

@@ -6,9 +6,11 @@ import base64
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from conjure import InputError
@@ -68,8 +70,12 @@ def test_charts_are_png():
 
 def test_line_charts_have_one_size_and_run_in_the_order_of_the_values(monkeypatch):
     figures = []
-    monkeypatch.setattr("conjure.plotting.charts.figure_bytes", lambda figure, *args, **options: figures.append(figure) or
-                        figure_bytes(figure, *args, **options))  # fmt: skip
+
+    def keep(figure: Figure, *arguments: Any, **options: Any) -> bytes:
+        figures.append(figure)
+        return figure_bytes(figure, *arguments, **options)
+
+    monkeypatch.setattr("conjure.plotting.charts.figure_bytes", keep)
     sizes = set()
     for values in (["1", "2"], ["999", "500", "1"], ["lms", "dpmsolvermultistep"], [str(999 - step) for step in range(50)]):
         content = line_chart(values, {"STS-B": [(1.0, 0.5, 1.5)] * len(values)}, "steps", "Spearman x100")

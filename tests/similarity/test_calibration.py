@@ -7,6 +7,7 @@ import re
 import sqlite3
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -14,16 +15,18 @@ import torch
 
 import conjure
 from conjure import InputError
-from conjure.diffusion.jobs import TrajectoryResult
+from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.diffusion.seeding import noise_seed
 from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
+from conjure.engine.runner import iter_result_batches
 from conjure.engine.store_maintenance import prune, summarize, verify
 from conjure.engine.store_repair import repair
 from conjure.similarity import calibration
 from conjure.similarity.calibration import calibrate, calibration_pairs, find_calibration, packaged_calibration
 from rated_pairs import RATINGS
 
+T = TypeVar("T")
 PAIRS = {"unrelated": [("a", "b"), ("c", "d"), ("e", "f"), ("g", "h")], "paraphrases": [("a", "i"), ("c", "j")]}
 
 
@@ -37,6 +40,12 @@ def few_pairs(monkeypatch):
 @pytest.fixture
 def tiny_process(tiny_sd):
     return conjure.load(tiny_sd, steps=2, guidance=2)
+
+
+def known(value: T | None) -> T:
+    """Return a value that must not be None."""
+    assert value is not None
+    return value
 
 
 def normalized(text: str) -> str:
@@ -90,7 +99,7 @@ def test_results_have_similarities_after_a_calibration(few_pairs, tiny_process):
     after = conjure.distance(tiny_process, "sun", "moon", samples=2)
     assert after == before  # the numbers are unchanged
     assert after.similarity is not None
-    assert after.similarity.value == after.scale.share_farther(np.array([after.distance]))[0]
+    assert after.similarity.value == known(after.scale).share_farther(np.array([after.distance]))[0]
     plain = json.loads(json.dumps(after.to_dict(), allow_nan=False, default=str))
     assert plain["similarity"] == after.similarity.value
     assert len(plain["similarity_ci95"]) == 2
@@ -99,7 +108,7 @@ def test_results_have_similarities_after_a_calibration(few_pairs, tiny_process):
     single = conjure.distance(tiny_process, "sun", "moon", samples=1)
     assert single.to_dict()["similarity"] is not None
     assert single.to_dict()["similarity_ci95"] is None
-    assert conjure.distance(tiny_process, "sun", "sun", samples=2).similarity.value == 1
+    assert known(conjure.distance(tiny_process, "sun", "sun", samples=2).similarity).value == 1
     assert conjure.distances(tiny_process, [("sun", "moon")], samples=2)[0].similarity == after.similarity
     assert conjure.distance(tiny_process.set(steps=3), "sun", "moon", samples=1).similarity is None
     target = conjure.distance(tiny_process, "sun", "moon", samples=2, target_relative_error=0.9)
@@ -117,21 +126,22 @@ def test_matrices_and_neighbours_have_similarities(few_pairs, tiny_process):
     assert neighbours.ranked[0].similarity is None
     calibrate(tiny_process)
     matrix = conjure.matrix(tiny_process, texts, samples=2)
-    assert (np.diag(matrix.similarity) == 1).all()
-    assert (matrix.similarity == matrix.similarity.T).all()
-    pair = conjure.distance(tiny_process, "sun", "sea", samples=2)
-    assert matrix.similarity[0, 2] == pair.similarity.value
-    assert np.stack(matrix.similarity_ci95, -1)[0, 2] == pytest.approx(pair.similarity.ci95)
+    similarity = known(matrix.similarity)
+    assert (np.diag(similarity) == 1).all()
+    assert (similarity == similarity.T).all()
+    pair = known(conjure.distance(tiny_process, "sun", "sea", samples=2).similarity)
+    assert similarity[0, 2] == pair.value
+    assert np.stack(known(matrix.similarity_ci95), -1)[0, 2] == pytest.approx(pair.ci95)
     plain = json.loads(json.dumps(matrix.to_dict(), allow_nan=False, default=str))
-    assert plain["similarity"][0][2] == pair.similarity.value
+    assert plain["similarity"][0][2] == pair.value
     assert len(plain["similarity_ci95"][0][2]) == 2
     assert matrix.to_csv(similarity=True).splitlines()[1].startswith("sun,1.0,")
-    assert matrix.format_entry(0, 2, similarity=True) == f"{pair.similarity.value:.2f}"
+    assert matrix.format_entry(0, 2, similarity=True) == f"{pair.value:.2f}"
     assert "Similarities" in matrix._html_page()
     assert "Similarities" not in uncalibrated._html_page()
     ranked = conjure.nearest(tiny_process, "sun", texts[1:], samples=2)
     plain = json.loads(json.dumps(ranked.to_dict(), allow_nan=False, default=str))
-    assert plain["ranked"][0]["similarity"] == ranked.ranked[0].similarity.value
+    assert plain["ranked"][0]["similarity"] == known(ranked.ranked[0].similarity).value
     assert len(plain["ranked"][0]["similarity_ci95"]) == 2
     assert "scale" not in plain
 
@@ -144,7 +154,7 @@ def test_a_calibration_in_a_store_is_found_and_maintained(few_pairs, tiny_proces
     assert summarize(process.store) == []  # a search stores nothing
     calculated = calibrate(process).scale()
     monkeypatch.setattr(calibration, "_in_memory", {})
-    again = find_calibration(tiny_process.set(store=conjure.Store(path)), fingerprint)
+    again = known(find_calibration(tiny_process.set(store=conjure.Store(path)), fingerprint))
     assert np.array_equal(again.scale().unrelated, calculated.unrelated)
     assert find_calibration(tiny_process, fingerprint) is None
     (summary,) = summarize(process.store)
@@ -174,7 +184,7 @@ def test_a_stopped_calibration_is_resumed(few_pairs, tiny_process, tmp_path, mon
         calibrate(process, progress=stop)
     assert find_calibration(process, process.fingerprint()) is None
     assert conjure.distance(process, "sun", "moon", samples=1).similarity is None  # an incomplete one is not used
-    started = []
+    started: list[TrajectoryJob] = []
     resumed = calibrate(process, on_start=started.extend).differences
     assert 0 < len(started) < 6 * 2 * calibration.SAMPLES
     for name in ("forward", "backward", "direct"):
@@ -190,7 +200,7 @@ def test_a_corrupted_row_is_computed_again(few_pairs, tiny_process, tmp_path, mo
             "UPDATE baseline_distances SET distances = zeroblob(length(distances)) WHERE text1 = 'a' AND text2 = 'b'"
         )
     assert find_calibration(process, process.fingerprint()) is None
-    started = []
+    started: list[TrajectoryJob] = []
     calibrate(process, on_start=started.extend)
     assert {job.text for job in started} == {"a", "b"}
 
@@ -211,7 +221,7 @@ def test_a_calibration_as_json_is_read_back(few_pairs, tiny_process, monkeypatch
     content = json.loads(result.to_json(fingerprint))
     monkeypatch.setattr(calibration, "_in_memory", {})
     monkeypatch.setattr(calibration, "packaged_calibration", lambda: content)
-    packaged = find_calibration(tiny_process, fingerprint)
+    packaged = known(find_calibration(tiny_process, fingerprint))
     assert packaged.scale().unrelated == pytest.approx(result.scale().unrelated, rel=1e-3)
     assert packaged.scale().auc == result.scale().auc
     assert find_calibration(tiny_process, "another process") is None
@@ -222,11 +232,13 @@ def test_the_package_contains_the_calibration_of_the_default_model(default_proce
     if not packaged_calibration():
         pytest.skip("the package contains no calibration")
     assert packaged_calibration()["identity"]["fingerprint"] == default_process.fingerprint()
-    scale = find_calibration(default_process, default_process.fingerprint()).scale()
+    scale = known(find_calibration(default_process, default_process.fingerprint())).scale()
     assert (len(scale.unrelated), len(scale.paraphrases)) == (300, 100)
     assert scale.auc > 0.9
     assert 0.5 < scale.reliability < 1
-    near, far = (conjure.distance(default_process, "a red rose", text).similarity for text in ("a rose", "a truck on a road"))
+    near, far = (
+        known(conjure.distance(default_process, "a red rose", text).similarity) for text in ("a rose", "a truck on a road")
+    )
     assert near.value > 0.9 > far.value
 
 
@@ -236,7 +248,7 @@ def test_workers_calibrate(few_pairs, tiny_process, monkeypatch):
 
     def run(process, jobs, *, keep_latents=(), progress=None):
         calls.append(len(jobs))
-        for batch in list(calibration.iter_result_batches(process.set(workers=None), jobs))[::-1]:
+        for batch in list(iter_result_batches(process.set(workers=None), jobs))[::-1]:
             yield batch[::-1]
 
     expected = calibrate(tiny_process).differences
