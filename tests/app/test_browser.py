@@ -141,8 +141,13 @@ def test_all_tabs(browser, tmp_path):
         page.wait_for_timeout(500)
         page.fill("#drift-texts textarea", "dog\na red apple")
         page.press("#drift-texts textarea", "Tab")
-        page.fill("#drift-guidance input", "2")
-        page.press("#drift-guidance input", "Tab")
+        guidance = "#drift-guidance textarea, #drift-guidance input"
+        page.fill(guidance, "")  # blank fields of B are those of A
+        page.press(guidance, "Tab")
+        page.click("#drift-go")
+        page.wait_for_selector("text=change at least one setting of B")
+        page.fill(guidance, "2")
+        page.press(guidance, "Tab")
         page.click("#drift-go")
         page.wait_for_selector("#drift-mean p")
         assert "mean over 2 texts" in page.text_content("#drift-mean")

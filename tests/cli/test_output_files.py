@@ -75,7 +75,7 @@ def test_a_folder_that_is_deleted_meanwhile_is_a_failure(conjure_command, tiny_s
 
     monkeypatch.setattr("conjure.matrix", compute_and_delete)
     code, out, err = conjure_command("matrix", "a", "b", "--csv", "--figure", folder / "x.png", "--model", tiny_sd, *QUICK)
-    assert (code, out.splitlines()[0], err.count("\n")) == (1, ",a,b", 1)
+    assert (code, out.splitlines()[0], err.count("\n")) == (1, ",a,b,stderr: a,stderr: b", 1)
     assert "lies in a folder that does not exist" in err
 
 

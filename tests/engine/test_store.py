@@ -48,6 +48,23 @@ def test_images_are_computed_again_and_their_differences_stored(short_process, o
     assert len(explanation.sample_images) == 2
 
 
+def test_a_stored_result_is_not_replaced(short_process, open_store, tmp_path):
+    """Other pairs of the same texts run in other batches, where results differ by rounding. Stored numbers do not change."""
+    path = tmp_path / "s"
+    process = short_process.set(store=open_store(path))
+    first = conjure.distance(process, *WORDS[:2], samples=2, divergence="direct")
+    with sqlite3.connect(path) as database:
+        tables = ("squared_differences", "final_latents")
+        before = {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+    conjure.explain(process, *WORDS[:2], samples=2)
+    conjure.matrix(process, WORDS, samples=2)
+    with sqlite3.connect(path) as database:
+        for table, rows in before.items():
+            assert set(rows) <= set(database.execute(f"SELECT * FROM {table}"))
+    again = conjure.distance(short_process.set(store=open_store(path)), *WORDS[:2], samples=2, divergence="direct")
+    assert again.samples == first.samples
+
+
 def test_other_settings_have_other_results(short_process, open_store, tmp_path):
     store = open_store(tmp_path / "s")
     estimate = conjure.distance(short_process.set(store=store), *WORDS[:2], samples=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +44,7 @@ class OtherSettings:
             InputError: A value is invalid or above a limit, or no setting is given.
         """
         given = [None if value is None or (isinstance(value, str) and not value.strip()) else value
-                 for value in (guidance, steps, dtype, negative_prompt)]  # fmt: skip
+                 for value in (_number_or_same(guidance), _number_or_same(steps), dtype, negative_prompt)]  # fmt: skip
         guidance, steps, dtype, negative_prompt = given
         if all(value is None for value in given):
             raise InputError("process B has the settings of process A; change at least one setting of B")
@@ -104,6 +105,15 @@ def compute_drift(
         raise InputError("process B has the settings of process A; change at least one setting of B")
     process_b: Any = same_weights if has_dtype else reload
     return drift(process, process_b, texts, samples=samples, seed=seed, images=min(SHOWN, len(texts)), progress=progress)
+
+
+def _number_or_same(value: object) -> object:
+    """Return the number that a text is; other values are returned as they are."""
+    if isinstance(value, str):
+        for parse in (int, float):
+            with contextlib.suppress(ValueError):
+                return parse(value)
+    return value
 
 
 def _is_scale(value: object) -> bool:

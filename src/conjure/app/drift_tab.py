@@ -33,8 +33,9 @@ def build_drift_tab(service: Service, visitors: Visitors) -> None:
     texts = gr.Textbox(sample, label=label, lines=8, elem_id="drift-texts")
     with gr.Row():
         other = [
-            gr.Number(GUIDANCE, label="Guidance of B", elem_id="drift-guidance"),
-            gr.Number(None, label="Steps of B", precision=0, elem_id="drift-steps"),
+            # Not fields for numbers: those cannot be blank, Gradio fills them with 0
+            gr.Textbox(f"{GUIDANCE:g}", label="Guidance of B", elem_id="drift-guidance"),
+            gr.Textbox("", label="Steps of B", elem_id="drift-steps"),
             gr.Dropdown(["", *DTYPES], value="", label="Data type of B"),
             gr.Textbox("", label="Negative prompt of B", elem_id="drift-negative"),
         ]

@@ -80,15 +80,23 @@ class ProcessResults:
     def add(self, results: Sequence[TrajectoryResult]) -> None:
         """Store the results of a batch, all of them or none.
 
+        A valid stored result is kept, since the same result in a batch of other jobs differs by rounding: the numbers that a store
+        has returned do not change.
+
         Raises:
             InputError: If the file cannot be written.
         """
         differences, finals = [], []
         for result in results:
             trajectory = (result.job.text, result.job.seed)
+            stored = self._differences(*trajectory)
             for target, row in zip(result.job.targets, result.squared_differences, strict=True):
+                if target in stored:
+                    continue
                 values = row.tobytes()
                 differences.append((self.process, *trajectory, target, values, checksum(self.key, *trajectory, target, values)))
+            if self._has_final_latent(*trajectory, check=True):
+                continue
             latents = result.final_latent.numpy().tobytes()
             finals.append((self.process, *trajectory, latents, checksum(self.key, *trajectory, latents)))
         with self.database.transaction():
