@@ -80,8 +80,8 @@ class ProcessResults:
     def add(self, results: Sequence[TrajectoryResult]) -> None:
         """Store the results of a batch, all of them or none.
 
-        A valid stored result is kept, since the same result in a batch of other jobs differs by rounding: the numbers that a store
-        has returned do not change.
+        A valid stored result is kept: in a batch of other jobs the same result differs by rounding, and numbers that a store has
+        returned stay the same.
 
         Raises:
             InputError: If the file cannot be written.
