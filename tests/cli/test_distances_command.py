@@ -197,3 +197,32 @@ def test_invalid_input_is_one_line(distances, tmp_path, monkeypatch, content, ar
     code, out, err = distances(path, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1), err
     assert message in err
+
+
+def test_the_input_is_not_overwritten(distances, pairs_csv, tmp_path):
+    content = pairs_csv.read_bytes()
+    (tmp_path / "link.csv").symlink_to(pairs_csv)
+    for out in (pairs_csv, tmp_path / "link.csv"):
+        code, _, err = distances(pairs_csv, "--out", out)
+        assert (code, "is the input; name another file" in err) == (2, True)
+    assert pairs_csv.read_bytes() == content
+
+
+def test_a_store_with_results_of_another_process_is_kept(distances, pairs_csv, tmp_path):
+    store = tmp_path / "out.csv.store"
+    assert distances(pairs_csv, "--guidance", 4, "--store", store)[0] == 0
+    assert distances(pairs_csv, "--out", tmp_path / "out.csv")[0] == 0
+    assert store.exists()
+
+
+def test_nested_columns_are_written_as_json(distances, tmp_path):
+    (tmp_path / "pairs.jsonl").write_text('{"text1": "cat", "text2": "dog", "empty": {}, "list": ["\\ud800", 1]}\n')
+    out = tmp_path / "out.parquet"
+    assert distances(tmp_path / "pairs.jsonl", "--out", out)[0] == 0
+    (row,) = parquet.read_table(out).to_pylist()
+    assert (row["empty"], json.loads(row["list"])) == ("{}", ["\ud800", 1])
+
+
+def test_numbers_of_other_columns_are_copied(distances, tmp_path):
+    (tmp_path / "pairs.csv").write_text("text1,text2,score\ncat,dog,-1.5\n")
+    assert ",-1.5," in distances(tmp_path / "pairs.csv")[1]

@@ -99,3 +99,15 @@ def test_invalid_input_is_one_line(drift, arguments):
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
+
+
+def test_a_negative_prompt_that_b_ignores_is_refused(drift):
+    code, _, err = drift("house", "--guidance", 2, "--negative-prompt", "ugly", "--other-guidance", 1)
+    assert (code, "ignores a negative prompt" in err) == (2, True)
+
+
+def test_the_input_is_not_overwritten(drift, tmp_path):
+    texts = tmp_path / "texts.csv"
+    texts.write_text("house\n")
+    code, _, err = drift("--file", texts, "--other-guidance", 3, "--out", texts)
+    assert (code, "is the input" in err, texts.read_text()) == (2, True, "house\n")

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from pyarrow import parquet
 
 import conjure
 from conjure import InputError, Store
+from conjure.diffusion.jobs import TrajectoryJob
+from conjure.engine.runner import iter_result_batches
 from conjure.engine.store_database import StoreDatabase
 from conjure.engine.store_maintenance import summarize, verify
 from conjure.engine.store_repair import repair
@@ -63,6 +66,18 @@ def test_a_stored_result_is_not_replaced(short_process, open_store, tmp_path):
             assert set(rows) <= set(database.execute(f"SELECT * FROM {table}"))
     again = conjure.distance(short_process.set(store=open_store(path)), *WORDS[:2], samples=2, divergence="direct")
     assert again.samples == first.samples
+
+
+def test_a_result_of_another_command_is_not_replaced(short_process, open_store, tmp_path):
+    """Two commands start with an empty store, so that neither has read the results of the other."""
+    path = tmp_path / "s"
+    first, second = (open_store(path).for_process("0" * 64, {}) for _ in range(2))
+    jobs = [TrajectoryJob(WORDS[0], 1, (WORDS[1],))]
+    ((result,),) = iter_result_batches(short_process, jobs)
+    first.add([result])
+    second.add([replace(result, squared_differences=result.squared_differences * 2)])
+    (values,) = first.load(jobs).squared_differences.values()
+    assert np.array_equal(values, result.squared_differences[0])
 
 
 def test_other_settings_have_other_results(short_process, open_store, tmp_path):

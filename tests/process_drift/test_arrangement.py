@@ -110,6 +110,13 @@ def test_invalid_texts_are_refused(texts, message):
         compare_arrangements(lambda: pytest.fail("loaded"), lambda: pytest.fail("loaded"), texts)
 
 
+def test_equal_texts_arrange_nothing(process):
+    texts = tuple("abcd")
+    matrix = replace(conjure.matrix(process, texts, samples=1), distance=np.zeros((4, 4)))
+    with pytest.raises(InputError, match="distance 0"):
+        compare_matrices(matrix, matrix)
+
+
 def test_matrices_of_other_texts_are_refused(process):
     first = conjure.matrix(process, TEXTS[:2], samples=1)
     with pytest.raises(InputError, match="different texts"):

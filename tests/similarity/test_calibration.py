@@ -205,6 +205,16 @@ def test_a_corrupted_row_is_computed_again(few_pairs, tiny_process, tmp_path, mo
     assert {job.text for job in started} == {"a", "b"}
 
 
+def test_a_corrupted_record_counts_as_missing(few_pairs, tiny_process, tmp_path, monkeypatch):
+    process = tiny_process.set(store=conjure.Store(tmp_path / "store"))
+    calibrate(process)
+    monkeypatch.setattr(calibration, "_in_memory", {})
+    with sqlite3.connect(tmp_path / "store") as database:
+        database.execute("UPDATE process SET crc32 = crc32 + 1 WHERE key LIKE 'calibration %'")
+    assert find_calibration(process, process.fingerprint()) is None
+    assert conjure.distance(process, "sun", "moon", samples=1).similarity is None
+
+
 def test_predictions_that_are_not_finite_are_refused(few_pairs, tiny_process, monkeypatch):
     def results(process, jobs, *, progress=None):
         for job in jobs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.process import Process
 from conjure.diffusion.process_settings import with_negative_prompt
 from conjure.errors import InputError
+from conjure.io.numbers import is_finite_number
 from conjure.process_drift.compute import drift
 from conjure.process_drift.results import Drift
 
@@ -117,4 +117,4 @@ def _number_or_same(value: object) -> object:
 
 
 def _is_scale(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    return is_finite_number(value) and isinstance(value, int | float) and value >= 0

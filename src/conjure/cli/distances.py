@@ -20,7 +20,7 @@ from conjure.cli.console import (
     stderr,
 )
 from conjure.cli.options import Antithetic, MaxFileMB, MaxPairs, NumSamplesWithError, RawTexts, Seed, Shuffle, Weighting
-from conjure.cli.output_files import files_after_output, result_and_writer
+from conjure.cli.output_files import check_is_not_input, files_after_output, result_and_writer
 from conjure.cli.process import ProcessOptions, validated_sampling, with_process_options
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
@@ -83,6 +83,7 @@ def distances(
         from conjure.plotting.output import check_path
 
         check_path(out, TABLE_SUFFIXES, "table")
+        check_is_not_input(out, file)
     names: list[Any] = divergence or ["jeffreys"]  # `validated_sampling` refuses other names
     with deprecations_printed():
         pairs = read_text_pairs(file, parse_text_columns(columns), max_mb=max_file_mb).choose(max_pairs, shuffle)

@@ -11,7 +11,7 @@ import typer
 import conjure
 from conjure.cli.console import ProgressBar, TruncationWarnings, escape, print_result, print_text, stderr
 from conjure.cli.options import AsJson, MaxFileMB, NumSamplesWithError, Seed
-from conjure.cli.output_files import files_after_output
+from conjure.cli.output_files import check_is_not_input, files_after_output
 from conjure.cli.process import ProcessOptions, validated_sampling, with_process_options
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
@@ -82,6 +82,7 @@ def drift(
 
     An option --other-... that is not given has the value of the option without other.
     """
+    from conjure.diffusion.process_settings import with_negative_prompt
     from conjure.plotting.output import check_path
     from conjure.process_drift.validation import MIN_ARRANGED_TEXTS, TABLE_SUFFIXES, check_drift_arguments, named_groups
     from conjure.similarity.validation import read_groups
@@ -114,11 +115,14 @@ def drift(
         check_path(figure)
     if out is not None:
         check_path(out, TABLE_SUFFIXES, "table")
+        check_is_not_input(out, file)
     process_a: Any = process_options.load_silently  # the progress bar is shown while they are loaded
     process_b: Any = replace(process_options, **changes).load_silently
     if changes.keys() <= set(SETTINGS):  # one model in memory serves both
         process_a = process_options.load()
         process_b = process_a.set(**changes)
+        # refused if B does not use it
+        with_negative_prompt(process_b.pipeline_kwargs, process_options.negative_prompt, process_b.pipeline, process_b.guidance)
     if matrix:
         with TruncationWarnings(), ProgressBar() as progress:
             from conjure.process_drift.arrangement import compare_arrangements

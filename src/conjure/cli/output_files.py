@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -10,6 +11,16 @@ from conjure.cli.streams import flush_output
 from conjure.errors import InputError, OutputError
 
 R = TypeVar("R")
+
+
+def check_is_not_input(out: str, file: str | None) -> None:
+    """Check that an output file is not the file that a command reads.
+
+    Raises:
+        InputError: If it is.
+    """
+    if file is not None and os.path.realpath(out) == os.path.realpath(file):
+        raise InputError(f"the output {out!r} is the input; name another file")
 
 
 @contextlib.contextmanager

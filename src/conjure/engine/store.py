@@ -86,20 +86,22 @@ class ProcessResults:
         Raises:
             InputError: If the file cannot be written.
         """
-        differences, finals = [], []
-        for result in results:
-            trajectory = (result.job.text, result.job.seed)
-            stored = self._differences(*trajectory)
-            for target, row in zip(result.job.targets, result.squared_differences, strict=True):
-                if target in stored:
-                    continue
-                values = row.tobytes()
-                differences.append((self.process, *trajectory, target, values, checksum(self.key, *trajectory, target, values)))
-            if self._has_final_latent(*trajectory, check=True):
-                continue
-            latents = result.final_latent.numpy().tobytes()
-            finals.append((self.process, *trajectory, latents, checksum(self.key, *trajectory, latents)))
         with self.database.transaction():
+            _, metadata = self.database.lookup(self.key)  # another command may have written it meanwhile
+            if metadata:
+                self.metadata = parse_metadata(metadata, self.database.path)
+            differences, finals = [], []
+            for result in results:
+                trajectory = (result.job.text, result.job.seed)
+                stored = self._differences(*trajectory)
+                for target, row in zip(result.job.targets, result.squared_differences, strict=True):
+                    if target not in stored:
+                        values = row.tobytes()
+                        crc32 = checksum(self.key, *trajectory, target, values)
+                        differences.append((self.process, *trajectory, target, values, crc32))
+                if not self._has_final_latent(*trajectory, check=True):
+                    latents = result.final_latent.numpy().tobytes()
+                    finals.append((self.process, *trajectory, latents, checksum(self.key, *trajectory, latents)))
             if self.metadata is None:
                 self.metadata = {
                     "timesteps": results[0].timesteps,

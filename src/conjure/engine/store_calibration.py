@@ -15,6 +15,7 @@ from conjure.diffusion.jobs import TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.engine.store import ENGINE_VERSION, Store, parse_metadata
 from conjure.engine.store_database import checksum
+from conjure.errors import InputError
 
 Pair = tuple[str, str]
 
@@ -34,10 +35,13 @@ class CalibrationResults:
 
     def visited(self) -> tuple[tuple[float, ...], tuple[NoiseLevel, ...], int] | None:
         """Return the visited timesteps, their noise levels and the dimensions of a latent; None if nothing is stored."""
-        record = self.database.find(self.key)
-        if record is None or record[1] is None:
+        try:
+            record = self.database.find(self.key)
+            if record is None or record[1] is None:
+                return None
+            metadata = parse_metadata(record[1], self.database.path)
+        except InputError:  # a corrupted calibration counts as missing; `store verify` reports it
             return None
-        metadata = parse_metadata(record[1], self.database.path)
         levels = tuple(NoiseLevel(**level) for level in metadata["levels"])
         return tuple(metadata["timesteps"]), levels, int(np.prod(metadata["shape"]))
 

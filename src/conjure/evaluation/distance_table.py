@@ -181,7 +181,9 @@ def _jsonable(value: Any) -> Any:
 
 
 def _arrow_array(pyarrow: Any, values: list[Any]) -> Any:
-    """Return values as a column; values of different types as their texts."""
+    """Return values as a column; values of different types as their texts, and nested values as JSON."""
+    if any(isinstance(value, Mapping | list | tuple) for value in values):
+        return pyarrow.array([None if value is None else json.dumps(_jsonable(value), default=str) for value in values])
     try:
         return pyarrow.array(values)
     except (pyarrow.ArrowException, OverflowError):

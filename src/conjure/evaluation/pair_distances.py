@@ -13,6 +13,8 @@ from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.process import Process
 from conjure.divergence.divergences import Divergence, Reduction
 from conjure.divergence.weightings import Weighting
+from conjure.engine.store import Store
+from conjure.engine.store_maintenance import summarize
 from conjure.errors import InputError
 from conjure.evaluation.distance_columns import column_names, distance_columns
 from conjure.evaluation.distance_table import TABLE_SUFFIXES, DistanceTable
@@ -57,7 +59,8 @@ def distance_table(
         reduction: As in `conjure.distance`.
         antithetic: As in `conjure.distance`.
         out: A .csv, .jsonl or .parquet file for the table. Unless the process has a store, results are stored beside it in
-            `OUT.store` until it is complete, so that the same call resumes an interrupted run.
+            `OUT.store` until it is complete, so that the same call resumes an interrupted run. The store is kept if it also has
+            results of other processes.
         raw_texts: Write texts unchanged to a .csv file, also those that a spreadsheet would run as formulas.
         progress: Called after every denoising step.
         on_start: Called with a description of the work, and a forecast of its run time, before it starts.
@@ -102,6 +105,8 @@ def distance_table(
                 f"no pair has a distance: {non_finite_message(non_finite_texts)}; use a smaller guidance, or float32"
             )
         differences = [cache.pair(*table.texts[i], samples) for i in finite]
+        store = stored_process.store
+        holds_only_one = store_path is not None and isinstance(store, Store) and len(summarize(store)) <= 1
     finite_columns, errors = distance_columns(differences, configs)
     columns = {}
     for name, values in finite_columns.items():
@@ -116,7 +121,7 @@ def distance_table(
     if path is not None:
         with keeping(result):
             result.save(path, raw=raw_texts)
-        if store_path is not None:
+        if store_path is not None and holds_only_one:
             _remove_store(store_path)
     return result
 

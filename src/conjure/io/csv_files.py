@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def csv_text(rows: Iterable[Iterable[object]], *, raw: bool = False) -> str:
     """Return rows as comma-separated values.
 
     A spreadsheet runs a cell as a formula if it begins with one of `FORMULA_STARTS`. A text that does so gets an apostrophe
-    before it. Numbers are not changed.
+    before it. Numbers are not changed, also those that are given as text.
 
     Args:
         rows: The rows.
@@ -32,4 +35,5 @@ def csv_text(rows: Iterable[Iterable[object]], *, raw: bool = False) -> str:
 
 
 def _neutralized(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
+    is_formula = isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and not NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell

@@ -38,5 +38,12 @@ def is_finite_number(value: Any) -> bool:
     Examples:
         >>> is_finite_number(3), is_finite_number(0.5), is_finite_number(float("nan")), is_finite_number(True)
         (True, True, False, False)
+        >>> is_finite_number(10**400)
+        False
     """
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that is larger than every float
+        return False

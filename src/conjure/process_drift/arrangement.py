@@ -172,6 +172,8 @@ def compare_matrices(a: Matrix, b: Matrix, *, seed: int = 0) -> Arrangement:
         raise InputError("the matrices have different texts; give two matrices of the same texts in the same order")
     rows, columns = np.triu_indices(len(a.texts), 1)
     first, second = a.distance[rows, columns], b.distance[rows, columns]
+    if not (first.any() and second.any()):
+        raise InputError("all texts have distance 0 from each other under one process, which arranges nothing; give other texts")
     correlation = rank_correlation(first, second)
     rank_a, rank_b = percentile_ranks(first), percentile_ranks(second)
     moved = np.argsort(-np.abs(rank_a - rank_b), kind="stable")[:NUM_MOVED]
