@@ -230,7 +230,8 @@ def test_bench_and_ablate_by_command(conjure_command, cluster, tiny_sd, tmp_path
     summary = json.loads((tmp_path / "workers" / "summary.json").read_text())
     assert summary["process"]["device"] == "2 workers on CPUs"
     with contextlib.closing(open_store_file(tmp_path / "shared")) as store:
-        assert [stored.settings["guidance"] for stored in summarize(store)] == [7.5, 1.0]
+        stored = [summary for summary in summarize(store) if summary.trajectories]  # without the text encoder of the floors
+        assert [summary.settings["guidance"] for summary in stored] == [7.5, 1.0]
 
 
 class DyingWorker(Worker):
