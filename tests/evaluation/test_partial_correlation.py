@@ -63,7 +63,7 @@ def test_too_few_pairs():
     assert partial_rank_correlation(distances[:3], given[:3], ratings[:3]) is None
     few = partial_rank_correlation(distances, given, ratings)
     assert few is not None
-    assert np.ptp(few.ci95) > 1  # four pairs tell next to nothing
+    assert np.ptp(few.ci95) > 1  # four pairs give almost no information
 
 
 def test_text_of_a_result():

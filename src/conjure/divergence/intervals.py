@@ -166,6 +166,15 @@ def _inverse_trigamma(value: float) -> float:
     return x
 
 
+def pooled_note(pairs: int) -> str | None:
+    """Return a note for standard errors that are pooled, or None.
+
+    Args:
+        pairs: The number of pairs whose variances were pooled; 0 if none were.
+    """
+    return f"the standard errors are pooled over {pairs} pairs" if pairs else None
+
+
 def few_samples_note(samples: int) -> str | None:
     """Return a note for a distance whose error is unknown or very uncertain, or None.
 

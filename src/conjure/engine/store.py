@@ -87,9 +87,9 @@ class ProcessResults:
             InputError: If the file cannot be written.
         """
         with self.database.transaction():
-            _, metadata = self.database.lookup(self.key)  # another command may have written it meanwhile
-            if metadata:
-                self.metadata = parse_metadata(metadata, self.database.path)
+            if self.metadata is None:  # another command may have written it meanwhile
+                _, metadata = self.database.lookup(self.key)
+                self.metadata = parse_metadata(metadata, self.database.path) if metadata else None
             differences, finals = [], []
             for result in results:
                 trajectory = (result.job.text, result.job.seed)

@@ -27,10 +27,8 @@ def parse_text_columns(columns: str | None) -> tuple[str, str] | None:
     """
     if columns is None:
         return None
-    names = [name.strip() for name in columns.split(",")]
-    if len(names) != 2 or not all(names):
-        raise InputError(f"columns is {columns!r}; must be two columns of texts, as in text1,text2")
-    return names[0], names[1]
+    first, second = _split_names(columns, 2, "two columns of texts, as in text1,text2")
+    return first, second
 
 
 def parse_columns(columns: str | None) -> tuple[str, str, str] | None:
@@ -41,10 +39,8 @@ def parse_columns(columns: str | None) -> tuple[str, str, str] | None:
     """
     if columns is None:
         return None
-    names = [name.strip() for name in columns.split(",")]
-    if len(names) != 3 or not all(names):
-        raise InputError(f"columns is {columns!r}; must be two columns of texts and one of scores, as in text1,text2,score")
-    return names[0], names[1], names[2]
+    first, second, score = _split_names(columns, 3, "two columns of texts and one of scores, as in text1,text2,score")
+    return first, second, score
 
 
 def find_columns(names: Sequence[str], source: str, chosen: Sequence[str] | None = None) -> tuple[str, str, str]:
@@ -61,9 +57,7 @@ def find_columns(names: Sequence[str], source: str, chosen: Sequence[str] | None
         InputError: If a chosen column is missing, or there is not exactly one known pair and one known score.
     """
     if chosen is not None:
-        if isinstance(chosen, str) or len(chosen) != 3 or len(set(chosen)) != 3:
-            raise InputError(f"columns is {chosen!r}; must be three different names: two columns of texts and one of scores")
-        _check_present(chosen, names, source)
+        _check_chosen(chosen, 3, "three different names: two columns of texts and one of scores", names, source)
         first, second, score = chosen
         return first, second, score
     advice = f"choose by columns A,B,SCORE (--columns) among its columns {_listed(names)}"
@@ -90,9 +84,7 @@ def find_text_columns(names: Sequence[str], source: str, chosen: Sequence[str] |
     if chosen is None:
         advice = f"choose by columns A,B (--columns) among its columns {_listed(names)}"
         return _known_texts(_names_by_key(names), source, advice)
-    if isinstance(chosen, str) or len(chosen) != 2 or len(set(chosen)) != 2:
-        raise InputError(f"columns is {chosen!r}; must be two different names of columns of texts")
-    _check_present(chosen, names, source)
+    _check_chosen(chosen, 2, "two different names of columns of texts", names, source)
     first, second = chosen
     return first, second
 
@@ -112,7 +104,26 @@ def _known_texts(by_key: Mapping[str, Sequence[str]], source: str, advice: str) 
     raise InputError(f"{source!r} has {found}; {advice}")
 
 
-def _check_present(chosen: Sequence[str], names: Sequence[str], source: str) -> None:
+def _split_names(columns: str, number: int, expected: str) -> list[str]:
+    """Return names that are separated by commas.
+
+    Raises:
+        InputError: If there are not `number` names; the message says what is expected.
+    """
+    names = [name.strip() for name in columns.split(",")]
+    if len(names) != number or not all(names):
+        raise InputError(f"columns is {columns!r}; must be {expected}")
+    return names
+
+
+def _check_chosen(chosen: Sequence[str], number: int, expected: str, names: Sequence[str], source: str) -> None:
+    """Check that there are `number` different chosen columns, all of which are among `names`.
+
+    Raises:
+        InputError: If not; the message says what is expected.
+    """
+    if isinstance(chosen, str) or len(chosen) != number or len(set(chosen)) != number:
+        raise InputError(f"columns is {chosen!r}; must be {expected}")
     for column in chosen:
         if column not in names:
             raise InputError(f"{source!r} has no column {column!r}; its columns are {_listed(names)}")

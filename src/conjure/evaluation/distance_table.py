@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.diffusion.load_options import summarize_settings
-from conjure.divergence.intervals import few_samples_note
+from conjure.divergence.intervals import few_samples_note, pooled_note
 from conjure.evaluation.text_pairs import TextPairs
 from conjure.io.csv_files import csv_text
-from conjure.io.files import import_pandas, import_pyarrow, write_output
+from conjure.io.files import import_pandas, import_pyarrow, parquet_bytes, write_output
 from conjure.io.formatting import format_value, pluralize
 from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import quote_and_wrap
@@ -73,9 +73,10 @@ class DistanceTable:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on the errors, and on pairs without a distance."""
-        pooled = f"the standard errors are pooled over {self.pooled_pairs} pairs" if self.pooled_pairs else None
         missing = f"{non_finite_message(self.non_finite_texts)}; their distances are empty" if self.non_finite_texts else None
-        return tuple(note for note in (missing, pooled, few_samples_note(self.samples)) if note is not None)
+        return tuple(
+            note for note in (missing, pooled_note(self.pooled_pairs), few_samples_note(self.samples)) if note is not None
+        )
 
     def metadata(self) -> dict[str, Any]:
         """Return how the distances were computed, as plain data for JSON."""
@@ -121,16 +122,13 @@ class DistanceTable:
         Raises:
             InputError: If pyarrow is not installed.
         """
-        pyarrow, parquet = import_pyarrow()
+        pyarrow, _ = import_pyarrow()
         rows = self.to_rows()
         table = pyarrow.table(
             {column: _arrow_array(pyarrow, [row[column] for row in rows]) for column in rows[0]},
             metadata={"conjure": json.dumps(self.metadata(), default=str)},
         )
-        sink = pyarrow.BufferOutputStream()
-        parquet.write_table(table, sink)
-        content: bytes = sink.getvalue().to_pybytes()
-        return content
+        return parquet_bytes(table)
 
     def save(self, path: str | Path, *, raw: bool = False) -> None:
         """Write the table to a .csv, .jsonl or .parquet file.

@@ -10,7 +10,7 @@ from conjure.divergence.divergences import DIVERGENCES
 from conjure.evaluation.distance_columns import distance_columns
 from conjure.evaluation.results import TaskResult
 from conjure.io.csv_files import csv_text
-from conjure.io.files import import_pyarrow, write_output
+from conjure.io.files import import_pyarrow, parquet_bytes, write_output
 from conjure.io.numbers import none_if_not_finite
 
 LISTS = ("per_step", "samples")  # columns of lists, which the CSV file does not have
@@ -27,7 +27,7 @@ def write_task_tables(folder: Path, name: str, result: TaskResult) -> None:
     Raises:
         InputError: If a file cannot be written, or pyarrow is not installed.
     """
-    pyarrow, parquet = import_pyarrow()
+    pyarrow, _ = import_pyarrow()
     others = [name for name in DIVERGENCES if name in result.divergences and name != result.config.divergence]
     configs = [result.config, *(replace(result.config, divergence=name) for name in others)]
     distances, errors = distance_columns(result.differences, configs)
@@ -54,9 +54,7 @@ def write_task_tables(folder: Path, name: str, result: TaskResult) -> None:
             "stderr_degrees_of_freedom": str(errors.degrees_of_freedom),
         },
     )
-    sink = pyarrow.BufferOutputStream()
-    parquet.write_table(table, sink)
-    write_output(folder / f"{name}.parquet", sink.getvalue().to_pybytes())
+    write_output(folder / f"{name}.parquet", parquet_bytes(table))
     scalars = {column: values for column, values in columns.items() if column not in LISTS}
     rows = zip(*(map(none_if_not_finite, values) for values in scalars.values()), strict=True)
     write_output(folder / f"{name}.csv", csv_text([list(scalars), *rows]).encode())

@@ -181,3 +181,12 @@ def import_pyarrow() -> tuple[Any, Any]:
     except ImportError as error:
         raise InputError("Parquet tables need the package pyarrow: pip install '.[bench]' in a clone") from error
     return pyarrow, parquet
+
+
+def parquet_bytes(table: Any) -> bytes:
+    """Return the content of a Parquet file that holds a table of pyarrow."""
+    pyarrow, parquet = import_pyarrow()
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content

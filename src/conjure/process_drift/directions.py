@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -12,12 +13,11 @@ from torch import Tensor
 from conjure.diffusion.interfaces import ProcessResultCache
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.process import Process
-from conjure.errors import InputError
 from conjure.process_drift.facts import ProcessFacts
 from conjure.process_drift.progress import Progress
 from conjure.process_drift.spool import SpooledTensor, TensorSpool
 from conjure.process_drift.trajectories import ComparedQuantity, RecordedBatch, Replayed, record, replay
-from conjure.similarity.trajectory_cache import non_finite_message
+from conjure.similarity.trajectory_cache import non_finite_error
 
 DRIFT_VERSION = 1  # increased when other values are computed for the same processes, so that old results are not read
 
@@ -79,9 +79,9 @@ class Direction:
         other = "its numerical noise" if self.is_noise else self.other.settings["model"]
         return store.for_process(key, self.source.settings | {"model": f"{self.source.settings['model']} against {other}"})
 
-    @property
+    @cached_property
     def missing(self) -> list[TrajectoryJob]:
-        """The jobs that have to be run: those without a stored result, and those with images."""
+        """The jobs that have to be run: those whose results are not stored yet, and those with images. The store is read once."""
         if self._stored is None:
             return list(self.jobs)
         kept = list(self.with_images)
@@ -134,7 +134,7 @@ class Direction:
             self._finals = loaded.final_latents
         broken = sorted({text for (text, _), values in self._differences.items() if not np.isfinite(values).all()})
         if broken:
-            raise InputError(f"{non_finite_message(broken)}; use a smaller guidance, or float32")
+            raise non_finite_error(broken)
 
     def squared_differences(self, text: str, seeds: Sequence[int]) -> np.ndarray:
         """Return the squared differences along the trajectories of a text, shape (samples, steps)."""

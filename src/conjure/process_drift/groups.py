@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from conjure.divergence.intervals import nonnegative_interval
-from conjure.process_drift.statistics import Mean, number_or_none
+from conjure.io.numbers import none_if_not_finite
+from conjure.process_drift.statistics import Mean
 from conjure.process_drift.text_drift import TextDrift
 
 SIGNIFICANCE = 0.05
@@ -51,9 +52,9 @@ class GroupDrift:
             "name": self.name,
             "texts": self.texts,
             "mean": self.mean.to_dict(),
-            "ratio": number_or_none(self.ratio),
+            "ratio": none_if_not_finite(self.ratio),
             "ratio_ci95": None if math.isnan(self.ratio_ci95[0]) else list(self.ratio_ci95),
-            "p_value": number_or_none(self.p_value),
+            "p_value": none_if_not_finite(self.p_value),
             "is_significant": self.is_significant,
         }
 

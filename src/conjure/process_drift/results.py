@@ -15,13 +15,14 @@ from conjure.errors import InputError
 from conjure.explanation.figure import comparison_figure
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
-from conjure.io.files import atomic_open, import_pandas, import_pyarrow, output_error, write_output
+from conjure.io.files import import_pandas, import_pyarrow, parquet_bytes, write_output
 from conjure.io.formatting import pluralize
+from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import quote_and_wrap, shorten
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
-from conjure.process_drift.statistics import Summary, number_or_none
+from conjure.process_drift.statistics import Summary
 from conjure.process_drift.tables import group_table, summary_table
 from conjure.process_drift.text_drift import TextDrift
 from conjure.process_drift.validation import TABLE_SUFFIXES
@@ -102,7 +103,7 @@ class Drift:
             "summary": {name: summary.to_dict() for name, summary in self.summary.items()},
             "groups": [group.to_dict() for group in self.groups],
             "noise": self.noise,
-            "noise_nats": number_or_none(self.noise_nats),
+            "noise_nats": none_if_not_finite(self.noise_nats),
             **{name: getattr(self, name) for name in names},
         }
 
@@ -130,18 +131,15 @@ class Drift:
             InputError: If the suffix is another one, the file cannot be written, or pyarrow is not installed for Parquet.
         """
         path = check_path(path, TABLE_SUFFIXES)
-        if path.suffix.lower() == ".parquet":
-            pyarrow, parquet = import_pyarrow()
-            table = pyarrow.Table.from_pylist([text.to_row() for text in self.texts])
-            try:
-                with atomic_open(path) as file:
-                    parquet.write_table(table, file)
-            except OSError as error:
-                raise output_error(path, error) from error
-            return
-        is_csv = path.suffix.lower() == ".csv"
-        content = self.to_csv() if is_csv else json.dumps(self.to_dict(), default=str, allow_nan=False, indent=1)
-        write_output(path, content.encode(), make_folders=False)
+        match path.suffix.lower():
+            case ".parquet":
+                pyarrow, _ = import_pyarrow()
+                content = parquet_bytes(pyarrow.Table.from_pylist([text.to_row() for text in self.texts]))
+            case ".csv":
+                content = self.to_csv().encode()
+            case _:
+                content = json.dumps(self.to_dict(), default=str, allow_nan=False, indent=1).encode()
+        write_output(path, content, make_folders=False)
 
     def document(self, max_rows: int | None = None, *, trajectories: bool = True) -> Document:
         """Return the tables and the figures of the result as a document.

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from conjure.divergence.intervals import nonnegative_ends, nonnegative_interval, pool_errors
 from conjure.io.formatting import format_interval, format_with_error
+from conjure.io.numbers import none_if_not_finite
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -48,15 +49,10 @@ class Mean:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for what is unknown."""
         return {
-            "value": number_or_none(self.value),
-            "stderr": number_or_none(self.stderr),
+            "value": none_if_not_finite(self.value),
+            "stderr": none_if_not_finite(self.stderr),
             "ci95": None if math.isnan(self.ci95[0]) else list(self.ci95),
         }
-
-
-def number_or_none(value: float) -> float | None:
-    """Return a number, or None for NaN, which JSON does not define."""
-    return None if math.isnan(value) else value
 
 
 def means_of(values: Float[np.ndarray, "texts samples"]) -> list[Mean]:
@@ -130,7 +126,7 @@ class Summary:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for what is unknown."""
         quantiles = {
-            f"{level:g}": {"value": quantile.value, "ci95": [number_or_none(end) for end in quantile.ci95]}
+            f"{level:g}": {"value": quantile.value, "ci95": [none_if_not_finite(end) for end in quantile.ci95]}
             for level, quantile in self.quantiles.items()
         }
         return asdict(self) | {"mean": self.mean.to_dict(), "quantiles": quantiles}

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import shorten
-from conjure.process_drift.statistics import Mean, number_or_none
+from conjure.process_drift.statistics import Mean
 
 MEANS = ("divergence", "forward", "backward", "relative", "nats", "nats_forward", "nats_backward", "final", "final_relative")
 MAX_TEXT = 60  # characters of a text in a table
@@ -66,7 +67,7 @@ class TextDrift:
         for name in MEANS:
             mean: Mean = getattr(self, name)
             numbers = {name: mean.value, f"{name}_stderr": mean.stderr, f"{name}_low": mean.ci95[0], f"{name}_high": mean.ci95[1]}
-            row |= {column: number_or_none(number) for column, number in numbers.items()}
+            row |= {column: none_if_not_finite(number) for column, number in numbers.items()}
         return row | {"is_above_noise": self.is_above_noise}
 
     def to_cells(self) -> list[str]:

@@ -4,9 +4,9 @@ There are 300 random pairs of unrelated texts, with 600 different texts of 30 to
 of their predictions are kept, so one calibration serves every divergence, weighting, unit and reduction. It does not depend on
 antithetic noise either, which changes the error of a distance but not its mean.
 
-Two samples per pair are enough. They show how large the errors are, for which `ReferenceScale` corrects the distribution. What
-remains is the error of a share of 300 pairs, which more samples would not decrease. Each pair has noise of its own, so that the
-errors of different pairs are independent.
+Two samples per pair are enough. They show the size of the errors, and `ReferenceScale` corrects the distribution for them. The
+remaining error is that of a share of 300 pairs. More samples would not decrease it. No two pairs have the same noise, so their
+errors are independent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from conjure.engine.runner import iter_result_batches
 from conjure.engine.store import Store
 from conjure.engine.store_calibration import CalibrationResults, Pair
 from conjure.errors import InputError
-from conjure.similarity.trajectory_cache import non_finite_message
+from conjure.similarity.trajectory_cache import non_finite_error
 
 SAMPLES = 2
 SEED = 0
@@ -78,7 +78,6 @@ class Calibration:
         differences = self.differences
         rows = np.concatenate([differences.forward, differences.backward, differences.direct[:, None]], 1)
         content = {
-            "fingerprint": fingerprint,
             "identity": _identity(fingerprint),
             "timesteps": differences.timesteps,
             "levels": [asdict(level) for level in differences.noise_levels],
@@ -122,7 +121,7 @@ def calibrate(
     if found := find_calibration(process, fingerprint):
         return found
     stored = _stored_results(process, fingerprint)
-    rows = _stored_rows(process, stored)
+    rows = _stored_rows(stored)
     jobs = _jobs([(number, pair) for number, pair in enumerate(_all_pairs()) if pair not in rows])
     if on_start:
         on_start(jobs)
@@ -153,7 +152,7 @@ def find_calibration(process: Process, fingerprint: str) -> Calibration | None:
         return _from_rows(process, np.array(packaged["rows"]), tuple(packaged["timesteps"]), levels, packaged["dimensions"])
     stored = _stored_results(process, fingerprint)
     visited = stored.visited() if stored else None
-    rows = _stored_rows(process, stored) if visited else {}
+    rows = _stored_rows(stored)
     if visited is None or not all(pair in rows for pair in _all_pairs()):
         return None
     return _from_rows(process, np.stack([rows[pair] for pair in _all_pairs()]), *visited)
@@ -190,7 +189,7 @@ def _stored_results(process: Process, fingerprint: str) -> CalibrationResults | 
     return CalibrationResults(cast(Store, process.store), _identity(fingerprint)) if process.store else None
 
 
-def _stored_rows(process: Process, stored: CalibrationResults | None) -> dict[Pair, np.ndarray]:
+def _stored_rows(stored: CalibrationResults | None) -> dict[Pair, np.ndarray]:
     """Return the stored rows by pair. A row has the differences of all samples: (samples, 2 steps + 1) numbers."""
     visited = stored.visited() if stored else None
     return stored.load(SAMPLES * (2 * len(visited[0]) + 1)) if stored and visited else {}
@@ -215,18 +214,18 @@ def _iter_rows(
         InputError: If predictions are not finite.
     """
     results: dict[tuple[str, int], TrajectoryResult] = {}
-    numbers = {(job.text, job.seed): number for number, pair in enumerate(_all_pairs()) for job in _jobs([(number, pair)])}
+    pairs = _all_pairs()
+    numbers = {(job.text, job.seed): number for number, pair in enumerate(pairs) for job in _jobs([(number, pair)])}
     for batch in iter_result_batches(process.set(store=None), jobs, progress=progress):
         for result in batch:
             if not (np.isfinite(result.squared_differences).all() and np.isfinite(result.final_latent.numpy()).all()):
-                raise InputError(f"{non_finite_message([result.job.text])}; use a smaller guidance, or float32")
+                raise non_finite_error([result.job.text])
             results[result.job.text, result.job.seed] = result
         rows = {}
         for number in {numbers[result.job.text, result.job.seed] for result in batch}:
-            pair = _all_pairs()[number]
-            keys = [(job.text, job.seed) for job in _jobs([(number, pair)])]
+            keys = [(job.text, job.seed) for job in _jobs([(number, pairs[number])])]
             if all(key in results for key in keys):
-                rows[pair] = _row([results.pop(key) for key in keys])
+                rows[pairs[number]] = _row([results.pop(key) for key in keys])
         yield rows, batch[-1]
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
 from conjure.diffusion.load_options import summarize_settings
-from conjure.divergence.intervals import few_samples_note, nonnegative_ends
+from conjure.divergence.intervals import few_samples_note, nonnegative_ends, pooled_note
 from conjure.divergence.reference_scale import UNCALIBRATED, ReferenceScale
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
@@ -139,8 +139,7 @@ class Matrix:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes on the errors: whether they are pooled, and whether there are too few samples for an error."""
-        pooled = f"the standard errors are pooled over {self.pooled_pairs} pairs" if self.pooled_pairs else None
-        return tuple(note for note in (pooled, few_samples_note(self.samples)) if note is not None)
+        return tuple(note for note in (pooled_note(self.pooled_pairs), few_samples_note(self.samples)) if note is not None)
 
     def format_entry(self, i: int, j: int, *, similarity: bool = False) -> str:
         """Return the entry [i, j] as text: the distance with its standard error, or the similarity."""

@@ -128,7 +128,7 @@ class TrajectoryCache:
         forward = [self.squared_differences[a, seed, b] for seed in forward_seeds]
         backward = [self.squared_differences[b, seed, a] for seed in backward_seeds]
         if not all(np.isfinite(differences).all() for differences in (*forward, *backward)):
-            raise InputError(f"{non_finite_message(self.non_finite_texts())}; use a smaller guidance, or float32")
+            raise non_finite_error(self.non_finite_texts())
         direct = np.array([self._final_latent_distance((a, seed), (b, seed)) for seed in forward_seeds])
         return self._differences(np.stack(forward), np.stack(backward), direct)
 
@@ -158,6 +158,11 @@ class TrajectoryCache:
             return math.nan
         x, y = self.final_latents.get(first), self.final_latents.get(second)
         return math.nan if x is None or y is None else float((x - y).square().sum())
+
+
+def non_finite_error(texts: Sequence[str]) -> InputError:
+    """Return the error about texts without which there is no result."""
+    return InputError(f"{non_finite_message(texts)}; use a smaller guidance, or float32")
 
 
 def non_finite_message(texts: Sequence[str]) -> str:
