@@ -160,7 +160,8 @@ def replay(
         batch: The trajectories.
         quantity: What is compared.
         spool: Where the tensors are kept.
-        jobs: The jobs of the batch that are evaluated.        one_by_one: Whether each call evaluates a single row. Otherwise a call has the rows of the recorded batch, so that the
+        jobs: The jobs of the batch that are evaluated.
+        one_by_one: Whether each call evaluates a single row. Otherwise a call has the rows of the recorded batch, so that the
             recorded process itself returns bitwise the same predictions.
         progress: Counts the steps.
 
