@@ -124,7 +124,9 @@ def test_damaged_stores_return_no_other_numbers(short_process, filled_store, tmp
         "CREATE INDEX i ON final_latents (text)",
     ],
 )
-def test_a_store_with_other_content_is_refused_and_not_changed(conjure_command, filled_store, tmp_path, statement):
+def test_a_store_with_other_content_is_refused_and_not_changed_but_for_a_repair(
+    conjure_command, filled_store, tmp_path, statement
+):
     path = filled_store.copy_to(tmp_path / "s")
     execute(path, statement)
     execute(path, "PRAGMA wal_checkpoint(TRUNCATE)")
@@ -134,3 +136,8 @@ def test_a_store_with_other_content_is_refused_and_not_changed(conjure_command, 
     code, out, err = conjure_command("compare", "a", "b", "--steps", 1, "--samples", 1, "--store", path)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert path.read_bytes() == before
+    _, old_file = repair(path)
+    assert old_file is not None
+    assert old_file.read_bytes() == before
+    with contextlib.closing(Store(path)) as store:
+        assert verify(store).is_valid

@@ -82,7 +82,6 @@ def drift(
 
     An option --other-... that is not given has the value of the option without other.
     """
-    from conjure.diffusion.process_settings import with_negative_prompt
     from conjure.plotting.output import check_path
     from conjure.process_drift.validation import MIN_ARRANGED_TEXTS, TABLE_SUFFIXES, check_drift_arguments, named_groups
     from conjure.similarity.validation import read_groups
@@ -119,6 +118,8 @@ def drift(
     process_a: Any = process_options.load_silently  # the progress bar is shown while they are loaded
     process_b: Any = replace(process_options, **changes).load_silently
     if changes.keys() <= set(SETTINGS):  # one model in memory serves both
+        from conjure.diffusion.process_settings import with_negative_prompt
+
         process_a = process_options.load()
         process_b = process_a.set(**changes)
         # refused if B does not use it
