@@ -27,7 +27,7 @@ from config import CACHE_FOLDER, IMAGE_SIZE, RUNS_FOLDER
 from conjure.models.default_model import FOLDER, text_encoder, tokenizer
 
 # Settings that the meaning of the weights depends on; they are written to conjure.json
-PROCESS_SETTINGS: dict[str, Any] = {"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": MAX_TOKENS}}
+PROCESS_SETTINGS: dict[str, Any] = {"guidance": 10.0, "unit": "epsilon", "call": {"max_sequence_length": MAX_TOKENS}}
 
 
 def make_pipeline(vae: torch.nn.Module, transformer: torch.nn.Module) -> PixArtAlphaPipeline:
