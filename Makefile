@@ -7,7 +7,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 .PHONY: demo test test-all check lint setup train bench results figures site tour release lock clean
 
 demo: setup  ## compare two texts with the default model, and write the figure demo.png
-	$(BIN)/conjure compare "snow leopard" "bengal tiger" --figure demo.png
+	$(BIN)/conjure compare "smiling face" "crying face" --figure demo.png
 
 test: setup  ## the tests that take at most 8 minutes in all, offline, on the CPU
 	$(PYTEST) -m "not slow"

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "results"))
 from result_pages import render_pages  # noqa: E402
 
 DEMO = (
-    'conjure compare "snow leopard" "bengal tiger"',
+    'conjure compare "smiling face" "crying face"',
     'conjure compare "red fox" "grey wolf" --words | grep without',
     "conjure matrix puppy poodle shark --samples 2 | head -4",
     "printf '%s\\n' puppy wolf bicycle > candidates.txt",

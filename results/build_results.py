@@ -57,7 +57,7 @@ def measure_all(data: Path, workers: int | None, progress: ProgressCallback, on_
     every_third = [stsb_dev.select(range(0, len(stsb_dev), 3))]  # the first 500 pairs are all image captions
     for name, tasks, axes, samples, folder in (
         ("stsb", ["stsb"], {"prior": None, "weighting": None}, 1, "default"),
-        ("dev", every_third, {"steps": None, "guidance": (1, 2, 3, 5, 7.5), "scheduler": ("lms", "ddim", "euler")}, 1, "dev"),
+        ("dev", every_third, {"steps": None, "guidance": (1, 3, 5, 7.5, 10), "scheduler": ("lms", "ddim", "euler")}, 1, "dev"),
         ("samples", every_third, {"samples": None}, 5, "dev"),
     ):
         ablation = conjure.ablate(process, tasks, axes, samples=samples, data=data, out=ROOT / "runs" / folder,

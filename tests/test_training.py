@@ -1,8 +1,7 @@
-"""Tests of the training recipe: excluded captions, the training data, the loss functions, and the order of the stages."""
+"""Tests of the training recipe: excluded captions, the training data, the loss functions, and a complete run of a tiny model."""
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -75,7 +74,6 @@ def test_caption_projection_preserves_distances(training):
     import torch
 
     import denoiser
-    from recipe import Recipe
 
     torch.manual_seed(0)
     projection = denoiser.build().caption_projection
@@ -85,8 +83,6 @@ def test_caption_projection_preserves_distances(training):
     assert torch.corrcoef(torch.stack([distances, projected_distances]))[0, 1] > 0.85
     assert ratio.std() / ratio.mean() < 0.03
     assert not any(parameter.requires_grad for parameter in projection.parameters())
-    trainable = denoiser.build(Recipe(trainable_projection=True)).caption_projection
-    assert all(parameter.requires_grad for parameter in trainable.parameters())
 
 
 class FakeCaptionEmbeddings:
@@ -104,7 +100,10 @@ class FakeCaptionEmbeddings:
 
 
 def test_texts_are_shown_by_drawings_of_the_nearest_names(training, monkeypatch):
+    import torch
+
     import nearest_concepts
+    import trainer
 
     monkeypatch.setattr(nearest_concepts, "NUM_NEAREST", 2)
     captions: Any = FakeCaptionEmbeddings(
@@ -123,106 +122,86 @@ def test_texts_are_shown_by_drawings_of_the_nearest_names(training, monkeypatch)
     monkeypatch.setattr(nearest_concepts, "wordnet_texts", lambda wordnet: iter(["to bark", "a ride", "excluded"]))
     wordnet: Any = SimpleNamespace(senses={"n": {"dog", "car"}})
     nearest = nearest_concepts.NearestConcepts(captions, wordnet, drawings)
-    rng = np.random.default_rng(0)
-    samples = [nearest.sample(rng) for _ in range(400)]
+    texts, names_drawn = nearest.sample(400, torch.Generator(trainer.DEVICE).manual_seed(0))
+    samples = [
+        (drawing, int(text))
+        for text, name in zip(texts, names_drawn, strict=True)
+        for drawing in nearest.drawing_indices[int(name)]
+    ]
     names = {
         text: [labels[drawing] for drawing, caption in samples if captions.texts[caption] == text]
         for text in ("to bark", "a ride")
     }
-    assert len(samples) == sum(map(len, names.values()))
     assert set(names["to bark"]) == {"dog", "cat"}
     assert names["to bark"].count("dog") > names["to bark"].count("cat") > 0
     assert set(names["a ride"]) == {"car"}
     assert {drawing for drawing, _ in samples} == {0, 1, 2, 4}
 
 
-class BrightnessDenoiser:
-    """A denoiser that assumes a constant image for each text: its brightness is the first component of the text's vector."""
-
-    def __call__(self, x_t, encoder_hidden_states, timestep):
-        import denoiser
-
-        x0 = encoder_hidden_states[:, 0, 0][:, None, None, None].expand_as(x_t)
-        alpha_bar = denoiser.make_scheduler().alphas_cumprod[timestep][:, None, None, None]
-        eps = (x_t - alpha_bar.sqrt() * x0) / (1 - alpha_bar).sqrt()
-        return SimpleNamespace(sample=alpha_bar.sqrt() * eps - (1 - alpha_bar).sqrt() * x0)
-
-
-@pytest.mark.parametrize(
-    ("brightness", "captions", "captions_of_image", "expected"),
-    [
-        ((1, -1), [1, 2], [[1], [2]], 0.0),  # both images are classified correctly
-        ((1, -1), [2, 1], [[2], [1]], None),  # both images are classified wrongly
-        ((1, 1), [1, 3], [[1], [3]], math.log(2)),  # the captions have equal predictions
-        ((1, 1), [1, 3], [[1, 3], [1, 3]], 0.0),  # as above, but both captions describe both images
-        ((1, -1), [1, 0], [[1], [2]], 0.0),  # the empty caption is neither classified nor a negative
-    ],
-)
-def test_contrastive_loss(training, monkeypatch, brightness, captions, captions_of_image, expected):
-    """The cross-entropy compares the error under an image's caption with errors under captions that do not describe it."""
+def test_relation_loss_ignores_a_common_factor(training):
+    """It is zero if distances between predictions are proportional to those between texts, and finite for equal predictions."""
     import torch
 
-    import denoiser_losses
+    from relations import relation_loss
 
-    monkeypatch.setattr(denoiser_losses, "NUM_NEGATIVES", 1)
-    vectors = torch.tensor([[0.0], [1.0], [-1.0], [1.0]])
-    latents = torch.tensor(brightness)[:, None, None, None].expand(-1, 16, 8, 8)
-    losses = denoiser_losses.DenoiserLosses(cast(Any, BrightnessDenoiser()), latents, vectors, captions_of_image)
-
-    def sampler(rng, batch_size):
-        return np.arange(batch_size), captions
-
-    noise_rng = torch.Generator().manual_seed(0)
-    errors = losses.squared_errors(np.arange(2), torch.tensor(captions)[:, None], noise_rng)
-    loss = losses.contrastive(cast(Any, sampler), 2)(np.random.default_rng(0), torch.Generator().manual_seed(0))
-    cross_entropy = (loss - errors.mean()) / denoiser_losses.CONTRASTIVE_WEIGHT
-    if expected is None:
-        assert cross_entropy > 1
-    else:
-        assert cross_entropy == pytest.approx(expected, abs=1e-3)
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(3, 8, 384, generator=generator)
+    rotation = torch.linalg.qr(torch.randn(384, 384, generator=generator)).Q
+    assert relation_loss(0.3 * vectors @ rotation, vectors) < 1e-6
+    collapsed = vectors.clone().requires_grad_()
+    loss = relation_loss(collapsed * torch.linspace(0, 2, 384), vectors)
+    assert loss > 1e-4
+    equal = torch.zeros(3, 8, 384, requires_grad=True)
+    relation_loss(equal, vectors).backward()
+    assert equal.grad is not None
+    assert equal.grad.isfinite().all()
 
 
-class LinearDenoiser:
-    """A denoiser whose prediction contains the first components of the text's vector, each multiplied by a weight."""
-
-    def __init__(self, *weights: float) -> None:
-        import torch
-
-        self.weights = torch.tensor(weights, requires_grad=True)
-
-    def __call__(self, x_t, encoder_hidden_states, timestep):
-        import torch
-
-        weighted = encoder_hidden_states[:, 0] * self.weights
-        weighted = torch.nn.functional.pad(weighted, (0, x_t[0].numel() - weighted.shape[1]))
-        return SimpleNamespace(sample=x_t + timestep[:, None, None, None] + weighted.view(x_t.shape))
-
-
-@pytest.mark.parametrize(("weights", "has_drift"), [((1, 1, 1), False), ((3, 3, 3), False), ((1, 1, 3), True), ((1, 0, 1), True)])
-def test_recovery_loss_penalises_changes_of_relative_distances(training, monkeypatch, weights, has_drift):
-    """A common factor of all distances between texts is free; other changes are penalised, and the teacher has no gradient."""
+def test_texts_of_the_relation_term(training):
+    """A group has two texts, a definition with its changed copy, and points at 3% to 70% of the way between two of them."""
     import torch
 
-    from denoiser_losses import DenoiserLosses
+    from relations import TextSampler
+    from trainer import DEVICE
 
-    monkeypatch.setattr(DenoiserLosses, "contrastive", lambda *_: lambda batch_rng, noise_rng: torch.tensor(0.25))
-    vectors = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
-    model, teacher = LinearDenoiser(*map(float, weights)), LinearDenoiser(1.0, 1.0, 1.0)
-    losses = DenoiserLosses(cast(Any, model), torch.zeros(4, 16, 8, 8), vectors, [])
+    vectors = torch.eye(384, device=DEVICE) * 384**0.5
+    sampler = TextSampler(vectors, torch.arange(50, device=DEVICE), torch.tensor([[100, 101], [102, 103]], device=DEVICE))
+    groups = sampler(200, torch.Generator(DEVICE).manual_seed(0))
+    assert groups.shape == (200, 8, 384)
+    torch.testing.assert_close(groups.square().mean(-1), torch.ones(200, 8, device=DEVICE))
+    indices = groups[:, :4].argmax(-1)
+    assert (indices[:, :2] < 50).all()
+    assert {tuple(pair) for pair in indices[:, 2:].tolist()} == {(100, 101), (102, 103)}
+    own, other = (groups[:, 4:].gather(2, place[..., None])[..., 0] for place in (indices, indices.roll(1, 1)))
+    position = (other / (own + other))[(indices != indices.roll(1, 1))]
+    assert 0.03 <= position.min() < 0.04
+    assert 0.5 < position.max() <= 0.7
 
-    def sampler(rng, batch_size):
-        return np.arange(batch_size), [0] * batch_size
 
-    recovery = losses.recovery(cast(Any, sampler), 8, cast(Any, teacher), np.arange(1, 2000))
-    loss = recovery(np.random.default_rng(0), torch.Generator().manual_seed(0))
-    loss.backward()
-    assert teacher.weights.grad is None
-    assert model.weights.grad is not None
-    if has_drift:
-        assert loss > 0.27
-        assert model.weights.grad.abs().max() > 1e-3
-    else:
-        assert loss.item() == pytest.approx(0.25, abs=1e-4)
+def test_changed_definitions(training):
+    from relations import changed_definitions
+
+    synsets = {
+        ("n", 1): SimpleNamespace(lemmas=("apple",), definition="fruit with red skin"),
+        ("n", 2): SimpleNamespace(lemmas=("fruit", "New York"), definition="of a plant"),
+        ("v", 3): SimpleNamespace(lemmas=("walk",), definition="move like fruit"),
+    }
+    ((definition, changed),) = changed_definitions(cast(Any, SimpleNamespace(synsets=synsets, common=set(synsets))))
+    assert definition == "fruit with red skin"
+    assert changed in ("apple with red skin", "fruit with red skin")
+
+
+def test_reconstruction_loss(training):
+    """An error without gradients costs its mean and its mean square; a step in it also costs its gradients."""
+    import torch
+
+    from autoencoder import reconstruction_loss
+
+    images = torch.zeros(1, 3, 4, 4)
+    assert reconstruction_loss(images + 0.5, images) == pytest.approx(0.75)
+    decoded = images.clone()
+    decoded[..., 2:] = 1
+    assert reconstruction_loss(decoded, images) == pytest.approx(0.5 + 0.5 + 1 / 3)
 
 
 def test_trained_names_have_training_drawings(training):
@@ -235,101 +214,102 @@ def test_trained_names_have_training_drawings(training):
     assert zero_shot_classification.held_out_with_trained_names(images).tolist() == [0]
 
 
-def test_contrastive_and_recovery_stages(training, monkeypatch, tmp_path):
-    """The contrastive stage trains all weights. The recovery stage restores the cross-attention of the first layers and trains
-    the other weights. The weights before and after it are interpolated, and the spectrum is flattened last."""
+@pytest.fixture
+def tiny_images(training, monkeypatch):
+    """Twelve drawings of coloured squares and four scenes, with captions that have random embeddings."""
     import torch
 
-    import denoiser
-    import denoiser_stages
+    import augmentation
+    import denoiser_training
+    import nearest_concepts
+    import pictographs
+
+    monkeypatch.setattr(
+        augmentation, "compose", lambda roles, size, seed, i: (np.full((size, size, 3), 50 * i, np.uint8), [f"scene {i}"])
+    )
+    monkeypatch.setattr(augmentation.TrainingImages, "roles", None)
+    monkeypatch.setattr(augmentation.os, "cpu_count", lambda: 0)
+    pixels = np.zeros((12, 64, 64, 4), np.uint8)
+    pixels[:, 16:48, 16:48] = np.random.default_rng(0).integers(0, 255, (12, 1, 1, 4))
+    labels = [f"thing {i}" for i in range(12)]
+    concepts: Any = [SimpleNamespace(label=label, subgroup="thing") for label in labels]
+    drawings = pictographs.Pictographs(pixels, concepts, [[label] for label in labels])
+    monkeypatch.setattr(pictographs.Pictographs, "unseen_indices", np.array([11]))
+    monkeypatch.setattr(pictographs.Pictographs, "held_out_indices", np.array([0]))
+    texts = [*labels, *(f"scene {i}" for i in range(4)), "to walk", "a long walk", "a long pear"]
+    vectors = {text: tuple(torch.randn(384, generator=torch.Generator().manual_seed(i)).tolist()) for i, text in enumerate(texts)}
+    monkeypatch.setattr(denoiser_training, "CaptionEmbeddings", lambda texts, cache: FakeCaptionEmbeddings(vectors))
+    monkeypatch.setattr(denoiser_training, "CaptionFilter", lambda drawings: lambda caption: True)
+    monkeypatch.setattr(denoiser_training, "WordNet", lambda cache: SimpleNamespace(senses={"n": {}}))
+    monkeypatch.setattr(denoiser_training.relations, "changed_definitions", lambda wordnet: [("a long walk", "a long pear")])
+    for module in (denoiser_training, nearest_concepts):
+        monkeypatch.setattr(module, "wordnet_texts", lambda wordnet: iter(["to walk", "a long walk"]))
+    return augmentation.TrainingImages(drawings, 64, num_scenes=4)
+
+
+def test_recipe_trains_resumes_and_writes_a_model_that_loads(tiny_images, monkeypatch, tmp_path):
+    """A run that is stopped in the second stage and resumed gives the same model as a run without a stop."""
+    import torch
+
+    import conjure
+    import train
     import trainer
     from recipe import Recipe
 
-    vectors = {f"thing {i}": tuple(torch.randn(384, generator=torch.Generator().manual_seed(i)).tolist()) for i in range(8)}
-    nearest = SimpleNamespace(sample=lambda rng: (0, 1), text_indices=np.arange(1, 9))
-    monkeypatch.setattr(denoiser_stages, "CaptionEmbeddings", lambda texts, cache: FakeCaptionEmbeddings(vectors))
-    monkeypatch.setattr(denoiser_stages, "CaptionFilter", lambda drawings: lambda caption: True)
-    monkeypatch.setattr(denoiser_stages, "WordNet", lambda cache: None)
-    monkeypatch.setattr(denoiser_stages, "NearestConcepts", lambda *_: nearest)
-    monkeypatch.setattr(denoiser_stages, "wordnet_texts", lambda wordnet: [])
-    copied: list[int] = []
+    schedule = trainer.Schedule(samples=24, batch_size=8, learning_rate=1e-3, warmup_steps=1)
+    recipe = Recipe(
+        autoencoder=schedule, denoising=replace(schedule, samples=32), channels=8, heads=1, layers=1, relation_share=0.5
+    )
 
-    def random_copy(index, rng):
-        copied.append(index)
-        return index
+    def run(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        train.train(tiny_images, recipe, tmp_path / name, tmp_path / name / "runs", tmp_path / name / "out")
 
-    indices = (np.arange(6), np.arange(6, 8))
-    images: Any = SimpleNamespace(drawings=None, train_indices=indices, held_out_indices=indices, random_copy=random_copy)
-    schedule = trainer.Schedule(samples=24, batch_size=8, learning_rate=1e-2, warmup_steps=1, ema_decay=0.5)
-    small = Recipe(contrastive=(schedule, schedule), recovery=schedule, spectrum_power=None, heads=1, layers=4)
-    start = denoiser.build(small)
-    torch.nn.init.normal_(start.proj_out.weight)  # with zeros, the other layers would have no gradient
-    before = {name: value.clone() for name, value in start.state_dict().items()}
-    captions = [[text] for text in vectors]
-    latents, runs_folder = torch.randn(8, 16, 8, 8), tmp_path / "runs"
+    run("complete")
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    step_generator = trainer.step_generator
 
-    def train(recipe, interpolation):
-        """Run the stages. After the first call, they are read from their checkpoints."""
-        start.load_state_dict(before)
-        recipe = replace(recipe, interpolation=interpolation)
-        trained = denoiser_stages.train(images, latents, captions, tmp_path, runs_folder, recipe, start).state_dict()
-        return {name: value.clone() for name, value in trained.items()}
+    def stop(seed, step):
+        if (seed, step) == (0, 2) and (tmp_path / "stopped" / "runs" / "denoiser").exists():
+            raise KeyboardInterrupt
+        return step_generator(seed, step)
 
-    interpolated, recovered = train(small, 0.25), train(small, 1)
-    without_recovery = train(replace(small, recovery=None), 0.25)
-
-    def is_restored(name):
-        return torch.equal(recovered[f"transformer_blocks.{name}.weight"], before[f"transformer_blocks.{name}.weight"])
-
-    assert [is_restored(f"{layer}.attn2.to_v") for layer in range(4)] == [True, True, True, False]
-    assert not any(is_restored(f"{layer}.attn1.to_v") for layer in range(4))
-    stages = sorted(path.parent.name for path in runs_folder.glob("*/losses.csv"))
-    assert stages == ["contrastive-1", "contrastive-2", "recovery"]
-    for name, weights in interpolated.items():
-        torch.testing.assert_close(weights, without_recovery[name].lerp(recovered[name], 0.25))
-    assert not torch.allclose(without_recovery["proj_out.weight"], recovered["proj_out.weight"])
-    start.load_state_dict(interpolated)
-    denoiser.flatten_spectrum(start, FakeCaptionEmbeddings(vectors).vectors, 0.5)
-    flattened = {name: value.clone() for name, value in start.state_dict().items()}
-    for name, weights in train(replace(small, spectrum_power=0.5), 0.25).items():
-        torch.testing.assert_close(weights, flattened[name])
-    assert len(copied) == 2 * 24
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "step_generator", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("stopped")
+    assert torch.load(tmp_path / "stopped" / "runs" / "denoiser" / "checkpoint.pt", weights_only=True)["step"] == 2
+    run("stopped")
+    processes = [conjure.load(tmp_path / name / "out", steps=2) for name in ("complete", "stopped")]
+    assert processes[0].guidance == train.PROCESS_SETTINGS["guidance"]
+    weights = [process.pipeline.transformer.state_dict() for process in processes]
+    for name, values in weights[0].items():
+        torch.testing.assert_close(values, weights[1][name])
+    assert weights[0]["proj_out.weight"].abs().max() > 0
+    assert conjure.distance(processes[0], "cat", "dog", samples=1).distance > 0
 
 
-@pytest.mark.parametrize("power", [1, 0.5, 0])
-def test_flattened_spectrum(training, power):
-    """Singular values are raised to a power, the Frobenius norm is kept, and the output for the mean text does not change."""
+def test_steps_with_infinite_gradients_are_skipped(training, tmp_path):
     import torch
 
-    import denoiser
-    from recipe import Recipe
+    import trainer
 
-    torch.manual_seed(0)
-    model = denoiser.build(Recipe(heads=1, layers=2))
-    for weights in model.parameters():
-        if weights.ndim == 1:
-            torch.nn.init.normal_(weights)  # biases are zero after initialisation
-    vectors = torch.randn(100, 384) + torch.linspace(-1, 1, 384)
-    texts = torch.cat([vectors, vectors.mean(0, keepdim=True)])
-    projected = model.caption_projection(texts).detach()
+    schedule = trainer.Schedule(samples=8, batch_size=1, learning_rate=1e-2, warmup_steps=1)
+    model = torch.nn.Linear(3, 1).to(trainer.DEVICE)
+    calls = []
 
-    @torch.no_grad()
-    def cross_attention():
-        """Return the outputs for all texts, and the product of both matrices, of each layer."""
-        layers = [(block.attn2.to_v, block.attn2.to_out[0]) for block in model.transformer_blocks]
-        return [(out(value(projected)), out.weight @ value.weight) for value, out in layers]
+    def loss(generator):
+        calls.append(len(calls))
+        value = model(trainer.randn((4, 3), generator)).square().mean()
+        return value * float("nan") if len(calls) % 2 else value
 
-    before = cross_attention()
-    denoiser.flatten_spectrum(model, vectors, power)
-    for (old_outputs, old_matrix), (outputs, matrix) in zip(before, cross_attention(), strict=True):
-        u, s, vt = torch.linalg.svd(old_matrix)
-        expected = u * s**power @ vt
-        expected *= old_matrix.norm() / expected.norm()
-        torch.testing.assert_close(matrix, expected, rtol=1e-3, atol=1e-3)
-        expected_outputs = old_outputs[-1] + (projected - projected[-1]) @ expected.T
-        torch.testing.assert_close(outputs, expected_outputs, rtol=1e-3, atol=1e-3)
-        if power == 1:
-            torch.testing.assert_close(outputs, old_outputs, rtol=1e-3, atol=1e-3)
+    trainer.fit(model, schedule, loss, loss, tmp_path / "half")
+    assert all(values.isfinite().all() for values in model.parameters())
+
+    model.to(trainer.DEVICE)
+    long = replace(schedule, samples=200)
+    with pytest.raises(SystemExit, match="not finite"):
+        trainer.fit(model, long, lambda generator: loss(generator) * float("nan"), loss, tmp_path / "all")
 
 
 def test_a_run_resumes_only_from_its_own_checkpoint(training, tmp_path):
@@ -340,12 +320,12 @@ def test_a_run_resumes_only_from_its_own_checkpoint(training, tmp_path):
     schedule = trainer.Schedule(samples=8, batch_size=2, learning_rate=1e-2, warmup_steps=1)
 
     def fit(initial_weight):
-        model = torch.nn.Linear(3, 1)
+        model = torch.nn.Linear(3, 1).to(trainer.DEVICE)
         torch.nn.init.constant_(model.weight, initial_weight)
         torch.nn.init.zeros_(model.bias)
 
-        def loss(batch_rng, noise_rng):
-            return model(torch.randn(4, 3, generator=noise_rng)).square().mean()
+        def loss(generator):
+            return model(trainer.randn((4, 3), generator)).square().mean()
 
         trainer.fit(model, schedule, loss, loss, tmp_path)
         return model.weight.detach()
@@ -357,37 +337,44 @@ def test_a_run_resumes_only_from_its_own_checkpoint(training, tmp_path):
         fit(2.0)
 
 
-def test_augmented_copies(training, monkeypatch):
-    """A copy has the captions of its drawing and a different position, and is mirrored only if the name allows it."""
+def test_augmented_copies(training):
+    """Copies are moved, are white outside of the image, and are mirrored only if the name allows it."""
+    import torch
+
     import augmentation
-    import pictographs
 
-    pixels = np.zeros((2, 64, 64, 4), np.uint8)
-    pixels[:, 24:40, 10:22, 3] = 255  # a black rectangle of 192 pixels, left of the middle
-    concepts: Any = [SimpleNamespace(label=name) for name in ("box", "left arrow")]
-    drawings = pictographs.Pictographs(pixels, concepts, [["a box"], ["an arrow"]])
-    images = augmentation.TrainingImages(drawings, 64, num_scenes=10)
-    first_copy = images.num_originals
-    rng = np.random.default_rng(0)
-    assert len(images) == 2 * (1 + augmentation.NUM_COPIES) + 10
-    assert {images.random_copy(1, rng) for _ in range(200)} == {1, *range(first_copy + augmentation.NUM_COPIES, len(images))}
-    assert images.random_copy(7, rng) == 7  # a scene has no copies
-    assert not set(np.concatenate(images.train_indices)) & set(range(first_copy, len(images)))
+    images = torch.ones(40, 3, 64, 64)
+    images[:, :, 24:40, 10:22] = -1  # a black rectangle, left of the middle
+    may_mirror = torch.arange(40) < 20
+    copies = augmentation.augment(images, may_mirror, torch.Generator().manual_seed(0))
+    assert copies.shape == images.shape
+    assert copies.min() >= -1
+    assert (copies[:, :, 0, 0] == 1).all()
+    dark = (copies[:, 0] < 0).float()
+    columns = (dark.sum(1) * torch.arange(64)).sum(1) / dark.sum((1, 2))
+    assert (columns[:20] > 32).any()
+    assert (columns[:20] < 32).any()
+    assert (columns[20:] < 32).all()
+    assert len({round(float(column), 3) for column in columns}) > 30
 
-    def mean_column(index):
-        """Return the mean column of the dark pixels of a copy."""
-        copy, captions = images[index]
-        assert captions == images[(index - first_copy) // augmentation.NUM_COPIES][1]
-        assert copy.shape == (64, 64, 3)
-        assert copy[0, 0].tolist() == [255, 255, 255]
-        np.testing.assert_array_equal(copy, images[index][0])
-        dark = np.argwhere(copy[..., 0] < 128)
-        assert 60 < len(dark) < 400
-        return dark[:, 1].mean()
 
-    monkeypatch.setattr(augmentation, "NUM_COPIES", 20)
-    columns = [mean_column(first_copy + i) for i in range(40)]
-    assert any(column > 32 for column in columns[:20])
-    assert any(column < 32 for column in columns[:20])
-    assert all(column < 32 for column in columns[20:])
-    assert len({round(column, 3) for column in columns}) > 30
+def test_copies_of_drawings_have_the_indices_of_their_latents(training):
+    """Only drawings are replaced by copies, and every copy belongs to a drawing that was drawn."""
+    import torch
+
+    import augmentation
+    from batch_sampler import BatchSampler
+    from trainer import DEVICE
+
+    captions = [[1], [2], [], [4], [5]]
+    sampler = BatchSampler((np.array([0, 1, 2]), np.array([3, 4])), None, (0.5, 0.3, 0.2), captions, num_drawings=3)
+    latents, texts = sampler(800, torch.Generator(DEVICE).manual_seed(0))
+    is_copy = latents >= len(captions)
+    drawing = torch.where(is_copy, (latents - len(captions)) % 3, latents)
+    assert set(drawing.tolist()) == {0, 1, 3, 4}
+    assert set(((latents - len(captions)) // 3)[is_copy].tolist()) == set(range(augmentation.NUM_COPIES))
+    assert 0.5 < is_copy[drawing < 3].float().mean() < 0.75
+    assert (drawing >= 3).sum() == 300
+    dropped = texts == 0
+    assert 0.05 < dropped.float().mean() < 0.15
+    assert (texts[~dropped] == drawing[~dropped] + 1).all()

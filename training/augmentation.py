@@ -1,12 +1,13 @@
 """The training images: single drawings over white, composed scenes, and augmented copies of the drawings, with their captions.
 
-The contrastive stage repeats the drawings many times, and therefore uses the augmented copies.
+Training repeats the drawings many times, and therefore uses the augmented copies.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.progress import track
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import pictographs
 from pictographs import Pictographs
@@ -25,7 +25,7 @@ from scene_roles import RoleIndex
 from scenes import compose
 
 NUM_SCENES = 60_000
-NUM_COPIES = 7  # augmented copies of each drawing
+NUM_COPIES = 9  # augmented copies of each drawing
 SEED = 0
 # modules that determine the images and their captions
 DATA_MODULES = ("augmentation", "scenes", "scene_roles", "scene_vocabulary", "scene_drawing", "grammar", "lexicon", "pictographs")
@@ -36,9 +36,9 @@ MIRROR_SENSITIVE = re.compile(r"left|right|clock|arrow|button|letter|sign|symbol
 
 @dataclass
 class TrainingImages(Dataset[tuple[np.ndarray, list[str]]]):
-    """The training images by index: first the drawings, then the scenes, then the augmented copies.
+    """The training images by index: first the drawings, then the scenes.
 
-    An item is an image, uint8 of shape (size, size, 3), and its captions. Scenes and copies are generated on access.
+    An item is an image, uint8 of shape (size, size, 3), and its captions. Scenes are generated on access.
 
     Attributes:
         drawings: The single drawings.
@@ -51,26 +51,21 @@ class TrainingImages(Dataset[tuple[np.ndarray, list[str]]]):
     num_scenes: int = NUM_SCENES
 
     def __len__(self) -> int:
-        return self.num_originals + NUM_COPIES * self.num_drawings
+        return self.num_drawings + self.num_scenes
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, list[str]]:
         if index < self.num_drawings:
             return self.drawings.over_white(np.array([index]))[0], self.drawings.captions[index]
-        if index < self.num_originals:
-            return compose(self.roles, self.size, SEED, index - self.num_drawings)
-        drawing, copy = divmod(index - self.num_originals, NUM_COPIES)
-        pixels, captions = self[drawing]
-        may_mirror = not MIRROR_SENSITIVE.search(self.drawings.concepts[drawing].label)
-        return augment(pixels, np.random.default_rng((SEED, drawing, copy)), may_mirror), captions
+        return compose(self.roles, self.size, SEED, index - self.num_drawings)
 
     @property
     def num_drawings(self) -> int:
         return len(self.drawings.pixels)
 
     @property
-    def num_originals(self) -> int:
-        """The number of drawings and scenes, without augmented copies."""
-        return self.num_drawings + self.num_scenes
+    def may_mirror(self) -> torch.Tensor:
+        """Whether the mirror image of each drawing shows the same thing, shape (drawings,)."""
+        return torch.tensor([not MIRROR_SENSITIVE.search(concept.label) for concept in self.drawings.concepts])
 
     @cached_property
     def roles(self) -> RoleIndex:
@@ -88,21 +83,11 @@ class TrainingImages(Dataset[tuple[np.ndarray, list[str]]]):
 
     @property
     def _scene_indices(self) -> np.ndarray:
-        return np.arange(self.num_drawings, self.num_originals)
-
-    def random_copy(self, index: int, rng: np.random.Generator) -> int:
-        """Return `index` for a scene; for a drawing, its index or the index of one of its copies, with equal probabilities."""
-        number = int(rng.integers(1 + NUM_COPIES))
-        is_drawing = index < self.num_drawings
-        return self.num_originals + NUM_COPIES * index + number - 1 if is_drawing and number else index
-
-    def batch(self, indices: np.ndarray) -> torch.Tensor:
-        """Return images as float of shape (len(indices), 3, size, size) in -1..1."""
-        return to_tensor(np.stack([self[int(index)][0] for index in indices]))
+        return np.arange(self.num_drawings, len(self))
 
     def captions(self) -> Iterator[str]:
         """Yield the captions of all drawings and scenes, held-out ones included."""
-        for index in track(range(self.num_originals), "reading captions"):
+        for index in track(range(len(self)), "reading captions"):
             yield from self[index][1]
 
     @cached_property
@@ -115,28 +100,52 @@ class TrainingImages(Dataset[tuple[np.ndarray, list[str]]]):
         return content.hexdigest()[:12]
 
 
-def augment(pixels: np.ndarray, rng: np.random.Generator, may_mirror: bool) -> np.ndarray:
-    """Return an image with a small random shift, scaling and rotation.
+def stack(images: TrainingImages, cache: Path) -> tuple[torch.Tensor, list[list[str]]]:
+    """Return the pixels and the captions of all images. Scenes are composed once, on all cores, and then read from `cache`.
 
     Args:
-        pixels: An image over white, uint8 of shape (size, size, 3).
-        rng: The source of the random transformation.
-        may_mirror: Whether the image is also mirrored with a probability of 1/2.
+        images: The training images.
+        cache: The folder of the stored images.
+
+    Returns:
+        The pixels, uint8 of shape (images, size, size, 3), and the captions of each image.
     """
-    size, scale, angle = len(pixels), rng.uniform(0.85, 1.2), rng.uniform(-0.2, 0.2)
-    mirror = -1 if may_mirror and rng.random() < 0.5 else 1
-    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * [mirror, 1]
-    centre = np.full(2, size / 2)
-    offset = centre - matrix @ (centre + rng.uniform(-0.08, 0.08, 2) * size)
-    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])  # map a pixel of the copy to its source
-    image = Image.fromarray(pixels).transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC,
-                                              fillcolor="white")  # fmt: skip
-    return np.asarray(image)
+    store = cache / f"images-{images.size}-{images.version}.pt"
+    if not store.exists():
+        loader = DataLoader(images, batch_size=256, num_workers=os.cpu_count() or 1, collate_fn=list)
+        items = [item for batch in track(loader, "composing scenes") for item in batch]
+        content = {"pixels": torch.from_numpy(np.stack([item[0] for item in items])), "captions": [item[1] for item in items]}
+        torch.save(content, store.with_suffix(".partial"))
+        store.with_suffix(".partial").rename(store)
+    saved = torch.load(store, weights_only=True)
+    return saved["pixels"], saved["captions"]
 
 
-def to_tensor(pixels: np.ndarray) -> torch.Tensor:
+def augment(images: torch.Tensor, may_mirror: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return images with a small random shift, scaling and rotation each, over white.
+
+    Args:
+        images: The images in -1..1, shape (images, 3, size, size).
+        may_mirror: Whether an image is also mirrored with a probability of 1/2, shape (images,).
+        generator: The source of the random transformations, on the device of the images.
+
+    Returns:
+        The images, of the same shape.
+    """
+    scale, angle, mirror, x, y = torch.rand((5, len(images)), generator=generator, device=images.device)
+    scale, angle = 0.9 + 0.3 * scale, 0.24 * (angle - 0.5)
+    sign = torch.where(may_mirror & (mirror < 0.5), -1.0, 1.0)
+    first_row = torch.stack([scale * angle.cos() * sign, -scale * angle.sin(), 0.2 * (x - 0.5)], 1)
+    second_row = torch.stack([scale * angle.sin() * sign, scale * angle.cos(), 0.2 * (y - 0.5)], 1)
+    grid = torch.nn.functional.affine_grid(torch.stack([first_row, second_row], 1), list(images.shape), align_corners=False)
+    # outside of the image, grid_sample reads zeros, which are white after the shift
+    moved = torch.nn.functional.grid_sample(images - 1, grid, mode="bicubic", align_corners=False)
+    return moved.clamp(-2, 0) + 1
+
+
+def to_tensor(pixels: torch.Tensor) -> torch.Tensor:
     """Convert images, uint8 of shape (images, size, size, 3), to float of shape (images, 3, size, size) in -1..1."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def load(cache: Path, size: int) -> TrainingImages:

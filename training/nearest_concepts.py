@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
+import trainer
 from captions import CaptionEmbeddings
 from grammar import article
 from lexicon import Synset, WordNet
@@ -47,6 +49,7 @@ class NearestConcepts:
 
     Attributes:
         text_indices: The indices of the texts among the caption embeddings.
+        drawing_indices: The indices of the training drawings of each name.
     """
 
     def __init__(self, captions: CaptionEmbeddings, wordnet: WordNet, drawings: Pictographs) -> None:
@@ -56,7 +59,7 @@ class NearestConcepts:
             if concept.subgroup or concept.label.lower() in wordnet.senses["n"]:
                 indices.setdefault(concept.label, []).append(int(index))
         names = [name for name in indices if captions.indices([name])]
-        self._drawing_indices = [np.array(indices[name]) for name in names]
+        self.drawing_indices = [indices[name] for name in names]
         self.text_indices = np.array(sorted(set(captions.indices(wordnet_texts(wordnet)))))
         name_vectors = captions.vectors[captions.indices(names)].float()
         name_vectors = name_vectors / name_vectors.norm(dim=1, keepdim=True)
@@ -65,14 +68,17 @@ class NearestConcepts:
             text_vectors = captions.vectors[self.text_indices[start : start + BLOCK_SIZE]].float()
             text_vectors = text_vectors / text_vectors.norm(dim=1, keepdim=True)
             cosines, nearest_names = (text_vectors @ name_vectors.T).topk(NUM_NEAREST, dim=1)
-            nearest.append(nearest_names.numpy())
-            cumulative.append((cosines / TEMPERATURE).softmax(1).cumsum(1).numpy())
-        self._nearest, self._cumulative = np.concatenate(nearest), np.concatenate(cumulative)
+            nearest.append(nearest_names)
+            cumulative.append((cosines / TEMPERATURE).softmax(1).cumsum(1))
+        self._nearest, self._cumulative = (torch.cat(parts).to(trainer.DEVICE) for parts in (nearest, cumulative))
+        self._text_indices = torch.from_numpy(self.text_indices).to(trainer.DEVICE)
 
-    def sample(self, rng: np.random.Generator) -> tuple[int, int]:
-        """Return the index of a random drawing, and the index of the text of WordNet that it is shown for."""
-        text = rng.integers(len(self.text_indices))
-        rank = int(np.searchsorted(self._cumulative[text], rng.random()))
-        rank = min(rank, NUM_NEAREST - 1)  # rounding can leave the last cumulative probability below 1
-        name = self._nearest[text, rank]
-        return int(rng.choice(self._drawing_indices[name])), int(self.text_indices[text])
+    def sample(self, number: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the indices of random texts of WordNet, and for each the number of a name that is nearest or nearly so.
+
+        `drawing_indices` has the drawings of that name.
+        """
+        texts = torch.randint(len(self.text_indices), (number,), generator=generator, device=trainer.DEVICE)
+        ranks = (trainer.rand((number, 1), generator) > self._cumulative[texts]).sum(1)
+        names = self._nearest[texts, ranks.clamp_max(NUM_NEAREST - 1)]  # rounding can leave the last probability below 1
+        return self._text_indices[texts], names

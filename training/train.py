@@ -1,7 +1,7 @@
-"""Train the default model of Conjure: data, autoencoder, denoiser, and the folder that the package contains.
+"""Train the default model of Conjure: data, autoencoder, denoiser, and a folder in the format of the default model.
 
-    make train                                  # or: python training/train.py
-    python training/train.py --start FOLDER     # stages 3 and 4 alone, from a saved pipeline that has completed stages 1 and 2
+    make train                             # or: python training/train.py [--out FOLDER]
+    conjure compare cat dog --model training/out
 
 A run can be stopped at any time; the same command resumes it.
 """
@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderTiny, PixArtAlphaPipeline, PixArtTransformer2DModel
+from diffusers import PixArtAlphaPipeline
 
 import augmentation
 import autoencoder
 import denoiser
-import denoiser_stages
+import denoiser_training
+from augmentation import TrainingImages
 from captions import MAX_TOKENS
-from config import CACHE_FOLDER, IMAGE_SIZE, RUNS_FOLDER
-from conjure.models.default_model import FOLDER, text_encoder, tokenizer
+from config import CACHE_FOLDER, IMAGE_SIZE, RUNS_FOLDER, TRAINING_FOLDER
+from conjure.models.default_model import text_encoder, tokenizer
+from recipe import SHIPPED, Recipe
 
 # Settings that the meaning of the weights depends on; they are written to conjure.json
-PROCESS_SETTINGS: dict[str, Any] = {"guidance": 3.0, "unit": "epsilon", "call": {"max_sequence_length": MAX_TOKENS}}
+PROCESS_SETTINGS: dict[str, Any] = {"guidance": 10.0, "unit": "epsilon", "call": {"max_sequence_length": MAX_TOKENS}}
 
 
 def make_pipeline(vae: torch.nn.Module, transformer: torch.nn.Module) -> PixArtAlphaPipeline:
@@ -62,22 +64,30 @@ def save_pipeline(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Pa
     shutil.rmtree(new_folder)
 
 
+def train(images: TrainingImages, recipe: Recipe, cache: Path, runs_folder: Path, out: Path) -> None:
+    """Run both stages and write the pipeline to `out`. Stages and steps that were completed before are not repeated.
+
+    Args:
+        images: The training images.
+        recipe: The hyperparameters.
+        cache: The folder of downloads, latents and caption embeddings.
+        runs_folder: The folder in which each stage has a run folder with its checkpoint and loss curve.
+        out: The folder of the pipeline.
+    """
+    pixels, captions = augmentation.stack(images, cache)
+    vae = autoencoder.train(images, pixels, recipe, runs_folder / "autoencoder")
+    latents = autoencoder.encode(vae, images, pixels, cache)
+    transformer = denoiser_training.train(images, latents, captions, recipe, cache, runs_folder / "denoiser")
+    save_pipeline(vae, transformer, out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the default model of Conjure.")
-    parser.add_argument("--start", type=Path, help="folder of a pipeline that has completed stages 1 and 2")
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write the model to (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=TRAINING_FOLDER / "out", help="folder to write the model to (default: %(default)s)"
+    )
     arguments = parser.parse_args()
-    images = augmentation.load(CACHE_FOLDER, IMAGE_SIZE)
-    start = None
-    if arguments.start:
-        options: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
-        vae = AutoencoderTiny.from_pretrained(arguments.start / "vae", **options).eval()
-        start = PixArtTransformer2DModel.from_pretrained(arguments.start / "transformer", **options)
-    else:
-        vae = autoencoder.train(images, RUNS_FOLDER / "autoencoder")
-    latents, captions = autoencoder.encode(vae, images, CACHE_FOLDER)
-    transformer = denoiser_stages.train(images, latents, captions, CACHE_FOLDER, RUNS_FOLDER, start=start)
-    save_pipeline(vae, transformer, arguments.out)
+    train(augmentation.load(CACHE_FOLDER, IMAGE_SIZE), SHIPPED, CACHE_FOLDER, RUNS_FOLDER, arguments.out)
     print(f"wrote {arguments.out}; to see sample images: python training/contact_sheet.py --model {arguments.out}")
 
 

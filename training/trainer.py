@@ -1,7 +1,7 @@
-"""The training loop of all stages: AdamW, cosine learning rate, averaged weights, checkpoints and resuming, on a GPU or a CPU.
+"""The training loop of both stages: AdamW, cosine learning rate, averaged weights, checkpoints and resuming, on a GPU or a CPU.
 
-The random numbers of step i depend on (seed, i) alone. A run that is stopped and resumed therefore sees the same batches and the
-same noise as a run without a stop.
+The random numbers of step i depend on (seed, i) and the type of the device alone. A run that is stopped and resumed therefore
+sees the same batches and the same noise as a run without a stop. A step whose gradients are not finite is skipped.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-# Returns the loss of one batch. The first generator draws the batch, the second the noise.
-LossFunction = Callable[[np.random.Generator, torch.Generator], torch.Tensor]
+# Returns the loss of one batch, which it draws from the generator
+LossFunction = Callable[[torch.Generator], torch.Tensor]
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 LOG_INTERVAL = 200  # steps
 HELD_OUT_BATCHES = 4
 SECONDS_BETWEEN_CHECKPOINTS = 120
+MAX_SKIPPED_STEPS = 100  # in succession
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,28 @@ def autocast() -> torch.autocast:
     return torch.autocast(DEVICE.type, torch.bfloat16, enabled=is_native)
 
 
-def to_device(tensor: torch.Tensor) -> torch.Tensor:
-    """Copy a CPU tensor to `DEVICE` asynchronously."""
-    return tensor.pin_memory().to(DEVICE, non_blocking=True) if DEVICE.type == "cuda" else tensor
+def compiled(module: torch.nn.Module) -> Callable[..., Any]:
+    """Return the module compiled by torch.compile on a GPU, and unchanged on a CPU."""
+    return torch.compile(module) if DEVICE.type == "cuda" else module
 
 
-def step_generators(seed: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
-    """Return the two random generators of one step, which depend on (`seed`, `step`) alone."""
-    states = np.random.SeedSequence((seed, step)).generate_state(2)
-    return np.random.default_rng(states[0]), torch.Generator().manual_seed(int(states[1]))
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """Return the random generator of one step on `DEVICE`, which depends on (`seed`, `step`) alone."""
+    state = np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1
+    return torch.Generator(DEVICE).manual_seed(int(state))
+
+
+def randn(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(tuple(shape), generator=generator, device=DEVICE)
+
+
+def rand(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(tuple(shape), generator=generator, device=DEVICE)
+
+
+def sample(values: torch.Tensor, number: int, generator: torch.Generator) -> torch.Tensor:
+    """Return `number` of the values, drawn with replacement."""
+    return values[torch.randint(len(values), (number,), generator=generator, device=DEVICE)]
 
 
 def fit(
@@ -92,7 +107,7 @@ def fit(
         run_folder: The folder of the checkpoint and the loss curve. It is created if it does not exist.
 
     Raises:
-        SystemExit: If the checkpoint belongs to a run that started from other weights.
+        SystemExit: If the checkpoint belongs to a run that started from other weights, or if many gradients are not finite.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     checkpoint = run_folder / "checkpoint.pt"
@@ -103,8 +118,7 @@ def fit(
     def learning_rate_factor(step: int) -> float:
         return min((step + 1) / schedule.warmup_steps, 0.5 * (1 + math.cos(math.pi * step / schedule.steps)))
 
-    lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, learning_rate_factor)
-    average = EMAModel(model.parameters(), decay=schedule.ema_decay, use_ema_warmup=True, power=0.75, foreach=True)
+    average = EMAModel(model.parameters(), decay=schedule.ema_decay, foreach=True)
     first_step, previous_seconds = 0, 0.0
     initial_norms = torch.stack([weights.detach().float().norm() for weights in model.parameters()])
     if checkpoint.exists():
@@ -116,7 +130,6 @@ def fit(
             )
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
-        lr_scheduler.load_state_dict(saved["cosine"])
         average.load_state_dict(saved["average"])
         first_step, previous_seconds = saved["step"], saved["seconds"]
 
@@ -124,36 +137,42 @@ def fit(
     _drop_rows_after(loss_curve, first_step)
 
     def save_checkpoint(step: int) -> None:
-        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "cosine": lr_scheduler.state_dict(),
+        state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(),
                  "average": average.state_dict(), "start": initial_norms, "step": step,
                  "seconds": previous_seconds + time.monotonic() - started_at}  # fmt: skip
         torch.save(state, checkpoint.with_suffix(".partial"))
         os.replace(checkpoint.with_suffix(".partial"), checkpoint)  # atomic: a stop while writing keeps the previous checkpoint
 
     started_at = saved_at = time.monotonic()
+    skipped = 0
     recent_losses: list[torch.Tensor] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar, loss_curve.open("a", newline="") as log:
         task = bar.add_task(run_folder.name, total=schedule.steps, completed=first_step)
         for step in range(first_step, schedule.steps):
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.learning_rate * learning_rate_factor(step)
             with autocast():
-                loss = train_loss(*step_generators(schedule.seed, step))
+                loss = train_loss(step_generator(schedule.seed, step))
             optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            lr_scheduler.step()
-            average.step(model.parameters())
-            recent_losses.append(loss.detach())  # stays a tensor: a conversion to float would wait for the GPU
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            skipped = 0 if norm.isfinite() else skipped + 1
+            if skipped > MAX_SKIPPED_STEPS:
+                raise SystemExit(f"the gradients of {MAX_SKIPPED_STEPS} steps in succession were not finite; see {loss_curve}")
+            if not skipped:
+                optimiser.step()
+                average.step(model.parameters())
+                recent_losses.append(loss.detach())
             bar.update(task, advance=1)
             is_last = step + 1 == schedule.steps
             if (step + 1) % LOG_INTERVAL == 0 or is_last:
                 # always the same held-out batches and noise, so that the curve changes with the model alone
                 with torch.no_grad(), autocast():
                     held_out = np.mean(
-                        [float(held_out_loss(*step_generators(schedule.seed + 1, i))) for i in range(HELD_OUT_BATCHES)]
+                        [float(held_out_loss(step_generator(schedule.seed + 1, i))) for i in range(HELD_OUT_BATCHES)]
                     )
-                mean_loss = float(torch.stack(recent_losses).mean())
+                mean_loss = float(torch.stack(recent_losses).mean()) if recent_losses else math.nan
                 seconds = previous_seconds + time.monotonic() - started_at
                 csv.writer(log).writerow([step + 1, f"{mean_loss:.5f}", f"{held_out:.5f}", f"{seconds:.0f}"])
                 log.flush()

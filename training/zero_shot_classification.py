@@ -29,7 +29,7 @@ from conjure.io.documents import Table
 NUM_CAPTIONS = 20
 TIMESTEPS = tuple(range(40, 1000, 40))  # each with its own noise
 IMAGES_PER_NAME = 3  # real images that a generated image is compared with
-GUIDANCE_SCALES = (1.0, 2.0, 3.0, 5.0)
+GUIDANCE_SCALES = (3.0, 7.5, 10.0, 14.0)
 
 # Keys of results/classifier.json, and their labels in the model card
 TRAINED_NAMES, UNSEEN_NAMES, GENERATED = "held_out_images_of_trained_names", "images_of_unseen_names", "generated_images"
@@ -54,7 +54,7 @@ def denoising_losses(process: Process, image: np.ndarray, captions: list[str], s
         The losses, shape (captions,).
     """
     pipeline: Any = process.pipeline
-    x0 = pipeline.vae.encode(augmentation.to_tensor(image[None])).latents * pipeline.vae.config.scaling_factor
+    x0 = pipeline.vae.encode(augmentation.to_tensor(torch.from_numpy(image[None]))).latents * pipeline.vae.config.scaling_factor
     eps = torch.randn(len(TIMESTEPS), *x0.shape[1:], generator=torch.Generator().manual_seed(seed))
     t = torch.tensor(TIMESTEPS)
     scheduler = pipeline.scheduler
@@ -134,7 +134,7 @@ def classify_generated(process: Process, images: TrainingImages, guidance: float
     pipeline: Any = process.pipeline
 
     def encode(pixels: np.ndarray) -> torch.Tensor:
-        return pipeline.vae.encode(augmentation.to_tensor(pixels)).latents.flatten(1)
+        return pipeline.vae.encode(augmentation.to_tensor(torch.from_numpy(pixels))).latents.flatten(1)
 
     prompts = [str(name) for name in rng.permutation(names)[:num_images]]
     generated = process.set(guidance=guidance).run(prompts, range(len(prompts)), output_type="np")

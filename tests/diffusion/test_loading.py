@@ -67,6 +67,40 @@ def test_default_model_is_small_and_has_a_model_card():
         assert required.lower() in card.lower()
 
 
+@pytest.fixture
+def default_copy(tmp_path) -> Path:
+    """A folder in the format of the default model, whose text encoder comes from its package."""
+    return shutil.copytree(default_model.FOLDER, tmp_path / "trained")
+
+
+def test_a_folder_in_the_format_of_the_default_model(default_process, default_copy):
+    process = conjure.load(default_copy)
+    assert process.settings()["guidance"] == default_process.settings()["guidance"]
+    expected = conjure.distance(default_process.set(steps=2), "cat", "dog", samples=1).distance
+    assert conjure.distance(process.set(steps=2), "cat", "dog", samples=1).distance == expected
+
+
+@pytest.mark.parametrize("component", ["vae", "transformer"])
+def test_missing_components_of_that_format(default_copy, component):
+    shutil.rmtree(default_copy / component)
+    with pytest.raises(InputError, match=f"lacks its component '{component}'"):
+        conjure.load(default_copy)
+
+
+@pytest.mark.parametrize(("present", "missing"), [("text_encoder", "tokenizer"), ("tokenizer", "text_encoder")])
+def test_encoder_and_tokenizer_come_from_one_place(default_copy, present, missing):
+    part = getattr(default_model, present)()
+    part.save_pretrained(default_copy / present)
+    with pytest.raises(InputError, match=f"lacks its component '{missing}'"):
+        conjure.load(default_copy)
+
+
+def test_another_encoder_does_not_come_from_the_package(default_copy):
+    update_index(default_copy, text_encoder=["transformers", "T5EncoderModel"])
+    with pytest.raises(InputError, match="lacks its component 'text_encoder'"):
+        conjure.load(default_copy)
+
+
 def test_loading_prints_nothing_and_restores_the_switches_of_the_libraries():
     assert run_python(PRINT_SWITCHES) == "[30, 30, 30]\n[True, True] False\n"
 

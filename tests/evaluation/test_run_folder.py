@@ -135,6 +135,8 @@ def test_folder_of_another_process_is_refused(fast_process, pairs_file, tmp_path
     pairs = read_file(pairs_file).head(3)
     other_process = fast_process.set(steps=3)
     evaluate(fast_process, [pairs], out=tmp_path / "run")
+    with pytest.raises(InputError, match="contains a run with default_unit 'epsilon' instead of 'score'"):
+        evaluate(fast_process.set(default_unit="score"), [pairs], out=tmp_path / "run")
     with pytest.raises(InputError, match="contains a run with steps 2 instead of 3; name another by --out"):
         evaluate(other_process, [pairs], out=tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sqlite3
@@ -88,6 +89,19 @@ def test_a_calibration_has_the_distances_of_its_pairs(few_pairs, tiny_process, m
         assert scale.paraphrases == pytest.approx([estimate.distance for estimate in expected], rel=1e-4)
         assert len(scale.unrelated) == 2
     assert result.scale(DivergenceConfig(weighting="girsanov")).unit == "nats"
+
+
+def test_a_calibration_serves_every_unit(few_pairs, tiny_process, tmp_path):
+    with contextlib.closing(conjure.Store(tmp_path / "store")) as store:
+        process = tiny_process.set(store=store)
+        scales = []
+        for unit in ("epsilon", "score"):
+            calibrate(process)  # the second one is found in memory, the third one in the store
+            scales.append(calibrate(process.set(default_unit=unit)).scale())
+            calibration._in_memory.clear()
+            np.testing.assert_array_equal(calibrate(process.set(default_unit=unit)).scale().unrelated, scales[-1].unrelated)
+    assert scales[0].unit != scales[1].unit
+    assert (scales[0].unrelated != scales[1].unrelated).all()
 
 
 def test_results_have_similarities_after_a_calibration(few_pairs, tiny_process):

@@ -30,8 +30,8 @@ IGNORED_CONFIG_KEYS = (
     "transformers_version", "architectures", "dtype", "torch_dtype", "quantization_config", "name_or_path", "model_type",
 )  # fmt: skip
 
-# The weights and modules show what LoRAs, textual inversions and quantisation changed
-SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device", *LoadOptions.__dataclass_fields__)
+# The weights and modules show what LoRAs, textual inversions and quantisation changed; results are stored in the model's own unit
+SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device", "default_unit", *LoadOptions.__dataclass_fields__)
 
 # Attributes of a pipeline that say where its components are; those with an underscore hold the state of its last call
 IGNORED_ATTRIBUTES = ("hf_device_map",)

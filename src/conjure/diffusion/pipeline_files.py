@@ -31,10 +31,10 @@ def load_pipeline(folder: Path, name: str, dtype: torch.dtype, variant: str | No
     Raises:
         InputError: If the folder is not a complete text-to-image pipeline, or has other weights than safetensors.
     """
-    components: dict[str, Any] = {}
-    if name == "default":
-        components = {"text_encoder": default_model.text_encoder(), "tokenizer": default_model.tokenizer()}
     index = read_index(folder, name)
+    components: dict[str, Any] = {}
+    if default_model.uses_package_encoder(folder, index):
+        components = {"text_encoder": default_model.text_encoder(), "tokenizer": default_model.tokenizer()}
     check_components(folder, name, {part: declared for part, declared in index.items() if part not in components})
     if ["conjure.sentence_encoder", "SentenceEncoder"] in index.values():
         import_module("conjure.sentence_encoder")  # diffusers accepts components of imported modules only

@@ -59,7 +59,7 @@ def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any])
     if found is None:
         write_output(path, (json.dumps(run, indent=1) + "\n").encode())
         return
-    if found["fingerprint"] != fingerprint:
+    if found["fingerprint"] != fingerprint or found.get("default_unit") != run["default_unit"]:
         found = LoadOptions().settings() | found  # runs of earlier versions lack them
         changed = [
             f"{key} {found.get(key)!r} instead of {value!r}"

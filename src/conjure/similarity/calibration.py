@@ -15,7 +15,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from typing import Any, cast
 
@@ -145,7 +145,7 @@ def find_calibration(process: Process, fingerprint: str) -> Calibration | None:
         fingerprint: Its fingerprint.
     """
     if fingerprint in _in_memory:
-        return _in_memory[fingerprint]
+        return replace(_in_memory[fingerprint], default_unit=process.default_unit)
     packaged = packaged_calibration()
     if packaged.get("identity") == _identity(fingerprint):
         levels = tuple(NoiseLevel(**level) for level in packaged["levels"])

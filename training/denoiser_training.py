@@ -1,0 +1,92 @@
+"""Stage 2: the training of the denoiser, by the denoising loss and a weak relation term."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import PixArtTransformer2DModel
+
+import denoiser
+import relations
+import trainer
+from augmentation import TrainingImages
+from batch_sampler import BatchSampler
+from captions import CaptionEmbeddings
+from conjure.models.sentence_encoder import use_constant_text_attention
+from contamination import CaptionFilter
+from lexicon import WordNet
+from nearest_concepts import NearestConcepts, wordnet_texts
+from recipe import Recipe
+
+
+def train(
+    images: TrainingImages,
+    latents: torch.Tensor,
+    captions_of_image: list[list[str]],
+    recipe: Recipe,
+    cache: Path,
+    run_folder: Path,
+) -> PixArtTransformer2DModel:
+    """Return a trained denoiser.
+
+    Args:
+        images: The training images, for their indices.
+        latents: The scaled latents of all images and of the copies of the drawings, shape (images and copies, 16, 8, 8).
+        captions_of_image: The captions of each image.
+        recipe: The hyperparameters.
+        cache: The folder of downloads and caption embeddings.
+        run_folder: The folder of the checkpoint and the loss curve.
+    """
+    is_allowed, wordnet = CaptionFilter(images.drawings), WordNet(cache)
+    pairs = [pair for pair in relations.changed_definitions(wordnet) if all(map(is_allowed, pair))]
+    all_texts = set(wordnet_texts(wordnet)).union(*captions_of_image, *pairs)
+    captions = CaptionEmbeddings(filter(is_allowed, all_texts), cache)
+    caption_indices = [captions.indices(texts) for texts in captions_of_image]
+    nearest = NearestConcepts(captions, wordnet, images.drawings)
+    train_sampler = BatchSampler(images.train_indices, nearest, recipe.shares, caption_indices, images.num_drawings)
+    # the texts of WordNet are shown by training drawings, so there are none for the held-out images
+    held_out_sampler = BatchSampler(images.held_out_indices, None, recipe.shares, caption_indices)
+
+    torch.manual_seed(recipe.denoising.seed)
+    model = denoiser.build(recipe)
+    use_constant_text_attention(model)
+    model.to(trainer.DEVICE)
+    predict = trainer.compiled(model)
+    latents, vectors = latents.to(trainer.DEVICE), captions.vectors.to(trainer.DEVICE)
+    texts = relations.TextSampler(
+        vectors,
+        torch.from_numpy(nearest.text_indices).to(trainer.DEVICE),
+        torch.tensor([captions.indices(pair) for pair in pairs], device=trainer.DEVICE),
+    )
+    scheduler = denoiser.make_scheduler()
+    alphas_cumprod = scheduler.alphas_cumprod.to(trainer.DEVICE)
+    batch_size, num_related = recipe.denoising.batch_size, max(1, round(recipe.denoising.batch_size * recipe.relation_share))
+
+    def denoising(sampler: BatchSampler, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the mean squared error of a batch, its noisy latents and its timesteps."""
+        chosen, chosen_captions = sampler(batch_size, generator)
+        x0 = latents[chosen].float()
+        eps = trainer.randn(x0.shape, generator)
+        t = torch.randint(len(alphas_cumprod), (batch_size,), generator=generator, device=trainer.DEVICE)
+        alpha, sigma = (level.sqrt()[t, None, None, None] for level in (alphas_cumprod, 1 - alphas_cumprod))
+        x_t, velocity = alpha * x0 + sigma * eps, alpha * eps - sigma * x0
+        prediction = predict(x_t, encoder_hidden_states=vectors[chosen_captions].float()[:, None], timestep=t).sample
+        return (prediction.float() - velocity).square().mean(), x_t, t
+
+    def train_loss(generator: torch.Generator) -> torch.Tensor:
+        error, x_t, t = denoising(train_sampler, generator)
+        # drawings come first in a batch, so the images of the relation term are spread over all kinds
+        related = torch.linspace(0, batch_size - 1, num_related, device=trainer.DEVICE).long()
+        group = texts(num_related, generator)
+        rows = [values[related].repeat_interleave(group.shape[1], 0) for values in (x_t, t)]
+        with torch.autocast(trainer.DEVICE.type, enabled=False):
+            prediction = predict(rows[0], encoder_hidden_states=group.flatten(0, 1)[:, None], timestep=rows[1]).sample
+            relation = relations.relation_loss(prediction.flatten(1).unflatten(0, group.shape[:2]), group)
+        return error + recipe.relation_weight * relation
+
+    def held_out_loss(generator: torch.Generator) -> torch.Tensor:
+        return denoising(held_out_sampler, generator)[0]
+
+    trainer.fit(model, recipe.denoising, train_loss, held_out_loss, run_folder)
+    return model.eval()
