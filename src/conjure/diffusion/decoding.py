@@ -55,8 +55,8 @@ def finite_decoding(autoencoder: Any) -> Iterator[None]:
             autoencoder.decode = instance_decode
 
 
-def check_finite_images(images: Float[np.ndarray, "rows height width channels"]) -> None:
-    """Check the images of a pipeline, which has no autoencoder if it denoises pixels.
+def check_finite_images(images: Float[np.ndarray, "rows *media"]) -> None:
+    """Check the images, videos or sounds of a pipeline, which has no autoencoder if it denoises pixels.
 
     Raises:
         InputError: If an image is not finite.

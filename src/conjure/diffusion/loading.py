@@ -16,6 +16,7 @@ from typing import Any, cast
 from diffusers import DiffusionPipeline, ModularPipeline
 
 from conjure.diffusion.load_options import LoadOptions, Lora, parse_inversions, parse_loras
+from conjure.diffusion.media import check_media_values, media_settings
 from conjure.diffusion.model_folder import one_line
 from conjure.diffusion.model_settings import settings_of_pipeline, stored_scheduler
 from conjure.diffusion.modifications import find_modifications, modify
@@ -42,6 +43,9 @@ def load(
     negative_prompt: str | None = None,
     height: int | None = None,
     width: int | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    seconds: float | None = None,
     unit: Unit | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -53,7 +57,7 @@ def load(
     compile: bool = False,
     channels_last: bool = False,
 ) -> Process:
-    """Load a text-to-image diffusion model as a process.
+    """Load a text-to-image, text-to-video or text-to-audio diffusion model as a process.
 
     Args:
         model: `default` or None for the model in the package; a folder in the format of diffusers; a name on the Hub, optionally
@@ -68,6 +72,9 @@ def load(
             of `pipeline_kwargs`.
         height: Height in pixels, None for the model's default.
         width: Width in pixels, None for the model's default.
+        frames: Number of frames of a video, None for the model's default.
+        fps: Frames per second, for models that take a frame rate as input; None for the model's default.
+        seconds: Length of a sound, None for the model's default.
         unit: The default unit of the uniform weighting, one of `noise_levels.UNITS`; None for the model's default, or `output`
             (as in the paper) if it has none.
         device: `cpu`, `cuda` or `mps`; None for the best available device.
@@ -96,6 +103,8 @@ def load(
     chosen_device = choose_device(device)
     weights_dtype = None if dtype is None else torch_dtype(dtype)
     check_negative_prompt(negative_prompt)
+    media = media_settings(frames, fps, seconds)
+    check_media_values(media)
     loras, inversions = parse_loras(lora or ()), parse_inversions(textual_inversion or ())
     options = LoadOptions(variant, loras, inversions, quantize, offload)
     revision = None
@@ -141,6 +150,7 @@ def load(
         guidance=used_guidance,
         height=height,
         width=width,
+        **({name: defaults[name] for name in ("frames", "fps", "seconds") if name in defaults} | media),
         default_unit=cast(Unit, defaults.get("unit", "output") if unit is None else unit),
         pipeline_kwargs=with_negative_prompt(dict(defaults.get("call", {})), negative_prompt, pipeline, used_guidance),
         model=name,

@@ -1,4 +1,4 @@
-"""A process: a text-to-image pipeline together with every setting that influences what it generates for a text.
+"""A process: a diffusion pipeline together with every setting that influences what it generates for a text.
 
 "Meanings arise from processes, not models": weights, sampler, steps, guidance and size together give a text its meaning. All of
 them therefore belong to one object, which runs the stock pipeline, reports its settings and has a fingerprint.
@@ -29,6 +29,16 @@ from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import process_fingerprint
 from conjure.diffusion.interfaces import Executor, ResultCache
 from conjure.diffusion.load_options import LoadOptions
+from conjure.diffusion.media import (
+    MediaKind,
+    check_media_settings,
+    frame_rate,
+    generated,
+    media_arguments,
+    media_kind,
+    media_settings,
+    sample_rate,
+)
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_patching import AUTOENCODERS, patched_pipeline, warn_of_safety_checker
 from conjure.diffusion.process_settings import (
@@ -43,9 +53,13 @@ from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
 
 # Pipelines whose result for a text depends on the other texts of its batch: they pad to the longest text and the padding
-# influences the result, or (Hunyuan-Image) they use another guidance for all texts if one of them contains quotes.
-# `conjure check` detects the former.
-PIPELINES_WITHOUT_PROMPT_BATCHING = ("CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline")
+# influences the result (CogView4, Kandinsky 3, AudioLDM 2), or they treat all texts in another way if one of them contains quotes
+# (Hunyuan-Image) or the last one is empty (Mochi). `conjure check` detects the former.
+PIPELINES_WITHOUT_PROMPT_BATCHING = (
+    "CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline", "MochiPipeline", "AudioLDM2Pipeline",
+)  # fmt: skip
+
+MIN_STEPS = {"MochiPipeline": 2, "LTXPipeline": 2}  # their noise levels are undefined for a single step
 
 # Settings with which a stock pipeline does not change texts and sizes: texts are compared exactly as they were passed
 DISABLED_PROMPT_PREPROCESSING = {"clean_caption": False, "use_resolution_binning": False}
@@ -56,12 +70,15 @@ class Process:
     """A pipeline with its settings. `conjure.load` creates a process; `process.set(steps=20)` returns a variant.
 
     Attributes:
-        pipeline: Any text-to-image pipeline of diffusers that steps through `pipeline.scheduler`.
+        pipeline: Any text-to-image, text-to-video or text-to-audio pipeline of diffusers that steps through `pipeline.scheduler`.
         scheduler: The scheduler with which the pipeline runs. It is not shared with the pipeline.
         steps: The number of denoising steps T.
         guidance: The classifier-free guidance scale, None if the pipeline has none.
         height: Height of the image in pixels, None for the pipeline's default.
         width: Width of the image in pixels, None for the pipeline's default.
+        frames: Number of frames of a video, None for the pipeline's default.
+        fps: Frames per second, for pipelines that take a frame rate as input; None for the pipeline's default.
+        seconds: Length of a sound, None for the pipeline's default.
         default_unit: The unit of the uniform weighting if a call does not specify one. One of `noise_levels.UNITS`.
         pipeline_kwargs: Further arguments for the call of the pipeline.
         model: The origin of the model. It is reported with results, and workers load the model from it.
@@ -82,6 +99,9 @@ class Process:
     guidance: float | None = None
     height: int | None = None
     width: int | None = None
+    frames: int | None = None
+    fps: float | None = None
+    seconds: float | None = None
     default_unit: Unit = "output"
     pipeline_kwargs: dict[str, Any] = field(default_factory=dict)
     model: str = "pipeline"
@@ -96,11 +116,13 @@ class Process:
     def __post_init__(self) -> None:
         trained_steps = self.scheduler.config.get("num_train_timesteps", 1000)
         check_settings(self.steps, trained_steps, self.guidance, self.batch_size, self.default_unit, self.height, self.width)
-        parameters = self.call_parameters.values()
-        check_pipeline_kwargs(self.pipeline_kwargs, [one.name for one in parameters if one.kind is not one.VAR_KEYWORD])
+        parameters = self.call_parameters
+        names = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+        check_pipeline_kwargs(self.pipeline_kwargs, names)
+        check_media_settings(self.media_settings, self.pipeline, parameters)
         if self.batch_prompts is None:
-            names = {cls.__name__ for cls in type(self.pipeline).__mro__}
-            object.__setattr__(self, "batch_prompts", names.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))
+            classes = {cls.__name__ for cls in type(self.pipeline).__mro__}
+            object.__setattr__(self, "batch_prompts", classes.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING))
         for name, module in self.pipeline.components.items():
             if isinstance(module, torch.nn.Module) and is_training(module):
                 raise InputError(f"the component {name!r} is in training mode, where predictions vary; call its eval()")
@@ -120,8 +142,8 @@ class Process:
 
         Args:
             scheduler: The name of another scheduler, as in `conjure.load`.
-            settings: Other attributes of this class: steps, guidance, height, width, default_unit, pipeline_kwargs,
-                batch_prompts, batch_size, store or workers.
+            settings: Other attributes of this class: steps, guidance, height, width, frames, fps, seconds,
+                default_unit, pipeline_kwargs, batch_prompts, batch_size, store or workers.
 
         Raises:
             InputError: If a setting is unknown or its value is out of range.
@@ -148,6 +170,23 @@ class Process:
         """The parameters of the pipeline's call."""
         return dict(inspect.signature(self.pipeline).parameters)
 
+    @property
+    def kind(self) -> MediaKind:
+        """What the pipeline generates: `image`, `video` or `audio`."""
+        return media_kind(self.call_parameters)
+
+    @property
+    def media_settings(self) -> dict[str, int | float]:
+        """Those of the settings `frames`, `fps` and `seconds` that are given."""
+        return media_settings(self.frames, self.fps, self.seconds)
+
+    @property
+    def media_rate(self) -> float | None:
+        """The frames per second of a video, the samples per second of a sound, None for images."""
+        if self.kind == "video":
+            return frame_rate(self.pipeline, self.call_parameters, self.fps)
+        return sample_rate(self.pipeline) if self.kind == "audio" else None
+
     def run(
         self,
         texts: Sequence[str],
@@ -156,7 +195,7 @@ class Process:
         text_cache: TextEmbeddingCache | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Run the stock pipeline and return its images.
+        """Run the stock pipeline and return its images, videos or sounds.
 
         The noise of a row depends only on its seed: each row has its own random generator, which is on the CPU for every device.
 
@@ -168,7 +207,7 @@ class Process:
             kwargs: Further arguments of the pipeline's call.
 
         Returns:
-            One image or latent per row, of the output type.
+            One image, video, sound or latent per row, of the output type.
 
         Warns:
             TextTruncationWarning: If a text is truncated.
@@ -181,10 +220,10 @@ class Process:
             warn_of_safety_checker(self.pipeline)
         arguments = self.call_kwargs(texts, seeds, output_type) | kwargs
         with self.patched_pipeline(text_cache or TextEmbeddingCache()) as pipeline, negate_noise(arguments["generator"], seeds):
-            images = pipeline(**arguments).images
+            outputs = generated(pipeline(**arguments))
         if output_type == "np":
-            check_finite_images(images)
-        return images
+            check_finite_images(outputs)
+        return outputs
 
     def call_kwargs(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
         """Return the arguments of the pipeline's call. `texts`, `seeds` and `output_type` are those of `run`."""
@@ -200,6 +239,7 @@ class Process:
         for name, value in (("guidance_scale", self.guidance), ("height", self.height), ("width", self.width)):
             if value is not None:
                 kwargs[name] = value
+        kwargs |= media_arguments(self.media_settings, parameters)
         disabled = {name: value for name, value in DISABLED_PROMPT_PREPROCESSING.items() if name in parameters}
         return kwargs | disabled | per_row_kwargs(self.pipeline_kwargs, len(texts))
 
@@ -227,8 +267,8 @@ class Process:
 
     def decode(
         self, latents: Float[Tensor, "rows *latent"], text_cache: TextEmbeddingCache | None = None
-    ) -> Float[np.ndarray, "rows height width 3"]:
-        """Decode latents to images.
+    ) -> Float[np.ndarray, "rows *media"]:
+        """Decode latents to images, videos or sounds.
 
         The pipeline itself decodes: it runs with a scheduler whose step returns `latents`. Unpacking, scaling and the autoencoder
         therefore need no code per model family.
@@ -238,7 +278,8 @@ class Process:
             text_cache: See `run`.
 
         Returns:
-            Images with values in 0..1.
+            Images (height, width, 3) or videos (frames, height, width, 3) with values in 0..1; or sounds (channels, samples) with
+            values in -1..1.
         """
         if all(getattr(self.pipeline, name, None) is None for name in AUTOENCODERS):
             # A pixel-space model: latents are images in -1..1
@@ -252,8 +293,9 @@ class Process:
 
         return_latents.__signature__ = inspect.signature(scheduler.step)  # type: ignore[attr-defined]
         scheduler.step = return_latents
-        rows = len(latents)
-        return np.asarray(replace(self, scheduler=scheduler, steps=1).run([""] * rows, [0] * rows, "np", text_cache))
+        rows, steps = len(latents), MIN_STEPS.get(type(self.pipeline).__name__, 1)
+        decoded = np.asarray(replace(self, scheduler=scheduler, steps=steps).run([""] * rows, [0] * rows, "np", text_cache))
+        return decoded.reshape(rows, -1, decoded.shape[-1]) if self.kind == "audio" else decoded
 
     def settings(self) -> dict[str, Any]:
         """Return all settings, with the model and its revision, as plain data for JSON."""
@@ -270,6 +312,7 @@ class Process:
             "default_unit": self.default_unit,
             "batch_prompts": self.batch_prompts,
             "pipeline_kwargs": self.pipeline_kwargs,
+            **self.media_settings,
             "dtype": str(self.pipeline.dtype).removeprefix("torch."),
             "device": str(self.workers or self.device),
             **self.load_options.settings(),

@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from conjure.deprecation import warn_renamed
+from conjure.diffusion.media import MEDIA_ARGUMENTS
 from conjure.diffusion.noise_levels import UNITS
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number, is_integer
@@ -23,6 +24,9 @@ SETTINGS = (
     "guidance",
     "height",
     "width",
+    "frames",
+    "fps",
+    "seconds",
     "default_unit",
     "pipeline_kwargs",
     "batch_prompts",
@@ -33,7 +37,8 @@ SETTINGS = (
 # Arguments of pipelines with one text per row, beside `prompt`
 PROMPTS = ("prompt_2", "prompt_3", "prompt_4", "negative_prompt", "negative_prompt_2", "negative_prompt_3", "negative_prompt_4")
 RESERVED_KWARGS = ("prompt", "num_inference_steps", "generator", "output_type", "latents", "return_dict", "guidance_scale",
-                   "height", "width")  # fmt: skip
+                   "height", "width", *MEDIA_ARGUMENTS)  # fmt: skip
+NUMBERS_PER_PROMPT = ("num_images_per_prompt", "num_images", "num_videos_per_prompt", "num_waveforms_per_prompt")
 RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size", "alone": "batch_prompts"}
 
 
@@ -117,8 +122,8 @@ def check_pipeline_kwargs(kwargs: dict[str, Any], parameters: Collection[str]) -
             raise InputError(f"pipeline_kwargs has {name!r}, which the pipeline does not take; {hint}")
         if name in RESERVED_KWARGS or (name.endswith(("_embeds", "_embeds_2", "_embeds_mask")) and value is not None):
             raise InputError(f"pipeline_kwargs has {name!r}, which Conjure sets for every row; leave it out")
-        if name in ("num_images_per_prompt", "num_images") and value != 1:
-            raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be 1, since each row has one image")
+        if name in NUMBERS_PER_PROMPT and value != 1:
+            raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be 1, since each row has one image, video or sound")
         is_single = isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str)
         if name in PROMPTS and value is not None and not (isinstance(value, str) or is_single):
             raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be a text or a list of one text, for all rows")

@@ -114,6 +114,7 @@ def model_settings(scheduler: Any, settings: Mapping[str, Any]) -> dict[str, Any
     saved = {name: settings[name] for name in names} | {
         "unit": settings["default_unit"],
         "call": settings["pipeline_kwargs"],
+        **{name: settings[name] for name in ("frames", "fps", "seconds") if name in settings},
         "scheduler": type(scheduler).__name__,
         "scheduler_config": config,
     }

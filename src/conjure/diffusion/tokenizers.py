@@ -97,6 +97,10 @@ class TruncationWarningTokenizer:
     def __init__(self, tokenizer: Any, max_prompt_tokens: float) -> None:
         vars(self).update(_tokenizer=tokenizer, _max_prompt_tokens=max_prompt_tokens, _cuts={})
 
+    @property  # pipelines with several tokenizers distinguish them by their classes
+    def __class__(self) -> Any:
+        return type(self._tokenizer)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
 

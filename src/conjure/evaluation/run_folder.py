@@ -205,6 +205,7 @@ def process_from_settings(settings: Mapping[str, Any], fingerprint: str, device:
         scheduler="own",
         height=settings["height"],
         width=settings["width"],
+        **{name: settings[name] for name in ("frames", "fps", "seconds") if name in settings},
         unit=settings["default_unit"],
         device=device,
         dtype=settings["dtype"],

@@ -14,8 +14,8 @@ from conjure.process_drift.grid import CommonGrid, common_grid
 
 # Settings that name a process where they differ between two processes
 NAMING_SETTINGS = (
-    "model", "revision", "pipeline", "scheduler", "steps", "guidance", "height", "width", "dtype", "device", "pipeline_kwargs",
-    "variant", "lora", "textual_inversion", "quantize",
+    "model", "revision", "pipeline", "scheduler", "steps", "guidance", "height", "width", "frames", "fps", "seconds", "dtype",
+    "device", "pipeline_kwargs", "variant", "lora", "textual_inversion", "quantize",
 )  # fmt: skip
 
 
