@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number, is_integer
-
-MediaKind = Literal["image", "video", "audio"]
+from conjure.plotting.media import MediaKind
 
 # For each setting the names of the argument of a pipeline's call; a pipeline has at most one of them
 ARGUMENTS = {

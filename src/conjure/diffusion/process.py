@@ -30,7 +30,6 @@ from conjure.diffusion.fingerprint import process_fingerprint
 from conjure.diffusion.interfaces import Executor, ResultCache
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.media import (
-    MediaKind,
     check_media_settings,
     frame_rate,
     generated,
@@ -51,6 +50,7 @@ from conjure.diffusion.process_settings import (
 from conjure.diffusion.saving import save_process
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from conjure.errors import InputError
+from conjure.plotting.media import MediaKind
 
 # Pipelines whose result for a text depends on the other texts of its batch: they pad to the longest text and the padding
 # influences the result (CogView4, Kandinsky 3, AudioLDM 2), or they treat all texts in another way if one of them contains quotes

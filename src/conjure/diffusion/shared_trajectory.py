@@ -1,10 +1,10 @@
 r"""Shared trajectories: the stock pipeline runs, and every row receives the noisy latent of its source row.
 
 Every pipeline of diffusers that generates images, videos or sounds from texts ends a step with
-`scheduler.step(prediction, t, x_t, ...)`, where the prediction is already guided. One hook on that method therefore works for all of them. In this hook each row keeps its prediction, but takes
-$x_t$, before and after the step, from its source row. If the first of the rows $[y, z_1, z_2]$ is the source row of all three,
-the texts are evaluated on the trajectory of $y$. This is Algorithm 1 of Liu and Soatto (2026), in which $x_t$ is the same for
-both texts.
+`scheduler.step(prediction, t, x_t, ...)`, where the prediction is already guided. One hook on that method therefore works for all
+of them. In this hook each row keeps its prediction, but takes $x_t$, before and after the step, from its source row. If the first
+of the rows $[y, z_1, z_2]$ is the source row of all three, the texts are evaluated on the trajectory of $y$. This is Algorithm 1
+of Liu and Soatto (2026), in which $x_t$ is the same for both texts.
 """
 
 from __future__ import annotations

@@ -66,11 +66,15 @@ def comparison_figure(
         colorbar.ax.tick_params(labelsize=7)
 
     final_panels = ("first", "second")[: len(directions)]
-    widths = {"steps": 2.2, **dict.fromkeys(final_panels, 1.0), **({"words": 2.2} if words else {})}
+    has_time = directions[0].over_time is not None
+    widths = {"steps": 2.2, **({"time": 1.6} if has_time else {}), **dict.fromkeys(final_panels, 1.0)}
+    widths |= {"words": 2.2} if words else {}
     charts = chart_part.subplot_mosaic([list(widths)], width_ratios=list(widths.values()))
     _step_chart(charts["steps"], estimate)
     for name, images in zip(final_panels, directions, strict=True):
         _final_image_panel(charts[name], images, vmax_total)
+    if has_time:
+        _time_chart(charts["time"], directions, estimate.unit)
     if words:
         _word_chart(charts["words"], words)
     return figure
@@ -113,6 +117,23 @@ def _step_chart(axes: Axes, estimate: Estimate) -> None:
     axes.set_title(f"when: contribution of each step to the distance{mean}", fontsize=8)
     axes.set_xlabel("timestep", fontsize=7)
     axes.set_ylabel(estimate.unit, fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _time_chart(axes: Axes, directions: Sequence[TrajectoryImages], unit: str) -> None:
+    """Draw the contribution of each time of a video or a sound, summed over steps and positions, for each trajectory."""
+    for images in directions:
+        if images.over_time is not None and images.media is not None:
+            totals = images.over_time.sum(0)
+            seconds = (np.arange(len(totals)) + 0.5) * images.media.seconds / len(totals)
+            axes.plot(seconds, totals, ".-", linewidth=1, label=quote_and_wrap(images.text, 22, lines=2))
+    axes.set_ylim(bottom=0)
+    axes.tick_params(labelsize=7)
+    axes.set_title("time: contribution of each time,\nsum over all steps", fontsize=8)
+    axes.set_xlabel("seconds", fontsize=7)
+    axes.set_ylabel(unit, fontsize=7)
+    for text in axes.legend(fontsize=6, frameon=False).get_texts():
+        text.set_parse_math(False)
     axes.spines[["top", "right"]].set_visible(False)
 
 

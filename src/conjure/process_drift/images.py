@@ -79,7 +79,10 @@ def decode_images(
         latents = results[0].step_latents
         assert latents is not None
         x0 = latents.x0[list(grid.kept)]
-        heatmaps = difference_heatmaps(x0[:, 0] - x0[:, 1], per_step.forward[0], final_a.shape[0] / final_a.shape[1])
+        # the latents of videos and sounds have another layout than their images
+        heatmaps = None
+        if process.kind == "image":
+            heatmaps = difference_heatmaps(x0[:, 0] - x0[:, 1], per_step.forward[0], final_a.shape[0] / final_a.shape[1])
         return TextImages(text, final_a, final_b, None if heatmaps is None else heatmaps.sum(0), None)
     images = SampleImages(
         decode_trajectory(process, results[0], 0, per_step.forward[0]),
