@@ -14,11 +14,6 @@ from tiny_media_pipelines import AUDIO_FAMILIES, VIDEO_FAMILIES
 from tiny_pipelines import FAMILIES
 
 TABLE = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Should have t:UserWarning"),  # of torchsde, about rounding errors
-    pytest.mark.filterwarnings("ignore:In CPU autocast"),  # inside diffusers, for Mochi
-    pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm. is deprecated:FutureWarning"),  # inside diffusers
-]
 STEPS = 3  # a multistep solver takes steps of first and of higher order
 
 # The quick tests cover every structure that the engine treats differently

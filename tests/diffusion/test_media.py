@@ -6,37 +6,22 @@ import inspect
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers import CosineDPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from PIL import Image
 
 import conjure
 from conjure import InputError
 from conjure.diffusion.jobs import TrajectoryJob
-from conjure.diffusion.media import check_media_settings, media_kind, media_settings
+from conjure.diffusion.media import MediaSettings, media_kind
 from conjure.diffusion.noise_levels import NoiseLevel, noise_level, prediction_type
 from conjure.diffusion.predictions import predict_x0
 from conjure.engine.runner import iter_results
 from conjure.evaluation.run_folder import process_from_settings
 from conjure.pipeline_checks import TEXT_A, TEXT_B
-from tiny_media_pipelines import AUDIO_FAMILIES, VIDEO_FAMILIES
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm. is deprecated:FutureWarning"),  # inside diffusers
-    pytest.mark.filterwarnings("ignore:Should have t:UserWarning"),  # of torchsde, about rounding errors
-    pytest.mark.filterwarnings("ignore:In CPU autocast"),  # inside diffusers, for Mochi
-]
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory) -> conjure.Process:
-    folder = VIDEO_FAMILIES["LTX-Video"].save(tmp_path_factory.mktemp("video"))
-    return conjure.load(folder, steps=2, height=32, width=32, frames=9, fps=12)
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory) -> conjure.Process:
-    return conjure.load(AUDIO_FAMILIES["Stable Audio"].save(tmp_path_factory.mktemp("sound")), steps=2, seconds=0.2)
+from tiny_media_pipelines import VIDEO_FAMILIES
 
 
 @pytest.mark.parametrize(
@@ -54,36 +39,38 @@ def test_kinds(name, kind):
     assert media_kind(inspect.signature(getattr(diffusers, name).__call__).parameters) == kind
 
 
-def test_settings_of_videos_are_part_of_the_process(video, tmp_path):
-    settings = video.settings()
+def test_settings_of_videos_are_part_of_the_process(tiny_video, tmp_path):
+    settings = tiny_video.settings()
     assert (settings["frames"], settings["fps"]) == (9, 12)
     assert "seconds" not in settings
-    kwargs = video.call_kwargs([TEXT_A], [0], "latent")
+    kwargs = tiny_video.call_kwargs([TEXT_A], [0], "latent")
     assert (kwargs["num_frames"], kwargs["frame_rate"]) == (9, 12)
-    assert (video.kind, video.media_rate, video.set(fps=None).media_rate) == ("video", 12, 25)
-    others = [video.set(frames=17), video.set(fps=24), video.set(frames=None)]
-    assert len({process.fingerprint() for process in (video, *others)}) == 4
-    assert process_from_settings(settings, video.fingerprint(), "cpu").frames == 9
-    video.save(tmp_path / "saved")
-    assert conjure.load(tmp_path / "saved").fingerprint() == video.fingerprint()
-    assert conjure.load(tmp_path / "saved", frames=17).frames == 17
+    assert (tiny_video.kind, tiny_video.media_rate, tiny_video.set(fps=None).media_rate) == ("video", 12, 25)
+    others = [tiny_video.set(frames=17), tiny_video.set(fps=24), tiny_video.set(frames=None)]
+    assert len({process.fingerprint() for process in (tiny_video, *others)}) == 4
+    assert process_from_settings(settings, tiny_video.fingerprint(), "cpu").media.frames == 9
+    tiny_video.save(tmp_path / "saved")
+    assert conjure.load(tmp_path / "saved").fingerprint() == tiny_video.fingerprint()
+    assert conjure.load(tmp_path / "saved", frames=17).media.frames == 17
 
 
-def test_the_frame_rate_changes_what_the_model_predicts(video):
-    first, second = (conjure.distance(process, TEXT_A, TEXT_B, samples=1).distance for process in (video, video.set(fps=24)))
+def test_the_frame_rate_changes_what_the_model_predicts(tiny_video):
+    first, second = (
+        conjure.distance(process, TEXT_A, TEXT_B, samples=1).distance for process in (tiny_video, tiny_video.set(fps=24))
+    )
     assert first != second
 
 
-def test_length_of_sounds(sound):
-    assert (sound.kind, sound.media_rate, sound.settings()["seconds"]) == ("audio", 44100, 0.2)
-    assert sound.call_kwargs([TEXT_A], [0], "latent")["audio_end_in_s"] == 0.2
-    assert sound.fingerprint() != sound.set(seconds=0.1).fingerprint()
-    decoded = sound.decode(sound.run([TEXT_A, TEXT_B], [0, 1]))
+def test_length_of_sounds(tiny_sound):
+    assert (tiny_sound.kind, tiny_sound.media_rate, tiny_sound.settings()["seconds"]) == ("audio", 44100, 0.2)
+    assert tiny_sound.call_kwargs([TEXT_A], [0], "latent")["audio_end_in_s"] == 0.2
+    assert tiny_sound.fingerprint() != tiny_sound.set(seconds=0.1).fingerprint()
+    decoded = tiny_sound.decode(tiny_sound.run([TEXT_A, TEXT_B], [0, 1]))
     assert decoded.shape == (2, 2, 8820)
 
 
-def test_results_of_a_network_with_weight_normalisation_can_be_stored(sound, tmp_path):
-    process = sound.set(store=conjure.Store(tmp_path / "results"))
+def test_results_of_a_network_with_weight_normalisation_can_be_stored(tiny_sound, tmp_path):
+    process = tiny_sound.set(store=conjure.Store(tmp_path / "results"))
     computed = conjure.distance(process, TEXT_A, TEXT_B, samples=1)
     assert conjure.distance(process, TEXT_A, TEXT_B, samples=1).samples == computed.samples
 
@@ -101,15 +88,15 @@ def test_images_take_no_such_settings(default_process, settings):
         default_process.set(**settings)
 
 
-def test_wrong_settings_of_other_media(video, sound):
+def test_wrong_settings_of_other_media(tiny_video, tiny_sound):
     with pytest.raises(
         InputError, match="seconds is 2, but LTXPipeline takes no length in seconds, .*generates videos; leave it"
     ):
-        video.set(seconds=2)
+        tiny_video.set(seconds=2)
     with pytest.raises(InputError, match="frames is 9, but StableAudioPipeline takes no number of frames, .*generates audio"):
-        sound.set(frames=9)
+        tiny_sound.set(frames=9)
     with pytest.raises(InputError, match="pipeline_kwargs has 'num_frames', which Conjure sets"):
-        video.set(pipeline_kwargs={"num_frames": 9})
+        tiny_video.set(pipeline_kwargs={"num_frames": 9})
 
 
 @pytest.mark.parametrize(
@@ -126,8 +113,8 @@ def test_numbers_of_frames_that_are_not_generated(name, frames, message):
     factors = {"LTXPipeline": {"vae_temporal_compression_ratio": 8}, "CogVideoXPipeline": {"vae_scale_factor_temporal": 4}}
     pipeline: Any = type(name, (), factors.get(name, {}))()
     with pytest.raises(InputError, match=message):
-        check_media_settings({"frames": frames}, pipeline, ["num_frames"])
-    check_media_settings(media_settings(17, None, None), pipeline, ["num_frames"])
+        MediaSettings(frames).check(pipeline, ["num_frames"])
+    MediaSettings(17).check(pipeline, ["num_frames"])
 
 
 @pytest.mark.parametrize("settings", [{"frames": 0}, {"fps": 0}, {"fps": float("inf")}, {"seconds": -1}, {"seconds": "2"}])
@@ -185,3 +172,24 @@ def test_an_empty_text_does_not_change_the_other_texts(tmp_path):
     assert together == pytest.approx(alone)
     shared_batch = next(iter_results(process.set(batch_prompts=True), jobs[1:])).squared_differences
     assert not shared_batch.any()
+
+
+def test_the_command_writes_what_both_texts_generate(conjure_command, tiny_video, tmp_path):
+    options = ("--model", tiny_video.model, "--steps", 2, "--height", 32, "--width", 32, "--frames", 9, "--samples", 1)
+    code, out, _ = conjure_command("compare", "a cat", "a dog", *options, "--media", tmp_path / "media")
+    assert (code, f"wrote {tmp_path / 'media'}" in out) == (0, True)
+    assert sorted(file.name for file in (tmp_path / "media").iterdir()) == ["first.gif", "second.gif"]
+    with Image.open(tmp_path / "media" / "first.gif") as file:
+        assert (file.size, getattr(file, "n_frames", 1)) == ((32, 32), 9)
+    (tmp_path / "file").touch()
+    for folder, message in ((tmp_path / "file", "is not a folder"), (tmp_path / "no" / "folder", "does not exist; create it")):
+        code, _, error = conjure_command("compare", "a cat", "a dog", "--model", "no such model", "--media", folder)
+        assert (code, message in error) == (2, True)
+
+
+def test_matrices_and_nearest_texts_of_sounds(tiny_sound, tmp_path):
+    result = conjure.matrix(tiny_sound, ["a cat", "a dog", "rain"], samples=1)
+    result.save(tmp_path / "matrix.html")
+    assert np.count_nonzero(result.distance) == 6
+    neighbours = conjure.nearest(tiny_sound, "a cat", ["a dog", "rain"], samples=1)
+    assert {neighbour.text for neighbour in neighbours.ranked} == {"a dog", "rain"}

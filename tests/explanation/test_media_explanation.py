@@ -16,11 +16,6 @@ from tiny_media_pipelines import AUDIO_FAMILIES, VIDEO_FAMILIES
 
 A, B = "a dog runs </script>", "a dog sleeps"
 ALL = VIDEO_FAMILIES | AUDIO_FAMILIES
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Should have t:UserWarning"),  # of torchsde, about rounding errors
-    pytest.mark.filterwarnings("ignore:In CPU autocast"),  # inside diffusers, for Mochi
-    pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm. is deprecated:FutureWarning"),  # inside diffusers
-]
 # The number of times and the shape of the heat maps
 SHAPES = {
     "LTX-Video": (2, (2 * 2, 2)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import wave
 
@@ -82,3 +83,12 @@ def test_pictures():
     assert spectrogram.sum(2)[0, COLUMNS // 2] < 0.1
     assert (VIDEO.seconds, TONE.seconds) == (1.0, 1.0)
     assert Media("audio", np.zeros((1, 100)), 16000.0).picture().shape[0] == MEL_BINS
+
+
+def test_pages_show_a_reduced_video():
+    large = Media("video", np.random.default_rng(0).random((3, 540, 960, 3)), 8.0)
+    start, content = large.to_html().removesuffix('">').split("base64,")
+    assert start == '<img alt="video" src="data:image/webp;'
+    with Image.open(io.BytesIO(base64.b64decode(content))) as file:
+        assert (file.size, len(frames_of(file))) == ((480, 270), 3)
+    assert TONE.to_html().startswith('<audio controls src="data:audio/wav;base64,')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -10,6 +11,18 @@ from conjure.cli.streams import flush_output
 from conjure.errors import InputError, OutputError
 
 R = TypeVar("R")
+
+
+def check_folder(path: str) -> None:
+    """Check that a folder for output files exists or can be created, before anything is computed.
+
+    Raises:
+        InputError: If the path is blank or a file, or its parent folder does not exist.
+    """
+    if not path.strip() or (os.path.lexists(path) and not os.path.isdir(path)):
+        raise InputError(f"{path!r} is not a folder; name a new or an existing folder")
+    if not os.path.isdir(parent := os.path.dirname(os.path.abspath(path))):
+        raise InputError(f"the folder {parent!r} does not exist; create it, or name another folder")
 
 
 @contextlib.contextmanager

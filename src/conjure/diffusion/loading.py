@@ -16,16 +16,16 @@ from typing import Any, cast
 from diffusers import DiffusionPipeline, ModularPipeline
 
 from conjure.diffusion.load_options import LoadOptions, Lora, parse_inversions, parse_loras
-from conjure.diffusion.media import check_media_values, media_settings
+from conjure.diffusion.media import MEDIA_SETTINGS, MediaSettings
 from conjure.diffusion.model_folder import one_line
 from conjure.diffusion.model_settings import settings_of_pipeline, stored_scheduler
 from conjure.diffusion.modifications import find_modifications, modify
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_files import torch_dtype
+from conjure.diffusion.pipeline_kwargs import check_negative_prompt, with_negative_prompt
 from conjure.diffusion.pipeline_patching import DENOISERS
 from conjure.diffusion.placement import check_offload, choose_device, optimize_denoiser, place
 from conjure.diffusion.process import Process
-from conjure.diffusion.process_settings import check_negative_prompt, with_negative_prompt
 from conjure.diffusion.schedulers import is_few_step_scheduler, make_scheduler
 from conjure.diffusion.sources import load_source
 from conjure.errors import FewStepModelWarning, InputError
@@ -103,8 +103,7 @@ def load(
     chosen_device = choose_device(device)
     weights_dtype = None if dtype is None else torch_dtype(dtype)
     check_negative_prompt(negative_prompt)
-    media = media_settings(frames, fps, seconds)
-    check_media_values(media)
+    media = MediaSettings(frames, fps, seconds)
     loras, inversions = parse_loras(lora or ()), parse_inversions(textual_inversion or ())
     options = LoadOptions(variant, loras, inversions, quantize, offload)
     revision = None
@@ -150,7 +149,7 @@ def load(
         guidance=used_guidance,
         height=height,
         width=width,
-        **({name: defaults[name] for name in ("frames", "fps", "seconds") if name in defaults} | media),
+        media=MediaSettings(**({name: defaults[name] for name in MEDIA_SETTINGS if name in defaults} | media.settings())),
         default_unit=cast(Unit, defaults.get("unit", "output") if unit is None else unit),
         pipeline_kwargs=with_negative_prompt(dict(defaults.get("call", {})), negative_prompt, pipeline, used_guidance),
         model=name,

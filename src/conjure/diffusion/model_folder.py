@@ -85,7 +85,7 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
             f"model {name!r} ({class_name}) is not a text-to-image, text-to-video or text-to-audio pipeline; Conjure needs one"
         )
     for prefix, reason in UNUSABLE_PIPELINES.items():
-        if class_name.startswith(prefix):
+        if cls.__name__.startswith(prefix):
             raise InputError(f"model {name!r} ({class_name}) cannot be used: {reason}; choose another model")
     return {part: value for part, value in index.items() if not part.startswith("_")}
 

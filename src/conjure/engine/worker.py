@@ -61,8 +61,7 @@ class ProcessSpec:
                 )
             model = str(Path(model).resolve())
         names = (
-            "steps", "guidance", "height", "width", "frames", "fps", "seconds", "default_unit", "pipeline_kwargs",
-            "batch_prompts", "batch_size",
+            "steps", "guidance", "height", "width", "media", "default_unit", "pipeline_kwargs", "batch_prompts", "batch_size",
         )  # fmt: skip
         settings = {name: getattr(process, name) for name in names}
         dtype = str(process.pipeline.dtype).removeprefix("torch.")

@@ -17,7 +17,7 @@ from conjure.io.documents import Table, escape_html
 from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.text import printable
 from conjure.plotting.heatmaps import COLORMAP, heatmap_limits
-from conjure.plotting.images import encode_image, mosaic
+from conjure.plotting.images import MAX_IMAGE_SIDE, encode_image, mosaic
 
 
 def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> str:
@@ -98,7 +98,8 @@ def _sprite_sheets(images: TrajectoryImages, vmax_step: float, vmax_total: float
     last_column = np.ones_like(rows[:, :1])
     last_column[0, 0] = images.final
     heatmaps = None if images.heatmaps is None else encode_image(_heatmap_sheet(images.heatmaps, vmax_step, vmax_total))
-    return {"images": encode_image(mosaic(np.concatenate([rows, last_column], axis=1))), "heatmaps": heatmaps}
+    sheet = mosaic(np.concatenate([rows, last_column], axis=1), images.longest_side(MAX_IMAGE_SIDE))
+    return {"images": encode_image(sheet), "heatmaps": heatmaps}
 
 
 def _heatmap_sheet(heatmaps: np.ndarray, vmax_step: float, vmax_total: float) -> np.ndarray:

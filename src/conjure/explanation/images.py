@@ -15,6 +15,7 @@ from conjure.deprecation import deprecated_property
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.jobs import TrajectoryResult
+from conjure.diffusion.media import media_of
 from conjure.diffusion.process import Process
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.layout import LatentLayout
@@ -51,6 +52,20 @@ class TrajectoryImages:
     final: Float[np.ndarray, "height width 3"]
     media: Media | None = field(default=None, repr=False)
     over_time: Float[np.ndarray, "steps times"] | None = field(default=None, repr=False)
+
+    def longest_side(self, side: int) -> int:
+        """Return the longest side of an image on a page in pixels: `side` for an image or a spectrogram.
+
+        For a strip, it is the longest side of one frame.
+
+        Args:
+            side: The longest side of an image in pixels.
+        """
+        if self.media is None or self.media.kind != "video":
+            return side
+        height, width = self.final.shape[:2]
+        frame_height = self.media.values.shape[1]
+        return side * max(height, width) // max(frame_height, width)
 
     noisy = deprecated_property("noisy", "x_t")
     first = deprecated_property("first", "x0_first")
@@ -120,13 +135,8 @@ def iter_decoded(
     layout = LatentLayout.of(process, result.final_latent.shape, media)
     final = media.picture(layout.parts)
     images = np.ones((steps, 3, *final.shape), final.dtype)
-    difference, over_time = latents.x0[:, 0] - latents.x0[:, 1], None
-    if media.kind == "image":
-        heatmaps = difference_heatmaps(difference, per_step, final.shape[0] / final.shape[1])
-    else:
-        contributions = layout.contributions(difference, per_step)
-        heatmaps = None if contributions is None else layout.heatmaps(contributions)
-        over_time = None if contributions is None else contributions.sum((2, 3))
+    difference = latents.x0[:, 0] - latents.x0[:, 1]
+    heatmaps, over_time = media_heatmaps(difference, per_step, layout, final.shape[0] / final.shape[1])
     for part in [slice(0, steps)] if at_once else [slice(step, step + 1) for step in range(steps)]:
         decoded = decode_media(process, sequence[part].flatten(0, 1), text_cache)
         images[part] = np.stack([one.picture(layout.parts) for one in decoded]).reshape(-1, 3, *final.shape)
@@ -134,19 +144,14 @@ def iter_decoded(
         yield TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final, media, over_time)
 
 
-def decode_latents(
-    process: Process, latents: Float[Tensor, "rows *latent"], text_cache: TextEmbeddingCache | None = None
-) -> Float[np.ndarray, "rows height width 3"]:
-    """Decode latents to images with values in 0..1: strips of videos and spectrograms of sounds.
+def decode_latents(process: Process, latents: Float[Tensor, "rows *latent"]) -> Float[np.ndarray, "rows *media"]:
+    """Return the values of what latents are decoded to; see `Media`.
 
     Args:
         process: The process whose autoencoder decodes.
         latents: Final or denoised latents.
-        text_cache: See `Process.run`.
     """
-    media = decode_media(process, latents, text_cache)
-    parts = LatentLayout.of(process, latents.shape[1:], media[0]).parts
-    return np.stack([one.picture(parts) for one in media])
+    return np.stack([media.values for media in decode_media(process, latents)])
 
 
 def decode_media(
@@ -159,11 +164,34 @@ def decode_media(
         latents: Final or denoised latents.
         text_cache: See `Process.run`.
     """
-    kind, rate = process.kind, process.media_rate
+    kind = process.kind
     latents = latents.to(process.device, process.pipeline.dtype)
     batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH if kind == "image" else 1)
     batches = map_batches(latents, batch_size, lambda batch, _: process.decode(batch, text_cache=text_cache))
-    return [Media(kind, values, rate) for values in np.concatenate(list(batches))]
+    return media_of(np.concatenate(list(batches)), kind, process.media_rate)
+
+
+def media_heatmaps(
+    x0_difference: Float[Tensor, "steps *latent"],
+    per_step: Float[np.ndarray, " steps"],
+    layout: LatentLayout,
+    aspect_ratio: float,
+) -> tuple[Float[np.ndarray, "steps rows columns"] | None, Float[np.ndarray, "steps times"] | None]:
+    """Return the contributions of positions as heat maps in the layout of `Media.picture`, and those of times.
+
+    Args:
+        x0_difference: Differences of the two predicted x0.
+        per_step: The contributions of the steps.
+        layout: The layout of the latents.
+        aspect_ratio: The height of the images over their width.
+
+    Returns:
+        Both, each None where the latents have no such positions; images have no times.
+    """
+    if layout.kind == "image":
+        return difference_heatmaps(x0_difference, per_step, aspect_ratio), None
+    contributions = layout.contributions(x0_difference, per_step)
+    return (None, None) if contributions is None else (layout.heatmaps(contributions), contributions.sum((2, 3)))
 
 
 def difference_heatmaps(

@@ -21,6 +21,7 @@ SUFFIXES: dict[MediaKind, tuple[str, ...]] = {"image": (".png",), "video": (".gi
 STRIP_FRAMES = 4  # frames of a video in its picture
 MEL_BINS, COLUMNS = 64, 128  # rows and columns of a spectrogram
 WINDOW = 1024  # samples of one column of a spectrogram
+MAX_PAGE_SIDE = 480  # pixels of the longer side of a video on an HTML page
 DECIBELS = 80.0  # below the full scale, shown as black
 
 
@@ -80,16 +81,23 @@ class Media:
         """
         if self.kind == "audio":
             return _wav(self.values, self.rate or 1.0)
-        pixels = (self.values.clip(0, 1) * 255).round().astype(np.uint8)
         if file_format == "mp4":
-            return _mp4(pixels, self.rate or 1.0)
-        return _animation(pixels if self.kind == "video" else pixels[None], file_format, self.rate)
+            return _mp4(self._frames(), self.rate or 1.0)
+        return _animation(self._frames(), file_format, self.rate, **({"lossless": True} if file_format == "webp" else {}))
 
     def to_html(self) -> str:
-        """Return an HTML element that shows an image or a video, or plays a sound, without external files."""
+        """Return an HTML element that shows an image or a video, or plays a sound, without external files.
+
+        Images are reduced to `MAX_PAGE_SIDE` pixels.
+        """
         if self.kind == "audio":
             return f'<audio controls src="{data_uri(self.encode("wav"), "wav", "audio")}"></audio>'
-        return f'<img alt="{self.kind}" src="{data_uri(self.encode("webp"), "webp")}">'
+        content = _animation(self._frames(), "webp", self.rate, largest=MAX_PAGE_SIDE, quality=85)
+        return f'<img alt="{self.kind}" src="{data_uri(content, "webp")}">'
+
+    def _frames(self) -> UInt8[np.ndarray, "frames height width 3"]:
+        pixels = (self.values.clip(0, 1) * 255).round().astype(np.uint8)
+        return pixels if self.kind == "video" else pixels[None]
 
 
 def mel_spectrogram(samples: Float[np.ndarray, " samples"], rate: float) -> Float[np.ndarray, "bins columns 3"]:
@@ -124,14 +132,19 @@ def _wav(values: Float[np.ndarray, "channels samples"], rate: float) -> bytes:
     return buffer.getvalue()
 
 
-def _animation(pixels: UInt8[np.ndarray, "frames height width 3"], file_format: str, rate: float | None) -> bytes:
+def _animation(
+    pixels: UInt8[np.ndarray, "frames height width 3"], file_format: str, rate: float | None, largest: int = 0, **options: Any
+) -> bytes:
+    """Return the file of an image or a video, with a longer side of at most `largest` pixels (0: no limit)."""
     from PIL import Image
 
     first, *others = (Image.fromarray(frame) for frame in pixels)
-    buffer, options = io.BytesIO(), dict[str, Any]()
+    for image in (first, *others) if largest else ():
+        image.thumbnail((largest, largest))
     if rate is not None:
-        options = {"save_all": True, "append_images": others, "duration": max(1, round(1000 / rate)), "loop": 0}
-    first.save(buffer, file_format, **options | ({"lossless": True} if file_format == "webp" else {}))
+        options |= {"save_all": True, "append_images": others, "duration": max(1, round(1000 / rate)), "loop": 0}
+    buffer = io.BytesIO()
+    first.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 
