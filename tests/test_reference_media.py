@@ -77,7 +77,9 @@ def stable_audio(pipeline: Any, guidance: float) -> GuidedPrediction:
         )
         inputs = {"global_hidden_states": torch.cat(durations, 2), "rotary_embedding": positions}
         return guided(
-            lambda rows: pipeline.transformer(rows, t[None], encoder_hidden_states=states, **inputs).sample, guidance, x_t
+            lambda rows: pipeline.transformer(rows, t[None], encoder_hidden_states=states, **inputs, return_dict=False)[0],
+            guidance,
+            x_t,
         )
 
     return predict

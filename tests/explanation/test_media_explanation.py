@@ -54,9 +54,11 @@ def test_differences_in_time_add_up_to_the_estimate(name, tmp_path):
             frames = ALL[name].settings["frames"]
             assert images.media.values.shape == (frames, ALL[name].settings["height"], ALL[name].settings["width"], 3)
             assert images.final.shape[0] == shape[0] // (shape[0] // min(times, 4)) * ALL[name].settings["height"]
+            assert images.longest_side(100) == 100 * min(times, 4)  # frames are squares
         else:
             assert images.media.seconds == pytest.approx(ALL[name].settings["seconds"], abs=0.01)
             assert images.final.shape == (MEL_BINS, COLUMNS, 3)
+            assert images.longest_side(100) == 100
     panels = {axes.get_title() for axes in figure_axes(explanation)}
     assert any(title.startswith("time: contribution of each time") for title in panels)
     page = explanation_page(explanation.estimate, explanation.sample_images, None)
