@@ -2,7 +2,7 @@
 
     python benchmarks/motion.py --data FOLDER     # a folder with simlex999.tsv; writes benchmarks/motion.md
 
-Random weights know no meaning: the numbers show what the commands print, and nothing about verbs.
+The weights are random: the numbers show what the commands print, and nothing about verbs.
 """
 
 from __future__ import annotations
