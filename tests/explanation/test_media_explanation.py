@@ -59,7 +59,11 @@ def test_differences_in_time_add_up_to_the_estimate(name, tmp_path):
             assert images.media.seconds == pytest.approx(ALL[name].settings["seconds"], abs=0.01)
             assert images.final.shape == (MEL_BINS, COLUMNS, 3)
             assert images.longest_side(100) == 100
-    panels = {axes.get_title() for axes in figure_axes(explanation)}
+    figure = comparison_figure(explanation.estimate, explanation.sample_images, None)
+    assert figure.get_size_inches()[1] == pytest.approx(
+        2.3 + (17.2 if name in VIDEO_FAMILIES else 8.6)
+    )  # strips are twice as high
+    panels = {axes.get_title() for axes in figure.axes}
     assert any(title.startswith("time: contribution of each time") for title in panels)
     page = explanation_page(explanation.estimate, explanation.sample_images, None)
     assert page.count("<audio controls" if name in AUDIO_FAMILIES else '<img alt="video" src="data:image/webp') == 2
@@ -72,14 +76,11 @@ def test_differences_in_time_add_up_to_the_estimate(name, tmp_path):
     assert all(file.stat().st_size > 100 for file in files)
 
 
-def figure_axes(explanation: Explanation):
-    return comparison_figure(explanation.estimate, explanation.sample_images, None).axes
-
-
 def test_images_have_no_time(default_process, tmp_path):
     explanation = conjure.explain(default_process.set(steps=2), "a cat", "a dog", samples=1)
     assert explanation.forward.over_time is None
-    assert not any(axes.get_title().startswith("time") for axes in figure_axes(explanation))
+    figure = comparison_figure(explanation.estimate, explanation.sample_images, None)
+    assert not any(axes.get_title().startswith("time") for axes in figure.axes)
     assert "<h2>End of the trajectories" not in explanation_page(explanation.estimate, explanation.sample_images, None)
     assert [file.name for file in explanation.save_media(tmp_path)] == ["first.png", "second.png"]
 

@@ -47,7 +47,7 @@ def comparison_figure(
     columns = np.unique(np.linspace(0, steps - 1, min(steps, MAX_COLUMNS)).round().astype(int))
     chart_height = max(2.3, 0.2 * (len(words.effects) + len(words.texts)) + 0.9) if words else 2.3
     directions = counted_trajectories(estimate, sample_images[0])
-    image_height = 4.3 * len(directions)
+    image_height = 4.3 * len(directions) * _relative_height(directions[0])
     figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), image_height + chart_height), layout="constrained")
     first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
     result = f"{estimate.divergence} {estimate} {estimate.unit}"
@@ -78,6 +78,17 @@ def comparison_figure(
     if words:
         _word_chart(charts["words"], words)
     return figure
+
+
+def _relative_height(images: TrajectoryImages) -> float:
+    """Return the height of the panel of a trajectory relative to one of square images: more for strips of videos, up to twice.
+
+    Otherwise strips would be narrower than the labels of their columns.
+    """
+    if images.media is None or images.media.kind != "video":
+        return 1.0
+    height, width = images.final.shape[:2]
+    return min(max(height / width, 1.0), 2.0)
 
 
 def _direction_panel(axes: Axes, estimate: Estimate, images: TrajectoryImages, columns: np.ndarray, vmax: float) -> None:
