@@ -34,6 +34,7 @@ def test_animations_have_the_frames_and_the_rate(suffix, tolerance, tmp_path):
         assert file.info["loop"] == 0
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg does not close all of its pipes
 def test_mp4_plays(tmp_path):
     ffmpeg = pytest.importorskip("imageio_ffmpeg")
     VIDEO.save(tmp_path / "video.mp4")
