@@ -43,6 +43,7 @@ def snippets() -> dict[str, dict[str, str]]:
     return {
         "docs/method.md": {"variance": benchmark("variance"), "interval coverage": benchmark("interval_coverage")},
         "docs/howto/drift.md": {name: benchmark(f"drift_{name}") for name in ("dtype", "guidance", "damage", "lora")},
+        "docs/howto/video-and-sound.md": {"motion": benchmark("motion")},
         "docs/howto/cluster.md": {"cost": benchmark("cost"), "scale": f"{benchmark('workers')}\n\n{benchmark('store')}"},
         "docs/speed.md": {
             "pair": benchmark("pair"),

@@ -96,6 +96,23 @@ def tiny_sd(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_video(tmp_path_factory) -> Process:
+    """A process of videos with random weights: 9 frames of 32 by 32 pixels."""
+    from tiny_media_pipelines import VIDEO_FAMILIES
+
+    folder = VIDEO_FAMILIES["LTX-Video"].save(tmp_path_factory.mktemp("video"))
+    return conjure.load(folder, steps=2, height=32, width=32, frames=9, fps=12)
+
+
+@pytest.fixture(scope="session")
+def tiny_sound(tmp_path_factory) -> Process:
+    """A process of sounds of 0.2 seconds with random weights."""
+    from tiny_media_pipelines import AUDIO_FAMILIES
+
+    return conjure.load(AUDIO_FAMILIES["Stable Audio"].save(tmp_path_factory.mktemp("sound")), steps=2, seconds=0.2)
+
+
+@pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """Run commands as whole processes."""
     with command_server(tmp_path_factory.mktemp("server")) as server:

@@ -296,7 +296,7 @@ def test_steps_with_infinite_gradients_are_skipped(training, tmp_path):
 
     schedule = trainer.Schedule(samples=8, batch_size=1, learning_rate=1e-2, warmup_steps=1)
     model = torch.nn.Linear(3, 1).to(trainer.DEVICE)
-    calls = []
+    calls: list[int] = []
 
     def loss(generator):
         calls.append(len(calls))

@@ -66,11 +66,15 @@ class Family:
                     _randomize(part.eval())
         return pipeline
 
+    def save(self, folder: Path) -> Path:
+        """Save the pipeline in the format of diffusers, and return the folder."""
+        self.build().save_pretrained(folder)
+        return folder
+
 
 def save(name: str, folder: Path) -> Path:
     """Save the tiny pipeline of the family `name` in the format of diffusers, and return the folder."""
-    FAMILIES[name].build().save_pretrained(folder)
-    return folder
+    return FAMILIES[name].save(folder)
 
 
 def _randomize(module: torch.nn.Module) -> None:
@@ -80,7 +84,7 @@ def _randomize(module: torch.nn.Module) -> None:
     """
     for name, parameter in module.named_parameters():
         kind = name.rpartition(".")[2]
-        if kind != "gamma" and (parameter.ndim > 1 or kind not in ("weight", "bias")):
+        if parameter.ndim > 0 and kind != "gamma" and (parameter.ndim > 1 or kind not in ("weight", "bias")):
             torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
 
 
@@ -100,9 +104,9 @@ def clip(cls: type = t.CLIPTextModel) -> tuple[Any, Any]:
     ), tokenizer
 
 
-def t5(width: int = WIDTH) -> tuple[Any, Any]:
+def t5(width: int = WIDTH, max_length: int = 512) -> tuple[Any, Any]:
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((character, -3.0) for character in PRINTABLE)]
-    tokenizer = t.T5TokenizerFast(vocab=vocabulary, extra_ids=0, model_max_length=512)
+    tokenizer = t.T5TokenizerFast(vocab=vocabulary, extra_ids=0, model_max_length=max_length)
     return t.T5EncoderModel(t.T5Config(vocab_size=len(vocabulary), d_model=width, **SMALL_T5)), tokenizer
 
 

@@ -1,4 +1,4 @@
-"""Conjure measures how similar two texts are by what they make a text-to-image diffusion model generate.
+"""Conjure measures how similar two texts are by what they make a diffusion model generate: images, videos or sounds.
 
 >>> import conjure
 >>> process = conjure.load()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from conjure.diffusion.jobs import TrajectoryJob
+from conjure.diffusion.media import generated
 from conjure.diffusion.pipeline_patching import restored_pipeline
 from conjure.diffusion.process import Process
 from conjure.diffusion.row_independence import runs_whole_batches
@@ -116,9 +117,16 @@ def _check_decoding(process: Process) -> tuple[bool, str]:
     """Decoded latents equal the images that the pipeline returns."""
     stock = _run_stock_pipeline(process, TEXT_A, output_type="np")
     images = process.decode(stock.states[-1].to(process.pipeline.dtype))
-    height, width = images.shape[1:3]
     passed, detail = _compare(process, torch.tensor(images[0]), torch.tensor(np.asarray(stock.images)[0]))
-    return passed, f"{width} x {height} pixels, {detail}"
+    return passed, f"{_describe_size(process, images.shape[1:])}, {detail}"
+
+
+def _describe_size(process: Process, shape: tuple[int, ...]) -> str:
+    """Return the size of an image, a video or a sound of this shape in words."""
+    if process.kind == "audio":
+        return f"{shape[-1] / (process.media_rate or 1):.3g} s of sound at {process.media_rate:g} Hz"
+    *frames, height, width, _ = shape
+    return "".join(f"{number} frames of " for number in frames) + f"{width} x {height} pixels"
 
 
 def _check_noise_levels(process: Process) -> tuple[bool, str]:
@@ -220,7 +228,7 @@ def _run_stock_pipeline(
             if getattr(pipeline, "safety_checker", None) is not None:
                 pipeline.__dict__["safety_checker"] = None
             pipeline.set_progress_bar_config(disable=True)
-            run.images = pipeline(**process.call_kwargs([text], [SEED], output_type)).images
+            run.images = generated(pipeline(**process.call_kwargs([text], [SEED], output_type)))
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             raise InputError(f"the stock pipeline fails: {' '.join(str(error).split())[:200]}") from error
     if final_state is None:

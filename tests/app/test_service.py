@@ -293,3 +293,19 @@ def test_the_options_of_loading_apply_to_all_models(tiny_sd):
     for label in service.labels:
         process = service.process(label, 2)
         assert (process.pipeline_kwargs["negative_prompt"], process.guidance, process.steps) == ("rain", 2.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("fixture", "settings", "element"),
+    [
+        ("tiny_video", {"height": 32, "width": 32, "frames": 9}, '<img alt="video"'),
+        ("tiny_sound", {"seconds": 0.2}, "<audio controls"),
+    ],
+)
+def test_videos_and_sounds_are_answered(fixture, settings, element, request):
+    service = Service((request.getfixturevalue(fixture).model,), load_arguments=settings)
+    (label,) = service.labels
+    *shown, last = service.compare("dog", "cat", label, 1, 2, 0)
+    assert all(answer.body.count("<img") == 2 for answer in shown)
+    assert html.unescape(last.body).count(element) == 2
+    assert "<img" in service.matrix("dog\ncat\nbird", label, 1, 2, 0).body

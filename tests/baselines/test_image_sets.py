@@ -200,3 +200,12 @@ def test_pixels_that_are_not_finite_are_refused():
         features_of(process)
     with pytest.raises(InputError, match="images of the model are not finite"):
         process.decode(torch.full((1, 3, 64, 64), torch.nan))
+
+
+def test_videos_and_sounds_are_refused(tiny_video, tiny_sound):
+    """Only sets of images are compared; the baselines of texts do not generate."""
+    for process, kind in ((tiny_video, "videos"), (tiny_sound, "audio")):
+        with pytest.raises(InputError, match=f"generates {kind}, and baselines of sets of images .* need a model of images"):
+            make_baselines(["frechet"], process)
+    (encoder,) = make_baselines(["encoder"], tiny_video)
+    assert encoder.distances([("a cat", "a dog")]).item() > 0

@@ -16,7 +16,7 @@ from conjure.cli.process import ProcessOptions
 from lora_files import random_lora, save_kohya
 
 NEW = {"lora", "textual_inversion", "negative_prompt", "height", "width", "guidance", "scheduler", "offload", "quantize",
-       "variant", "device", "dtype"}  # fmt: skip
+       "variant", "device", "dtype", "frames", "fps", "seconds"}  # fmt: skip
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 WITH_MODEL = sorted(name for name, command in COMMANDS.items() if {"model", "models"} & {param.name for param in command.params})
 

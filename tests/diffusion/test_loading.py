@@ -214,7 +214,7 @@ def test_hub_without_a_connection(monkeypatch):
         conjure.load("nobody/nothing@v1")
 
 
-# Folders that are no text-to-image pipeline
+# Folders that are no pipeline for texts
 
 
 def test_missing_model_index(tmp_path):
@@ -238,13 +238,29 @@ def test_unconditional_pipelines_are_refused(tmp_path):
         up_block_types=("UpBlock2D",),
     )
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="DDPMPipeline.*not a text-to-image pipeline"):
+    with pytest.raises(InputError, match="DDPMPipeline.*not a text-to-image, text-to-video or text-to-audio pipeline"):
         conjure.load(tmp_path)
 
 
 def test_image_to_image_pipelines_are_refused(model_folder):
     update_index(model_folder, _class_name="StableDiffusionImg2ImgPipeline")
-    with pytest.raises(InputError, match="not a text-to-image pipeline"):
+    with pytest.raises(InputError, match="not a text-to-image, text-to-video or text-to-audio pipeline"):
+        conjure.load(model_folder)
+
+
+@pytest.mark.parametrize("name", ["WanImageToVideoPipeline", "CogVideoXVideoToVideoPipeline", "LTXConditionPipeline"])
+def test_pipelines_of_images_to_videos_are_refused(model_folder, name):
+    update_index(model_folder, _class_name=name)
+    with pytest.raises(InputError, match=f"{name}.*not a text-to-image, text-to-video or text-to-audio pipeline"):
+        conjure.load(model_folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("MusicLDMPipeline", "does not run with transformers 5"), ("LTX2Pipeline", "with two schedulers")]
+)
+def test_pipelines_that_cannot_be_used_are_refused_with_a_reason(model_folder, name, reason):
+    update_index(model_folder, _class_name=name)
+    with pytest.raises(InputError, match=f"{name}.*cannot be used: it .*{reason}.*; choose another model"):
         conjure.load(model_folder)
 
 

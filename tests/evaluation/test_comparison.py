@@ -18,6 +18,7 @@ from conjure.errors import SafetyCheckerWarning
 from conjure.evaluation.comparison import generate_images
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
+from conjure.plotting.media import COLUMNS, MEL_BINS
 from rated_pairs import write_pairs
 from safe_pipelines import overflow_in_bfloat16, set_safety_checker
 from tiny_pipelines import FAMILIES
@@ -168,3 +169,19 @@ def test_images_of_a_model_that_has_changed_are_refused(runs, tmp_path):
     path.write_text(path.read_text().replace(json.loads(path.read_text())["fingerprint"], "0" * 64))
     with pytest.raises(InputError, match="images of the run '.*changed' cannot be generated: the model 'default' is not the one"):
         generate_images(conjure.diff(tmp_path / "changed", runs / "3"), 1)
+
+
+def test_videos_and_sounds_are_shown_as_pictures(runs, tiny_video, tiny_sound, monkeypatch):
+    processes = iter((tiny_video, tiny_sound))
+    monkeypatch.setattr("conjure.evaluation.comparison.process_from_settings", lambda *_: next(processes))
+    rows = []
+
+    def record(images, **_):
+        rows.extend(images)
+        return b""
+
+    monkeypatch.setattr("conjure.evaluation.comparison.contact_sheet", record)
+    generate_images(conjure.diff(runs / "2", runs / "3"), 1)
+    videos, sounds = rows
+    assert [video.shape for video in videos] == [(4 * 32, 32, 3)] * 2
+    assert [sound.shape for sound in sounds] == [(MEL_BINS, COLUMNS, 3)] * 2

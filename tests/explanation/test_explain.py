@@ -187,7 +187,7 @@ def test_figure_of_many_steps_has_twenty_columns(explained):
 
 
 def test_template_is_filled_in_one_pass():
-    parts = dict.fromkeys(("title", "distance", "summary", "settings", "scale", "words", "steps", "data"), "")
+    parts = dict.fromkeys(("title", "distance", "summary", "settings", "scale", "media", "words", "steps", "data"), "")
     assert "{{data}} and {{title}}" in render_template("explanation.html", heading="{{data}} and {{title}}", **parts)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from conjure.app.limits import Limits
 from conjure.diffusion.jobs import ProgressCallback
+from conjure.diffusion.pipeline_kwargs import with_negative_prompt
 from conjure.diffusion.process import Process
-from conjure.diffusion.process_settings import with_negative_prompt
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number
 from conjure.process_drift.compute import drift

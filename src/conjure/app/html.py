@@ -60,7 +60,7 @@ def trajectory_grid(explanation: Explanation) -> str:
     figures = []
     for images in counted_trajectories(explanation.estimate, explanation.sample_images[0]):
         rows = np.stack([images.x0_first, images.x_t, images.x0_second])
-        grid = mosaic(rows, largest=max(MIN_IMAGE_SIDE, MAX_ROW_WIDTH // len(images.x_t)))
+        grid = mosaic(rows, largest=images.longest_side(max(MIN_IMAGE_SIDE, MAX_ROW_WIDTH // len(images.x_t))))
         figures.append(
             '<figure style="margin:.5rem 0">'
             f"<figcaption>along the trajectory of {html.escape(quote_and_wrap(images.text, 60))}</figcaption>"

@@ -43,7 +43,7 @@ def build(service: Service, visitors: Visitors) -> gr.Blocks:
         visitors: The visitors, whose requests are limited.
     """
     with gr.Blocks(title="Conjure", analytics_enabled=False) as blocks:
-        gr.Markdown("# Conjure\nThe similarity of texts, measured by the predictions of a text-to-image diffusion model.")
+        gr.Markdown("# Conjure\nThe similarity of texts, measured by the predictions of a diffusion model.")
         with gr.Tab("Compare"):
             _build_compare_tab(blocks, service, visitors)
         with gr.Tab("Matrix"):

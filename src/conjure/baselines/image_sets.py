@@ -29,6 +29,7 @@ from conjure.baselines.huggingface import NO_REMOTE_CODE, open_model, pool, weig
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint
+from conjure.diffusion.media import PLURALS
 from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import noise_seed
 from conjure.errors import InputError
@@ -107,7 +108,7 @@ class GeneratedImageFeatures:
         cached_fingerprint: Fingerprint of the process that both caches belong to.
 
     Raises:
-        InputError: For fewer than two images per text, which do not define a distribution.
+        InputError: For fewer than two images per text, which do not define a distribution, and for a process of videos or sounds.
     """
 
     process: Process
@@ -121,6 +122,11 @@ class GeneratedImageFeatures:
     def __post_init__(self) -> None:
         if self.images_per_text < 2:
             raise InputError(f"images is {self.images_per_text}; the number of images per text must be an integer >= 2")
+        if self.process.kind != "image":
+            raise InputError(
+                f"the model {self.process.model!r} generates {PLURALS[self.process.kind]}, and baselines of sets of images "
+                f"({', '.join(METRICS)}) need a model of images; leave these baselines out"
+            )
 
     def features(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Return features (n, d) by text, for `texts` and perhaps others.

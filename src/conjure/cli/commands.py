@@ -46,7 +46,7 @@ def conjure(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Measure the similarity of texts by the predictions of a text-to-image diffusion model."""
+    """Measure the similarity of texts by the predictions of a diffusion model of images, videos or sounds."""
 
 
 for command in (compare, matrix, nearest, distances, calibrate, drift, check, bench, diff, ablate):

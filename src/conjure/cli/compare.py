@@ -21,7 +21,7 @@ from conjure.cli.options import (
     Weighting,
     parse_fraction,
 )
-from conjure.cli.output_files import files_after_output
+from conjure.cli.output_files import check_folder, files_after_output
 from conjure.cli.process import ProcessOptions, validated_sampling, with_process_options
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
@@ -46,6 +46,13 @@ def compare(
     ] = None,
     figure: Annotated[
         str | None, typer.Option(help="Write the images of the trajectories to a .png, .svg, .pdf or .html file.")
+    ] = None,
+    media: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write what both texts generate in the first sample to a folder: .png images, .gif videos or .wav sounds.",
+        ),
     ] = None,
     words: Annotated[
         bool,
@@ -74,6 +81,8 @@ def compare(
         from conjure.plotting.output import check_path
 
         check_path(figure)
+    if media is not None:
+        check_folder(media)
     if words or replacements:
         from conjure.similarity.validation import check_words
 
@@ -85,10 +94,13 @@ def compare(
     process = process_options.load()
     attribution = None
     with truncation_as_error(strict), ProgressBar() as progress:
-        if figure is not None:
+        if figure is not None or media is not None:
+            from conjure.explanation.explain import DEFAULT_SAMPLES_SHOWN
+
             explanation = conjure.explain(
-                process, first, second, **sampling, words=words, replacements=replacements, progress=progress
-            )
+                process, first, second, **sampling, words=words, replacements=replacements, progress=progress,
+                samples_shown=1 if figure is None else DEFAULT_SAMPLES_SHOWN,
+            )  # fmt: skip
             estimate, attribution = explanation.estimate, explanation.words
         else:
             estimate = conjure.distance(process, first, second, **sampling, progress=progress)
@@ -96,7 +108,9 @@ def compare(
                 del sampling["target_relative_error"]
                 sampling["samples"] = len(estimate.samples)
                 attribution = conjure.attribute(process, first, second, **sampling, replacements=replacements, progress=progress)
-    files = [] if figure is None else [(figure, explanation.save)]
+    files: list[tuple[str, Callable[[str], object]]] = [] if figure is None else [(figure, explanation.save)]
+    if media is not None:
+        files.append((media, explanation.save_media))
     with files_after_output(files, None if as_json else lambda line: print_text(f"  {line}\n")):
         if as_json:
             print_json(estimate.to_dict() | ({} if attribution is None else {"words": attribution.to_list()}))

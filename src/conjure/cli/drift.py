@@ -118,7 +118,7 @@ def drift(
     process_a: Any = process_options.load_silently  # the progress bar is shown while they are loaded
     process_b: Any = replace(process_options, **changes).load_silently
     if changes.keys() <= set(SETTINGS):  # one model in memory serves both
-        from conjure.diffusion.process_settings import with_negative_prompt
+        from conjure.diffusion.pipeline_kwargs import with_negative_prompt
 
         process_a = process_options.load()
         process_b = process_a.set(**changes)

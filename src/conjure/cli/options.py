@@ -67,6 +67,14 @@ Scheduler = Annotated[
 ]
 Height = Annotated[int | None, typer.Option(help="Image height in pixels. Without this option: the model's default height.")]
 Width = Annotated[int | None, typer.Option(help="Image width in pixels. Without this option: the model's default width.")]
+Frames = Annotated[int | None, typer.Option(min=1, help="Number of frames of a video. Without this option: the model's default.")]
+FrameRate = Annotated[
+    float | None,
+    typer.Option(help="Frames per second, for models that take a frame rate. Without this option: the model's default."),
+]
+Seconds = Annotated[
+    float | None, typer.Option(help="Length of a sound in seconds. Without this option: the model's default length.")
+]
 Device = Annotated[str | None, typer.Option(help="Device: cpu, cuda or mps. Without this option: the fastest available device.")]
 Dtype = Annotated[
     str | None, typer.Option(help="Data type of the weights: float32, float16 or bfloat16. Without this option: float32.")

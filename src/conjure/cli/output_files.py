@@ -23,6 +23,18 @@ def check_is_not_input(out: str, file: str | None) -> None:
         raise InputError(f"the output {out!r} is the input; name another file")
 
 
+def check_folder(path: str) -> None:
+    """Check that a folder for output files exists or can be created, before anything is computed.
+
+    Raises:
+        InputError: If the path is blank or a file, or its parent folder does not exist.
+    """
+    if not path.strip() or (os.path.lexists(path) and not os.path.isdir(path)):
+        raise InputError(f"{path!r} is not a folder; name a new or an existing folder")
+    if not os.path.isdir(parent := os.path.dirname(os.path.abspath(path))):
+        raise InputError(f"the folder {parent!r} does not exist; create it, or name another folder")
+
+
 @contextlib.contextmanager
 def files_after_output(
     files: Sequence[tuple[str, Callable[[str], object]]], announce: Callable[[str], object] | None = None

@@ -31,6 +31,9 @@ class ProcessOptions:
     negative_prompt: options.NegativePrompt = None
     height: options.Height = None
     width: options.Width = None
+    frames: options.Frames = None
+    fps: options.FrameRate = None
+    seconds: options.Seconds = None
     lora: options.Lora = None
     textual_inversion: options.TextualInversion = None
     device: options.Device = None

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from conjure.diffusion.memoization import StaticInputCache
 
 # Positions in the image or in the text. They are the same for all rows, but their number may equal the number of rows.
-UNBATCHED_ARGUMENTS = ("txt_ids", "img_ids", "image_rotary_emb", "freqs_cis")
+UNBATCHED_ARGUMENTS = ("txt_ids", "img_ids", "image_rotary_emb", "rotary_embedding", "freqs_cis")
 
 
 @dataclass(frozen=True)

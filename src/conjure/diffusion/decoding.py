@@ -1,17 +1,56 @@
-"""Images without NaN: an autoencoder whose images are not finite decodes again in float32, and other NaN is reported."""
+"""Decoding of given latents by a stock pipeline, and images without NaN.
+
+An autoencoder whose images are not finite decodes again in float32, and other NaN is reported.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from jaxtyping import Float
+from torch import Tensor
 
 from conjure.errors import InputError
+
+MIN_STEPS = {"MochiPipeline": 2, "LTXPipeline": 2}  # their noise levels are undefined for a single step
+
+
+def images_of_pixels(latents: Float[Tensor, "rows channels height width"]) -> Float[np.ndarray, "rows height width 3"]:
+    """Return the images of a model without an autoencoder, whose latents are images in -1..1.
+
+    Args:
+        latents: Final or denoised latents.
+
+    Raises:
+        InputError: If an image is not finite.
+    """
+    images = latents.float().clamp(-1, 1).movedim(1, -1).cpu().numpy() / 2 + 0.5
+    check_finite_images(images)
+    return images.repeat(3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
+
+
+def scheduler_that_returns(scheduler: Any, latents: Float[Tensor, "rows *latent"]) -> Any:
+    """Return a scheduler whose step returns `latents`, so that a pipeline that runs with it decodes them.
+
+    Args:
+        scheduler: The scheduler of the process.
+        latents: Final or denoised latents.
+    """
+    constant = type(scheduler).from_config(scheduler.config)
+
+    def step(*args: Any, return_dict: bool = True, **kwargs: Any) -> Any:
+        return SchedulerOutput(latents) if return_dict else (latents, latents)
+
+    step.__signature__ = inspect.signature(constant.step)  # type: ignore[attr-defined]
+    constant.step = step
+    return constant
 
 
 @contextlib.contextmanager
@@ -55,8 +94,8 @@ def finite_decoding(autoencoder: Any) -> Iterator[None]:
             autoencoder.decode = instance_decode
 
 
-def check_finite_images(images: Float[np.ndarray, "rows height width channels"]) -> None:
-    """Check the images of a pipeline, which has no autoencoder if it denoises pixels.
+def check_finite_images(images: Float[np.ndarray, "rows *media"]) -> None:
+    """Check the images, videos or sounds of a pipeline, which has no autoencoder if it denoises pixels.
 
     Raises:
         InputError: If an image is not finite.

@@ -16,15 +16,16 @@ from typing import Any, cast
 from diffusers import DiffusionPipeline, ModularPipeline
 
 from conjure.diffusion.load_options import LoadOptions, Lora, parse_inversions, parse_loras
+from conjure.diffusion.media import MEDIA_SETTINGS, MediaSettings
 from conjure.diffusion.model_folder import one_line
 from conjure.diffusion.model_settings import settings_of_pipeline, stored_scheduler
 from conjure.diffusion.modifications import find_modifications, modify
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_files import torch_dtype
+from conjure.diffusion.pipeline_kwargs import check_negative_prompt, with_negative_prompt
 from conjure.diffusion.pipeline_patching import DENOISERS
 from conjure.diffusion.placement import check_offload, choose_device, optimize_denoiser, place
 from conjure.diffusion.process import Process
-from conjure.diffusion.process_settings import check_negative_prompt, with_negative_prompt
 from conjure.diffusion.schedulers import is_few_step_scheduler, make_scheduler
 from conjure.diffusion.sources import load_source
 from conjure.errors import FewStepModelWarning, InputError
@@ -42,6 +43,9 @@ def load(
     negative_prompt: str | None = None,
     height: int | None = None,
     width: int | None = None,
+    frames: int | None = None,
+    fps: float | None = None,
+    seconds: float | None = None,
     unit: Unit | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -53,7 +57,7 @@ def load(
     compile: bool = False,
     channels_last: bool = False,
 ) -> Process:
-    """Load a text-to-image diffusion model as a process.
+    """Load a text-to-image, text-to-video or text-to-audio diffusion model as a process.
 
     Args:
         model: `default` or None for the model in the package; a folder in the format of diffusers; a name on the Hub, optionally
@@ -68,6 +72,9 @@ def load(
             of `pipeline_kwargs`.
         height: Height in pixels, None for the model's default.
         width: Width in pixels, None for the model's default.
+        frames: Number of frames of a video, None for the model's default.
+        fps: Frames per second, for models that take a frame rate as input; None for the model's default.
+        seconds: Length of a sound, None for the model's default.
         unit: The default unit of the uniform weighting, one of `noise_levels.UNITS`; None for the model's default, or `output`
             (as in the paper) if it has none.
         device: `cpu`, `cuda` or `mps`; None for the best available device.
@@ -96,6 +103,7 @@ def load(
     chosen_device = choose_device(device)
     weights_dtype = None if dtype is None else torch_dtype(dtype)
     check_negative_prompt(negative_prompt)
+    media = MediaSettings(frames, fps, seconds)
     loras, inversions = parse_loras(lora or ()), parse_inversions(textual_inversion or ())
     options = LoadOptions(variant, loras, inversions, quantize, offload)
     revision = None
@@ -141,6 +149,7 @@ def load(
         guidance=used_guidance,
         height=height,
         width=width,
+        media=MediaSettings(**({name: defaults[name] for name in MEDIA_SETTINGS if name in defaults} | media.settings())),
         default_unit=cast(Unit, defaults.get("unit", "output") if unit is None else unit),
         pipeline_kwargs=with_negative_prompt(dict(defaults.get("call", {})), negative_prompt, pipeline, used_guidance),
         model=name,

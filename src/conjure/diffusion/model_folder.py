@@ -11,14 +11,31 @@ import diffusers
 from diffusers import DiffusionPipeline, ModularPipeline
 
 from conjure.diffusion.hub import UNUSED_COMPONENTS
+from conjure.diffusion.media import media_kind
 from conjure.diffusion.modular import MODULAR_INDEX
 from conjure.diffusion.readable_files import UNSAFE_EXTENSIONS, check_regular
 from conjure.errors import InputError
 
-# Parameters that the call of a pipeline must have, and parameters of pipelines for other inputs (images, masks) or other outputs
-# (video, audio)
+# Parameters that the call of a pipeline must have, and parameters of pipelines for other inputs: images and masks; and for
+# pipelines of videos and sounds, where no image is optional, images, videos and sounds
 REQUIRED_PARAMETERS = ("prompt", "num_inference_steps", "generator", "output_type")
-NON_TEXT_PARAMETERS = ("strength", "mask_image", "control_image", "num_frames", "audio_length_in_s", "audio_end_in_s")
+NON_TEXT_PARAMETERS = ("strength", "mask_image", "control_image")
+NON_TEXT_MEDIA_PARAMETERS = (
+    "image",
+    "video",
+    "conditions",
+    "reference_conditions",
+    "conditioning_frames",
+    "control_video",
+    "controls",
+)
+
+# Pipelines that generate videos or sounds from texts, with the reason why they cannot be used; by the beginning of their names
+UNUSABLE_PIPELINES = {
+    "MusicLDM": "it does not run with transformers 5, whose CLAP text encoder returns another type",
+    "LTX2": "it denoises a video and its sound with two schedulers, and Conjure measures at the steps of one",
+    "TextToVideoZero": "it denoises its frames in several passes, so that it has no single trajectory",
+}
 
 LIBRARIES = ("diffusers", "transformers", "sentence_transformers", "conjure.sentence_encoder")  # besides diffusers' pipelines
 
@@ -37,7 +54,8 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
         name: The name of the model, for messages.
 
     Raises:
-        InputError: If the file is missing or unreadable, or does not declare a text-to-image pipeline of diffusers.
+        InputError: If the file is missing or unreadable, or does not declare a pipeline of diffusers that generates
+            images, videos or sounds from texts.
     """
     path = index_path(folder)
     check_regular(path, name)
@@ -61,10 +79,14 @@ def read_index(folder: Path, name: str) -> dict[str, Any]:
             part: value[:2] if isinstance(value, list) else value for part, value in index.items() if not part.startswith("_")
         }
     parameters = inspect.signature(cls.__call__).parameters
-    if any(required not in parameters for required in REQUIRED_PARAMETERS) or any(
-        other in parameters for other in NON_TEXT_PARAMETERS
-    ):
-        raise InputError(f"model {name!r} ({class_name}) is not a text-to-image pipeline; Conjure needs one")
+    others = NON_TEXT_PARAMETERS + (() if media_kind(parameters) == "image" else NON_TEXT_MEDIA_PARAMETERS)
+    if any(required not in parameters for required in REQUIRED_PARAMETERS) or any(other in parameters for other in others):
+        raise InputError(
+            f"model {name!r} ({class_name}) is not a text-to-image, text-to-video or text-to-audio pipeline; Conjure needs one"
+        )
+    for prefix, reason in UNUSABLE_PIPELINES.items():
+        if cls.__name__.startswith(prefix):
+            raise InputError(f"model {name!r} ({class_name}) cannot be used: {reason}; choose another model")
     return {part: value for part, value in index.items() if not part.startswith("_")}
 
 

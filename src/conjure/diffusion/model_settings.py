@@ -19,7 +19,7 @@ from conjure.diffusion.model_folder import REQUIRED_PARAMETERS, index_path, one_
 from conjure.diffusion.noise_levels import UNITS
 from conjure.diffusion.quantization import SUPPORTED
 from conjure.errors import InputError
-from conjure.io.numbers import is_finite_number
+from conjure.io.numbers import is_finite_number, is_integer
 from conjure.models import default_model
 
 FILE_NAME = "conjure.json"
@@ -37,6 +37,10 @@ def _is_pixels(value: Any) -> bool:
 
 def _is_guidance(value: Any) -> bool:
     return value is None or (type(value) in (int, float) and math.isfinite(value) and value >= 0)
+
+
+def _is_positive(value: Any) -> bool:
+    return is_finite_number(value) and value > 0
 
 
 def _is_call(value: Any) -> bool:
@@ -70,6 +74,9 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "steps": (lambda value: type(value) is int and value >= 1, "an integer >= 1"),
     "height": (_is_pixels, "an integer >= 1, or null"),
     "width": (_is_pixels, "an integer >= 1, or null"),
+    "frames": (lambda value: is_integer(value, 1), "an integer >= 1"),
+    "fps": (_is_positive, "a finite number > 0"),
+    "seconds": (_is_positive, "a finite number > 0"),
     "batch_prompts": (lambda value: isinstance(value, bool), "true or false"),
     "dtype": (lambda value: value in DTYPES, f"one of {', '.join(DTYPES)}"),
     "scheduler": (lambda value: isinstance(value, str), "the name of a class of diffusers"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch.nn.modules import module as torch_module
+from torch.nn.utils.weight_norm import WeightNorm
 
 from conjure.diffusion.code_inspection import without_computed
 from conjure.diffusion.code_state import Describer
@@ -86,10 +87,12 @@ def describe_network(network: torch.nn.Module, name: str, describer: Describer) 
     description = []
     for path, module in network.named_modules(remove_duplicate=False):
         place = f"{name}.{path}".rstrip(".")
+        # Weights that a hook computes from its parameters before every call
+        normalized = {hook.name for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)}
         attributes = {
             key: describer.describe(value, f"{place}, attribute {key}")
             for key, value in without_computed(type(module), vars(module)).items()
-            if key not in EXCLUDED_ATTRIBUTES
+            if key not in EXCLUDED_ATTRIBUTES and key not in normalized
         }
         hooks = [describer.describe(hook, f"{place}, {kind}") for kind, hook in _hooks(module, place, describer)]
         if vars(module).get("forward") is not None or "_old_forward" in vars(module):

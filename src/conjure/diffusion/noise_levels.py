@@ -64,6 +64,9 @@ def prediction_type(scheduler: Any) -> PredictionType:
     """
     configured = scheduler.config.get("prediction_type")
     if "sigma_data" in scheduler.config:
+        # With a data variance of 1, the scaling of EDM is that of v: x0 = alpha x_t - sigma v for the scaled x_t
+        if configured == "v_prediction" and scheduler.config["sigma_data"] == 1:
+            return "v_prediction"
         raise InputError(
             f"the scheduler {type(scheduler).__name__} scales the model output before it uses it as {configured} (EDM), which "
             "Conjure has no units for; choose another scheduler"
@@ -98,10 +101,16 @@ def noise_level(scheduler: Any, timestep: Any) -> NoiseLevel:
         index = getattr(scheduler, "step_index", None)
         sigma = float(scheduler.sigmas[int((scheduler.timesteps.cpu().double() - t).abs().argmin()) if index is None else index])
         if prediction_type(scheduler) == "flow":
+            sigma = 1 - sigma if is_inverted(scheduler) else sigma
             return NoiseLevel(alpha=1 - sigma, sigma=sigma)
         return NoiseLevel(alpha=1 / math.hypot(1, sigma), sigma=sigma / math.hypot(1, sigma))
     signal = float(scheduler.alphas_cumprod[int(t)])
     return NoiseLevel(alpha=math.sqrt(signal), sigma=math.sqrt(1 - signal))
+
+
+def is_inverted(scheduler: Any) -> bool:
+    """Return whether a scheduler of a flow counts from noise to data: its `sigmas` rise, and the model predicts x0 - eps."""
+    return bool(scheduler.config.get("invert_sigmas", False))
 
 
 def unit_scale(prediction: PredictionType, unit: Unit, level: NoiseLevel) -> float:

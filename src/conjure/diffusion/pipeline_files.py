@@ -29,7 +29,7 @@ def load_pipeline(folder: Path, name: str, dtype: torch.dtype, variant: str | No
         variant: The variant of the weights, such as `fp16`; None for the default weights, or the only variant.
 
     Raises:
-        InputError: If the folder is not a complete text-to-image pipeline, or has other weights than safetensors.
+        InputError: If the folder is not a complete pipeline, or has other weights than safetensors.
     """
     index = read_index(folder, name)
     components: dict[str, Any] = {}

@@ -20,7 +20,11 @@ from conjure.io.logging import suppress_truncation_logs
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
 DENOISERS = ("unet", "transformer")
-UNPATCHED_COMPONENTS = (*AUTOENCODERS, "safety_checker", "image_encoder")
+# Besides autoencoders: networks that prepare texts for the denoiser, of which one keeps a state between its calls, and networks
+# for images and sounds
+UNPATCHED_COMPONENTS = (
+    *AUTOENCODERS, "safety_checker", "image_encoder", "projection_model", "language_model", "motion_adapter", "vocoder",
+)  # fmt: skip
 # diffusers installs its hooks for offloading again at the end of every call
 OFFLOADING_ATTRIBUTES = ("_all_hooks", "_offload_device", "_offload_gpu_id")
 

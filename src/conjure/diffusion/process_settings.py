@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection
-from difflib import get_close_matches
+from collections.abc import Mapping
 from numbers import Integral
 from os import PathLike
 from typing import Any
@@ -14,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from conjure.deprecation import warn_renamed
+from conjure.diffusion.media import MEDIA_SETTINGS
 from conjure.diffusion.noise_levels import UNITS
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number, is_integer
@@ -23,6 +23,7 @@ SETTINGS = (
     "guidance",
     "height",
     "width",
+    *MEDIA_SETTINGS,
     "default_unit",
     "pipeline_kwargs",
     "batch_prompts",
@@ -30,11 +31,14 @@ SETTINGS = (
     "store",
     "workers",
 )
-# Arguments of pipelines with one text per row, beside `prompt`
-PROMPTS = ("prompt_2", "prompt_3", "prompt_4", "negative_prompt", "negative_prompt_2", "negative_prompt_3", "negative_prompt_4")
-RESERVED_KWARGS = ("prompt", "num_inference_steps", "generator", "output_type", "latents", "return_dict", "guidance_scale",
-                   "height", "width")  # fmt: skip
 RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size", "alone": "batch_prompts"}
+
+# Pipelines whose result for a text depends on the other texts of its batch: they pad to the longest text and the padding
+# influences the result (CogView4, Kandinsky 3, AudioLDM 2), or they treat all texts in another way if one of them contains quotes
+# (Hunyuan-Image) or the last one is empty (Mochi). `conjure check` detects the former.
+PIPELINES_WITHOUT_PROMPT_BATCHING = (
+    "CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline", "MochiPipeline", "AudioLDM2Pipeline",
+)  # fmt: skip
 
 
 def check_settings(
@@ -86,88 +90,38 @@ def is_training(network: torch.nn.Module) -> bool:
     )
 
 
-def per_row_kwargs(kwargs: dict[str, Any], num_rows: int) -> dict[str, Any]:
-    """Return further arguments of a pipeline, where those that follow the batch have one value per row.
-
-    Args:
-        kwargs: `Process.pipeline_kwargs`.
-        num_rows: The number of rows.
-    """
-    rows = {}
-    for name, value in kwargs.items():
-        if name in PROMPTS and value is not None:
-            rows[name] = [value if isinstance(value, str) else value[0]] * num_rows
-    return kwargs | rows
-
-
-def check_pipeline_kwargs(kwargs: dict[str, Any], parameters: Collection[str]) -> None:
-    """Check that further arguments of a pipeline exist, and are the same for all rows.
-
-    Args:
-        kwargs: `Process.pipeline_kwargs`.
-        parameters: The names of the parameters of the pipeline's call. Pipelines ignore other arguments.
+def check_networks(pipeline: Any) -> None:
+    """Check that the predictions of the networks of a pipeline do not vary.
 
     Raises:
-        InputError: If an argument is unknown, is set by Conjure, or cannot be repeated for every row.
+        InputError: If a network is in training mode.
     """
-    for name, value in kwargs.items():
-        if name not in parameters:
-            close = get_close_matches(name, parameters, 1)
-            hint = f"did you mean {close[0]!r}?" if close else "leave it out"
-            raise InputError(f"pipeline_kwargs has {name!r}, which the pipeline does not take; {hint}")
-        if name in RESERVED_KWARGS or (name.endswith(("_embeds", "_embeds_2", "_embeds_mask")) and value is not None):
-            raise InputError(f"pipeline_kwargs has {name!r}, which Conjure sets for every row; leave it out")
-        if name in ("num_images_per_prompt", "num_images") and value != 1:
-            raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be 1, since each row has one image")
-        is_single = isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str)
-        if name in PROMPTS and value is not None and not (isinstance(value, str) or is_single):
-            raise InputError(f"{name} is {value!r} in pipeline_kwargs; must be a text or a list of one text, for all rows")
+    for name, module in pipeline.components.items():
+        if isinstance(module, torch.nn.Module) and is_training(module):
+            raise InputError(f"the component {name!r} is in training mode, where predictions vary; call its eval()")
 
 
-def check_negative_prompt(negative_prompt: Any) -> None:
-    """Check a negative prompt, before a model is loaded.
-
-    Raises:
-        InputError: If it is not a text.
-    """
-    if negative_prompt is None:
-        return
-    if not isinstance(negative_prompt, str):
-        raise InputError(f"negative_prompt is {negative_prompt!r}; must be a text")
-    try:
-        negative_prompt.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"the negative prompt {ascii(negative_prompt)[:80]} contains a lone surrogate; leave it out") from error
-
-
-def with_negative_prompt(
-    kwargs: dict[str, Any], negative_prompt: str | None, pipeline: Any, guidance: float | None
-) -> dict[str, Any]:
-    """Return `Process.pipeline_kwargs` with a negative prompt.
+def check_guidance_setting(guidance: float | None, pipeline: Any, parameters: Mapping[str, inspect.Parameter]) -> None:
+    """Check whether a pipeline takes a new guidance scale.
 
     Args:
-        kwargs: The other arguments, which may have another negative prompt.
-        negative_prompt: The text; None for no change, empty for none.
+        guidance: The scale, or None.
         pipeline: The pipeline.
-        guidance: The guidance scale, None if the pipeline has none.
+        parameters: The parameters of its call, by name.
 
     Raises:
-        InputError: If the pipeline takes no negative prompt, or does not use it with this guidance.
+        InputError: If the pipeline takes no guidance, or needs one.
     """
-    if negative_prompt is None:
-        return kwargs
-    kwargs = {name: value for name, value in kwargs.items() if name != "negative_prompt"}
-    if not negative_prompt:
-        return kwargs
-    parameters, cls = inspect.signature(pipeline).parameters, type(pipeline).__name__
-    if "negative_prompt" not in parameters:
-        raise InputError(f"{cls} takes no negative prompt; leave it out")
-    name, scale = "guidance", guidance
-    if "true_cfg_scale" in parameters:  # the guidance of these pipelines is an input of the network
-        name, scale = "true_cfg_scale", kwargs.get("true_cfg_scale", parameters["true_cfg_scale"].default)
-    if scale is not None and scale <= 1:
-        raise InputError(f"{cls} ignores a negative prompt with {name} {scale:g}; leave it out, or set {name} above 1")
-    return kwargs | {"negative_prompt": negative_prompt}
+    parameter = parameters.get("guidance_scale")
+    if guidance is not None and parameter is None:
+        raise InputError(f"{type(pipeline).__name__} takes no guidance; leave it out")
+    if guidance is None and parameter is not None and parameter.default is not None:
+        raise InputError("guidance is None; must be a finite number >= 0 (1 is no guidance)")
+
+
+def is_independent_of_batch(pipeline: Any) -> bool:
+    """Return whether different texts may share a batch: whether no text changes the result of another one."""
+    return {cls.__name__ for cls in type(pipeline).__mro__}.isdisjoint(PIPELINES_WITHOUT_PROMPT_BATCHING)
 
 
 def with_current_names(settings: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from conjure.diffusion.adapter_files import PEFT_CONFIG
 from conjure.diffusion.fingerprint import pipeline_fingerprint
 from conjure.diffusion.load_options import LoadOptions
+from conjure.diffusion.media import MEDIA_SETTINGS
 from conjure.diffusion.model_settings import ADAPTERS, DTYPES, FILE_NAME
 from conjure.diffusion.modifications import Modifications, find_modifications, modify
 from conjure.diffusion.pipeline_files import torch_dtype
@@ -114,6 +115,7 @@ def model_settings(scheduler: Any, settings: Mapping[str, Any]) -> dict[str, Any
     saved = {name: settings[name] for name in names} | {
         "unit": settings["default_unit"],
         "call": settings["pipeline_kwargs"],
+        **{name: settings[name] for name in MEDIA_SETTINGS if name in settings},
         "scheduler": type(scheduler).__name__,
         "scheduler_config": config,
     }

@@ -1,10 +1,10 @@
 r"""Shared trajectories: the stock pipeline runs, and every row receives the noisy latent of its source row.
 
-Every text-to-image pipeline of diffusers ends a step with `scheduler.step(prediction, t, x_t, ...)`, where the prediction is
-already guided. One hook on that method therefore works for all of them. In this hook each row keeps its prediction, but takes
-$x_t$, before and after the step, from its source row. If the first of the rows $[y, z_1, z_2]$ is the source row of all three,
-the texts are evaluated on the trajectory of $y$. This is Algorithm 1 of Liu and Soatto (2026), in which $x_t$ is the same for
-both texts.
+Every pipeline of diffusers that generates images, videos or sounds from texts ends a step with
+`scheduler.step(prediction, t, x_t, ...)`, where the prediction is already guided. One hook on that method therefore works for all
+of them. In this hook each row keeps its prediction, but takes $x_t$, before and after the step, from its source row. If the first
+of the rows $[y, z_1, z_2]$ is the source row of all three, the texts are evaluated on the trajectory of $y$. This is Algorithm 1
+of Liu and Soatto (2026), in which $x_t$ is the same for both texts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 from conjure.diffusion.antithetic import negate_noise
 from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.deduplication import TextEmbeddingCache
-from conjure.diffusion.noise_levels import NoiseLevel, noise_level
+from conjure.diffusion.noise_levels import NoiseLevel, is_inverted, noise_level
 from conjure.diffusion.process import Process
 from conjure.errors import InputError
 
@@ -116,6 +116,7 @@ def run_on_shared_trajectories(
             network_x_t = scheduler.scale_model_input(x_t, timestep) if hasattr(scheduler, "scale_model_input") else x_t
             # Leave out the learned variance, which some models predict too
             mean = prediction if prediction.shape == x_t.shape else prediction[:, : x_t.shape[1]]
+            mean = -mean if is_inverted(scheduler) else mean
             on_step(DenoisingStep(num_states, float(timestep), noise_level(scheduler, timestep), network_x_t, mean))
             num_states += 1
         call.arguments["sample"] = x_t

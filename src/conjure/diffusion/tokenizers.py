@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -84,6 +86,23 @@ def cut_text(tokenizer: Any, text: str, limit: float) -> str:
     return text[:length]
 
 
+def max_prompt_tokens(pipeline: Any, parameters: Mapping[str, inspect.Parameter], kwargs: Mapping[str, Any]) -> float:
+    """Return how many tokens a pipeline keeps if it truncates prompts after encoding, else infinity.
+
+    The tokens of its template are included.
+
+    Args:
+        pipeline: The pipeline.
+        parameters: The parameters of its call, by name.
+        kwargs: Further arguments of the call.
+    """
+    template = getattr(pipeline, "prompt_template_encode_start_idx", None)
+    limit = parameters.get("max_sequence_length")
+    if template is None or limit is None:
+        return math.inf
+    return template + kwargs.get("max_sequence_length", limit.default)
+
+
 class TruncationWarningTokenizer:
     """A wrapper of a tokenizer that emits a `TextTruncationWarning` if part of a text is lost.
 
@@ -97,6 +116,10 @@ class TruncationWarningTokenizer:
 
     def __init__(self, tokenizer: Any, max_prompt_tokens: float) -> None:
         vars(self).update(_tokenizer=tokenizer, _max_prompt_tokens=max_prompt_tokens, _cuts={})
+
+    @property  # type: ignore[misc]  # pipelines with several tokenizers distinguish them by their classes
+    def __class__(self) -> Any:
+        return type(self._tokenizer)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)

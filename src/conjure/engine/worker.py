@@ -60,7 +60,9 @@ class ProcessSpec:
                     "save_pretrained, and load that"
                 )
             model = str(Path(model).resolve())
-        names = ("steps", "guidance", "height", "width", "default_unit", "pipeline_kwargs", "batch_prompts", "batch_size")
+        names = (
+            "steps", "guidance", "height", "width", "media", "default_unit", "pipeline_kwargs", "batch_prompts", "batch_size",
+        )  # fmt: skip
         settings = {name: getattr(process, name) for name in names}
         dtype = str(process.pipeline.dtype).removeprefix("torch.")
         return cls(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from conjure.deprecation import deprecated_property
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
+from conjure.diffusion.media import media_of
 from conjure.diffusion.seeding import noise_seed
 from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
@@ -19,6 +20,7 @@ from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.report import INTERVAL, describe_process, format_interval
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
 from conjure.evaluation.run_schema import TaskTable
+from conjure.evaluation.subset_comparison import SubsetComparison, compare_subsets, table_cells
 from conjure.io.documents import Document, Table
 from conjure.io.text import quote_and_wrap
 from conjure.plotting.images import contact_sheet
@@ -68,6 +70,7 @@ class TaskComparison:
         agreements: Agreement of each run with human ratings.
         difference: Agreement of the first run minus that of the second.
         rank_changes: The pairs whose rank differs most between the runs; pairs whose rank is equal are left out.
+        subsets: The comparison in each subset of the dataset, such as each part of speech.
     """
 
     title: str
@@ -75,6 +78,7 @@ class TaskComparison:
     agreements: tuple[Agreement, Agreement]
     difference: Difference
     rank_changes: list[RankChange]
+    subsets: dict[str, SubsetComparison] = field(default_factory=dict)
 
     moved = deprecated_property("moved", "rank_changes")
 
@@ -85,6 +89,7 @@ class TaskComparison:
             "pairs": self.pairs,
             **{key: [agreement.summary()[key] for agreement in self.agreements] for key in ("spearman", "ci95")},
             "difference": self.difference.summary(),
+            **({"subsets": {name: subset.summary() for name, subset in self.subsets.items()}} if self.subsets else {}),
             "rank_changes": [change.summary() for change in self.rank_changes],
         }
 
@@ -138,15 +143,17 @@ class Comparison:
         Args:
             images: PNG files by title, from `generate_images`.
         """
-        rows = [
-            [task.title, str(task.pairs), *(f"{100 * agreement.spearman:.1f}" for agreement in task.agreements),
-             f"{100 * task.difference.spearman:+.1f}", format_interval([100 * end for end in task.difference.ci95]),
-             f"{task.difference.p:.2g}", f"{100 * task.difference.rank_correlation:.1f}"]
-            for task in self.tasks.values()
-        ]  # fmt: skip
-        names = self.names
+        tasks, names = self.tasks.values(), self.names
+        rows = [[task.title, *table_cells(task.pairs, task.agreements, task.difference)] for task in tasks]
         columns = ["dataset", "pairs", *names, f"{names[0]} minus {names[1]}", INTERVAL, "p", "rank correlation"]
         tables = [Table("Datasets", columns, rows)]
+        subset_rows = [
+            [task.title, name, *table_cells(subset.pairs, subset.agreements, subset.difference)]
+            for task in tasks
+            for name, subset in task.subsets.items()
+        ]
+        if subset_rows:
+            tables.append(Table("Subsets", ["dataset", "subset", *columns[1:]], subset_rows))
         for task in self.tasks.values():
             change_rows = [
                 [str(place), *(f"{rank:.0f}" for rank in change.ranks), f"{change.human_rank:.0f}", *change.texts]
@@ -160,7 +167,8 @@ class Comparison:
             for label, run in zip(names, self.runs, strict=True)
         ]
         settings += self.notes
-        note = NOTE + RANKS_NOTE if len(tables) > 1 else NOTE
+        has_ranks = any(task.rank_changes for task in tasks)
+        note = NOTE + RANKS_NOTE if has_ranks else NOTE
         return Document("Comparison of two runs", settings, tables, note, images or {})
 
 
@@ -212,6 +220,7 @@ def _compare_task(name: str, runs: tuple[Run, Run]) -> TaskComparison:
             )
             for i in largest
         ],
+        subsets=compare_subsets(distances[0], distances[1], scores, first.columns["part"]),
     )
 
 
@@ -257,12 +266,20 @@ def generate_images(comparison: Comparison, number: int, device: str | None = No
 
 
 def _generate(run: Run, texts: Sequence[str], device: str | None) -> list[np.ndarray]:
-    """Return an image (height, width, 3) in 0..1 of each text, from the noise of the first sample of the run."""
+    """Return an image (height, width, 3) in 0..1 of each text, from the noise of the first sample of the run.
+
+    A video is shown as a strip of its frames, and a sound as its spectrogram.
+    """
     try:
         process = process_from_settings(run.summary["process"], run.summary["fingerprint"], device)
     except InputError as error:
         raise InputError(f"images of the run {str(run.folder)!r} cannot be generated: {error}") from error
     seed = noise_seed(run.summary["seed"], 0)
-    batch_size = AdaptiveBatchSize(process.device, IMAGE_BATCH if process.batch_prompts else 1)
-    batches = map_batches(texts, batch_size, lambda batch, _: np.asarray(process.run(list(batch), [seed] * len(batch), "np")))
-    return list(np.concatenate(list(batches)))
+    kind, rate = process.kind, process.media_rate
+    batch_size = AdaptiveBatchSize(process.device, IMAGE_BATCH if process.batch_prompts and kind == "image" else 1)
+
+    def generate(batch: Sequence[str], _: int) -> list[np.ndarray]:
+        outputs = process.run(list(batch), [seed] * len(batch), "np")
+        return [media.picture() for media in media_of(outputs, kind, rate)]
+
+    return [picture for batch in map_batches(texts, batch_size, generate) for picture in batch]

@@ -13,6 +13,7 @@ import torch
 
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.loading import load
+from conjure.diffusion.media import MEDIA_SETTINGS
 from conjure.diffusion.placement import choose_device
 from conjure.diffusion.process import Process
 from conjure.diffusion.schedulers import scheduler_from_config
@@ -172,6 +173,7 @@ def process_from_settings(settings: Mapping[str, Any], fingerprint: str, device:
         scheduler="own",
         height=settings["height"],
         width=settings["width"],
+        **{name: settings[name] for name in MEDIA_SETTINGS if name in settings},
         unit=settings["default_unit"],
         device=device,
         dtype=settings["dtype"],

@@ -21,6 +21,7 @@ from conjure.explanation.images import SampleImages, TrajectoryImages, decode_tr
 from conjure.io.files import write_output
 from conjure.io.formatting import pluralize
 from conjure.io.numbers import is_integer
+from conjure.plotting.media import SUFFIXES
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.pairwise import make_estimate
@@ -80,6 +81,27 @@ class Explanation:
         else:
             content = self._figure_bytes(file_format)
         write_output(path, content, make_folders=False)
+
+    def save_media(self, folder: str | Path) -> list[Path]:
+        """Write what both texts generate in the first sample, from the same noise, to a folder.
+
+        Args:
+            folder: The folder, which is created if it does not exist. Its files are `first` and `second`, as .png for images,
+                .gif for videos and .wav for sounds.
+
+        Returns:
+            The files.
+
+        Raises:
+            InputError: The files cannot be written.
+        """
+        paths = []
+        for name, images in (("first", self.forward), ("second", self.backward)):
+            assert images.media is not None
+            path = Path(folder) / f"{name}{SUFFIXES[images.media.kind][0]}"
+            write_output(path, images.media.encode(path.suffix.removeprefix(".")))
+            paths.append(path)
+        return paths
 
     def _figure_bytes(self, file_format: str) -> bytes:
         return figure_bytes(comparison_figure(self.estimate, self.sample_images, self.words), file_format)

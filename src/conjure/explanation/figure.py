@@ -47,7 +47,7 @@ def comparison_figure(
     columns = np.unique(np.linspace(0, steps - 1, min(steps, MAX_COLUMNS)).round().astype(int))
     chart_height = max(2.3, 0.2 * (len(words.effects) + len(words.texts)) + 0.9) if words else 2.3
     directions = counted_trajectories(estimate, sample_images[0])
-    image_height = 4.3 * len(directions)
+    image_height = 4.3 * len(directions) * _relative_height(directions[0])
     figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), image_height + chart_height), layout="constrained")
     first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
     similarity = "" if estimate.similarity is None else f"; similarity {estimate.similarity}"
@@ -67,14 +67,29 @@ def comparison_figure(
         colorbar.ax.tick_params(labelsize=7)
 
     final_panels = ("first", "second")[: len(directions)]
-    widths = {"steps": 2.2, **dict.fromkeys(final_panels, 1.0), **({"words": 2.2} if words else {})}
+    has_time = directions[0].over_time is not None
+    widths = {"steps": 2.2, **({"time": 1.6} if has_time else {}), **dict.fromkeys(final_panels, 1.0)}
+    widths |= {"words": 2.2} if words else {}
     charts = chart_part.subplot_mosaic([list(widths)], width_ratios=list(widths.values()))
     _step_chart(charts["steps"], estimate)
     for name, images in zip(final_panels, directions, strict=True):
         _final_image_panel(charts[name], images, vmax_total)
+    if has_time:
+        _time_chart(charts["time"], directions, estimate.unit)
     if words:
         _word_chart(charts["words"], words)
     return figure
+
+
+def _relative_height(images: TrajectoryImages) -> float:
+    """Return the height of the panel of a trajectory relative to one of square images: more for strips of videos, up to twice.
+
+    Otherwise strips would be narrower than the labels of their columns.
+    """
+    if images.media is None or images.media.kind != "video":
+        return 1.0
+    height, width = images.final.shape[:2]
+    return min(max(height / width, 1.0), 2.0)
 
 
 def _direction_panel(axes: Axes, estimate: Estimate, images: TrajectoryImages, columns: np.ndarray, vmax: float) -> None:
@@ -114,6 +129,23 @@ def _step_chart(axes: Axes, estimate: Estimate) -> None:
     axes.set_title(f"when: contribution of each step to the distance{mean}", fontsize=8)
     axes.set_xlabel("timestep", fontsize=7)
     axes.set_ylabel(estimate.unit, fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _time_chart(axes: Axes, directions: Sequence[TrajectoryImages], unit: str) -> None:
+    """Draw the contribution of each time of a video or a sound, summed over steps and positions, for each trajectory."""
+    for images in directions:
+        if images.over_time is not None and images.media is not None:
+            totals = images.over_time.sum(0)
+            seconds = (np.arange(len(totals)) + 0.5) * images.media.seconds / len(totals)
+            axes.plot(seconds, totals, ".-", linewidth=1, label=quote_and_wrap(images.text, 22, lines=2))
+    axes.set_ylim(bottom=0)
+    axes.tick_params(labelsize=7)
+    axes.set_title("time: contribution of each time,\nsum over all steps", fontsize=8)
+    axes.set_xlabel("seconds", fontsize=7)
+    axes.set_ylabel(unit, fontsize=7)
+    for text in axes.legend(fontsize=6, frameon=False).get_texts():
+        text.set_parse_math(False)
     axes.spines[["top", "right"]].set_visible(False)
 
 

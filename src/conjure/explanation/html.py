@@ -17,7 +17,7 @@ from conjure.io.documents import Table, escape_html
 from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.text import printable
 from conjure.plotting.heatmaps import COLORMAP, heatmap_limits
-from conjure.plotting.images import encode_image, mosaic
+from conjure.plotting.images import MAX_IMAGE_SIDE, encode_image, mosaic
 
 
 def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> str:
@@ -70,6 +70,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         ),
         settings=escape_html(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
         scale=_scale_note(vmax_step, vmax_total, estimate.unit),
+        media=_media_section(trajectories[0]),
         words=_word_section(words),
         steps=steps.to_html(),
         data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no text can close the script element around it
@@ -98,7 +99,8 @@ def _sprite_sheets(images: TrajectoryImages, vmax_step: float, vmax_total: float
     last_column = np.ones_like(rows[:, :1])
     last_column[0, 0] = images.final
     heatmaps = None if images.heatmaps is None else encode_image(_heatmap_sheet(images.heatmaps, vmax_step, vmax_total))
-    return {"images": encode_image(mosaic(np.concatenate([rows, last_column], axis=1))), "heatmaps": heatmaps}
+    sheet = mosaic(np.concatenate([rows, last_column], axis=1), images.longest_side(MAX_IMAGE_SIDE))
+    return {"images": encode_image(sheet), "heatmaps": heatmaps}
 
 
 def _heatmap_sheet(heatmaps: np.ndarray, vmax_step: float, vmax_total: float) -> np.ndarray:
@@ -129,6 +131,30 @@ def _scale_note(vmax_step: float, vmax_total: float, unit: str) -> str:
         f"trajectories and samples share one scale. The largest contribution of a position is {vmax_step:.3g} at one step, "
         f"and {vmax_total:.3g} summed over all steps, {unit}.</p>"
     )
+
+
+def _media_section(trajectories: Sequence[TrajectoryImages]) -> str:
+    """Return the videos or sounds at the end of the trajectories, with the contributions over time; nothing for images."""
+    shown = [images for images in trajectories if images.media is not None and images.media.kind != "image"]
+    if not shown:
+        return ""
+    figures = "".join(
+        f"<figure><figcaption>{escape_html(images.text)}</figcaption>{images.media.to_html()}</figure>"
+        for images in shown
+        if images.media is not None
+    )
+    rows = []
+    for images in shown:
+        if images.over_time is not None and images.media is not None:
+            totals = images.over_time.sum(0)
+            length = images.media.seconds / len(totals)
+            rows += [
+                [printable(images.text), f"{index * length:.2f} to {(index + 1) * length:.2f}", f"{total:.3g}"]
+                for index, total in enumerate(totals)
+            ]
+    table = Table("times", ["trajectory", "seconds", "contribution"], rows)
+    details = f"<details><summary>Contributions over time</summary>{table.to_html()}</details>" if rows else ""
+    return f"<h2>End of the trajectories, first sample</h2>{figures}{details}"
 
 
 def _word_section(words: Attribution | None) -> str:

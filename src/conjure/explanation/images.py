@@ -1,9 +1,9 @@
-"""The images of a trajectory: noisy images, predicted images, and heat maps of where the predictions differ."""
+"""The images, videos or sounds of a trajectory: noisy images, predicted images, and heat maps of where the predictions differ."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,8 +15,11 @@ from conjure.deprecation import deprecated_property
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.jobs import TrajectoryResult
+from conjure.diffusion.media import media_of
 from conjure.diffusion.process import Process
 from conjure.divergence.estimates import Estimate
+from conjure.explanation.layout import LatentLayout
+from conjure.plotting.media import Media
 
 DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
 
@@ -24,6 +27,8 @@ DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more
 @dataclass(frozen=True)
 class TrajectoryImages:
     """The trajectory of one text of a pair in one sample, with the predictions for both texts. Images are RGB in 0..1.
+
+    An image of a video is a strip of its frames, and an image of a sound its spectrogram.
 
     Attributes:
         text: The text whose trajectory is shown.
@@ -34,6 +39,8 @@ class TrajectoryImages:
         heatmaps: The contribution of each position of the latents to each step; the sums over positions are `per_step`. None if
             the latents have no positions, and for the divergence `direct`, which compares final latents.
         final: The image at the end of the trajectory.
+        media: The image, video or sound at the end of the trajectory.
+        over_time: For videos and sounds, the contribution of each frame or time of the latents to each step; None for images.
     """
 
     text: str
@@ -43,6 +50,22 @@ class TrajectoryImages:
     per_step: Float[np.ndarray, " steps"]
     heatmaps: Float[np.ndarray, "steps rows columns"] | None
     final: Float[np.ndarray, "height width 3"]
+    media: Media | None = field(default=None, repr=False)
+    over_time: Float[np.ndarray, "steps times"] | None = field(default=None, repr=False)
+
+    def longest_side(self, side: int) -> int:
+        """Return the longest side of an image on a page in pixels: `side` for an image or a spectrogram.
+
+        For a strip, it is the longest side of one frame.
+
+        Args:
+            side: The longest side of an image in pixels.
+        """
+        if self.media is None or self.media.kind != "video":
+            return side
+        height, width = self.final.shape[:2]
+        frame_height = self.media.values.shape[1]
+        return side * max(height, width) // max(frame_height, width)
 
     noisy = deprecated_property("noisy", "x_t")
     first = deprecated_property("first", "x0_first")
@@ -108,29 +131,67 @@ def iter_decoded(
     steps = len(sequence)
     text_cache = TextEmbeddingCache()
 
-    final = decode_latents(process, result.final_latent[None], text_cache)[0]
+    (media,) = decode_media(process, result.final_latent[None], text_cache)
+    layout = LatentLayout.of(process, result.final_latent.shape, media)
+    final = media.picture(layout.parts)
     images = np.ones((steps, 3, *final.shape), final.dtype)
-    heatmaps = difference_heatmaps(latents.x0[:, 0] - latents.x0[:, 1], per_step, final.shape[0] / final.shape[1])
+    difference = latents.x0[:, 0] - latents.x0[:, 1]
+    heatmaps, over_time = media_heatmaps(difference, per_step, layout, final.shape[0] / final.shape[1])
     for part in [slice(0, steps)] if at_once else [slice(step, step + 1) for step in range(steps)]:
-        decoded = decode_latents(process, sequence[part].flatten(0, 1), text_cache)
-        images[part] = decoded.reshape(-1, 3, *final.shape)
+        decoded = decode_media(process, sequence[part].flatten(0, 1), text_cache)
+        images[part] = np.stack([one.picture(layout.parts) for one in decoded]).reshape(-1, 3, *final.shape)
         x_t, x0_first, x0_second = images.swapaxes(0, 1).copy()
-        yield TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final)
+        yield TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final, media, over_time)
 
 
-def decode_latents(
+def decode_latents(process: Process, latents: Float[Tensor, "rows *latent"]) -> Float[np.ndarray, "rows *media"]:
+    """Return the values of what latents are decoded to; see `Media`.
+
+    Args:
+        process: The process whose autoencoder decodes.
+        latents: Final or denoised latents.
+    """
+    return np.stack([media.values for media in decode_media(process, latents)])
+
+
+def decode_media(
     process: Process, latents: Float[Tensor, "rows *latent"], text_cache: TextEmbeddingCache | None = None
-) -> Float[np.ndarray, "rows height width 3"]:
-    """Decode latents on any device and in any data type to images with values in 0..1, in batches that fit into the memory.
+) -> list[Media]:
+    """Decode latents on any device and in any data type, in batches that fit into the memory.
 
     Args:
         process: The process whose autoencoder decodes.
         latents: Final or denoised latents.
         text_cache: See `Process.run`.
     """
+    kind = process.kind
     latents = latents.to(process.device, process.pipeline.dtype)
-    batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH)
-    return np.concatenate(list(map_batches(latents, batch_size, lambda batch, _: process.decode(batch, text_cache=text_cache))))
+    batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH if kind == "image" else 1)
+    batches = map_batches(latents, batch_size, lambda batch, _: process.decode(batch, text_cache=text_cache))
+    return media_of(np.concatenate(list(batches)), kind, process.media_rate)
+
+
+def media_heatmaps(
+    x0_difference: Float[Tensor, "steps *latent"],
+    per_step: Float[np.ndarray, " steps"],
+    layout: LatentLayout,
+    aspect_ratio: float,
+) -> tuple[Float[np.ndarray, "steps rows columns"] | None, Float[np.ndarray, "steps times"] | None]:
+    """Return the contributions of positions as heat maps in the layout of `Media.picture`, and those of times.
+
+    Args:
+        x0_difference: Differences of the two predicted x0.
+        per_step: The contributions of the steps.
+        layout: The layout of the latents.
+        aspect_ratio: The height of the images over their width.
+
+    Returns:
+        Both, each None where the latents have no such positions; images have no times.
+    """
+    if layout.kind == "image":
+        return difference_heatmaps(x0_difference, per_step, aspect_ratio), None
+    contributions = layout.contributions(x0_difference, per_step)
+    return (None, None) if contributions is None else (layout.heatmaps(contributions), contributions.sum((2, 3)))
 
 
 def difference_heatmaps(

@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from conjure.io.text import printable
 
 
-def data_uri(content: bytes, image_format: str) -> str:
-    """Return the bytes of an image file as a data URI, so that a page needs no other file.
+def data_uri(content: bytes, file_format: str, kind: str = "image") -> str:
+    """Return the bytes of an image or another file as a data URI, so that a page needs no other file.
 
     Args:
         content: The bytes of the file.
-        image_format: The subtype of its MIME type, such as `png`.
+        file_format: The subtype of its MIME type, such as `png`.
+        kind: Its MIME type.
     """
-    return f"data:image/{image_format};base64,{base64.b64encode(content).decode()}"
+    return f"data:{kind}/{file_format};base64,{base64.b64encode(content).decode()}"
 
 
 def escape_html(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from conjure.diffusion.media import PLURALS
 from conjure.diffusion.schedulers import has_same_noise_schedule
 from conjure.errors import InputError
 from conjure.io.formatting import pluralize
@@ -14,9 +15,15 @@ from conjure.process_drift.grid import CommonGrid, common_grid
 
 # Settings that name a process where they differ between two processes
 NAMING_SETTINGS = (
-    "model", "revision", "pipeline", "scheduler", "steps", "guidance", "height", "width", "dtype", "device", "pipeline_kwargs",
-    "variant", "lora", "textual_inversion", "quantize",
+    "model", "revision", "pipeline", "scheduler", "steps", "guidance", "height", "width", "frames", "fps", "seconds", "dtype",
+    "device", "pipeline_kwargs", "variant", "lora", "textual_inversion", "quantize",
 )  # fmt: skip
+
+SAME_SIZE = {
+    "image": "at the same height and width",
+    "video": "at the same height, width and number of frames",
+    "audio": "of the same length",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,7 @@ class Agreement:
 
     Attributes:
         grid: The noise levels of the comparison.
-        in_pixels: Whether images are compared instead of predictions, since the autoencoders differ.
+        in_pixels: Whether images or videos are compared instead of predictions, since the autoencoders differ.
         checks: By name, what was compared between the processes, with the outcome.
     """
 
@@ -38,12 +45,17 @@ def check_agreement(a: ProcessFacts, b: ProcessFacts) -> Agreement:
     """Check that two processes can be compared.
 
     Raises:
-        InputError: If the latents differ in shape, or the noise schedules differ, or no noise level is common.
+        InputError: If the latents differ in shape, or the noise schedules differ, or no noise level is common; or if two
+            models of sounds have different autoencoders.
     """
+    if a.kind != b.kind:
+        raise InputError(
+            f"process A generates {PLURALS[a.kind]} and process B {PLURALS[b.kind]}; compare models with the same latents"
+        )
     if a.latent_shape != b.latent_shape:
         raise InputError(
             f"the latents of process A have the shape {a.latent_shape}, and those of process B {b.latent_shape}; compare models "
-            "with the same latents, at the same height and width"
+            f"with the same latents, {SAME_SIZE[a.kind]}"
         )
     is_flow_a, is_flow_b = (facts.prediction_type == "flow" for facts in (a, b))
     if is_flow_a != is_flow_b:
@@ -58,6 +70,8 @@ def check_agreement(a: ProcessFacts, b: ProcessFacts) -> Agreement:
         )
     grid = common_grid(a.noise_levels, b.noise_levels)
     in_pixels = not same_autoencoder(a.autoencoder, b.autoencoder)
+    if in_pixels and a.kind == "audio":  # no pixels, and samples of a sound also differ where it sounds the same
+        raise InputError("the two models of sounds have different autoencoders; compare models with the same one")
     return Agreement(grid, in_pixels, _describe(a, b, grid, in_pixels))
 
 

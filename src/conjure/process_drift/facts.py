@@ -16,6 +16,7 @@ from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import noise_seed
 from conjure.diffusion.shared_trajectory import DenoisingStep, run_on_shared_trajectories
 from conjure.diffusion.weights import DiskTensor, plain_tensors, read_weights
+from conjure.plotting.media import MediaKind
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ProcessFacts:
         store: Its store, or None.
         timesteps: The T timesteps that it visits.
         noise_levels: The noise levels at these timesteps.
+        kind: What it generates.
         latent_shape: The shape of one latent.
         autoencoder: Its autoencoder; None for a model of pixels.
     """
@@ -64,6 +66,7 @@ class ProcessFacts:
     store: ResultCache | None
     timesteps: tuple[float, ...]
     noise_levels: tuple[NoiseLevel, ...]
+    kind: MediaKind
     latent_shape: tuple[int, ...]
     autoencoder: Autoencoder | None
 
@@ -93,6 +96,7 @@ def inspect_process(process: Process, text: str) -> ProcessFacts:
         store=process.store,
         timesteps=tuple(step.timestep for step in steps),
         noise_levels=tuple(step.noise_level for step in steps),
+        kind=process.kind,
         latent_shape=tuple(final.shape[1:]),
         autoencoder=_autoencoder(process),
     )

@@ -1,4 +1,7 @@
-"""Images of a text under two processes: final images from the same noise, and Figure 1 with processes instead of texts."""
+"""Images of a text under two processes: final images from the same noise, and Figure 1 with processes instead of texts.
+
+A video is shown as a strip of its frames, and a sound as its spectrogram.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,12 @@ from conjure.diffusion.jobs import TrajectoryJob, TrajectoryLatents, TrajectoryR
 from conjure.diffusion.predictions import predict_x0
 from conjure.diffusion.process import Process
 from conjure.divergence.differences import PerStepDivergence
-from conjure.explanation.images import SampleImages, decode_latents, decode_trajectory, difference_heatmaps
+from conjure.explanation.images import SampleImages, decode_media, decode_trajectory, media_heatmaps
+from conjure.explanation.layout import LatentLayout
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.heatmaps import colorize_heatmap
 from conjure.plotting.images import contact_sheet
+from conjure.plotting.media import Media
 from conjure.process_drift.directions import Direction
 from conjure.process_drift.grid import CommonGrid
 from conjure.process_drift.spool import TensorSpool
@@ -69,18 +74,23 @@ def decode_images(
     """
     finals = [direction.final(text, seed) for direction in directions]
     if directions[0].quantity.in_pixels:
-        final_a, final_b = (image.numpy() for image in finals)
-        return TextImages(text, final_a, final_b, np.square(final_a - final_b).sum(2), None)
+        media_a, media_b = (Media(process.kind, image.numpy(), process.media_rate) for image in finals)
+        squared = np.square(media_a.values - media_b.values).sum(-1)
+        if process.kind == "video":
+            (squared,) = LatentLayout("video", len(squared)).heatmaps(squared[None])
+        return TextImages(text, media_a.picture(), media_b.picture(), squared, None)
     results = [
         _result(direction, text, seed, label, final, spool)
         for direction, label, final in zip(directions, labels, finals, strict=True)
     ]
     if not grid.is_same:
-        final_a, final_b = decode_latents(process, torch.stack(finals))
+        media_a, media_b = decode_media(process, torch.stack(finals))
+        layout = LatentLayout.of(process, finals[0].shape, media_a)
+        final_a, final_b = (media.picture(layout.parts) for media in (media_a, media_b))
         latents = results[0].step_latents
         assert latents is not None
         x0 = latents.x0[list(grid.kept)]
-        heatmaps = difference_heatmaps(x0[:, 0] - x0[:, 1], per_step.forward[0], final_a.shape[0] / final_a.shape[1])
+        heatmaps, _ = media_heatmaps(x0[:, 0] - x0[:, 1], per_step.forward[0], layout, final_a.shape[0] / final_a.shape[1])
         return TextImages(text, final_a, final_b, None if heatmaps is None else heatmaps.sum(0), None)
     images = SampleImages(
         decode_trajectory(process, results[0], 0, per_step.forward[0]),

@@ -1,0 +1,155 @@
+"""What a pipeline generates: images, videos or sounds, and the settings that only videos and sounds have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conjure.errors import InputError
+from conjure.io.numbers import is_finite_number, is_integer
+from conjure.plotting.media import Media, MediaKind
+
+# For each setting the names of the argument of a pipeline's call; a pipeline has at most one of them
+ARGUMENTS = {
+    "frames": ("num_frames", "frames", "video_length"),
+    "fps": ("frame_rate", "fps"),
+    "seconds": ("audio_length_in_s", "audio_end_in_s"),
+}
+MEDIA_SETTINGS = tuple(ARGUMENTS)
+MEDIA_ARGUMENTS = tuple(name for names in ARGUMENTS.values() for name in names)
+OUTPUTS = ("images", "frames", "audios")
+DESCRIPTIONS = {"frames": "number of frames", "fps": "frame rate", "seconds": "length in seconds"}
+
+# Attributes of pipelines: how many frames of a video correspond to one of its latents
+TEMPORAL_FACTORS = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio", "vae_temporal_scale_factor")
+
+# Autoencoders that decode two frames of latents together
+FRAME_MULTIPLES = {"CogVideoX": 2}
+
+# Frames per second of the videos that models without an argument for it were trained on
+FRAME_RATES = {"CogVideoX": 8, "AnimateDiff": 8, "Wan": 16, "HunyuanVideo": 24, "Mochi": 30}
+DEFAULT_FRAME_RATE = 16
+
+PLURALS: dict[MediaKind, str] = {"image": "images", "video": "videos", "audio": "audio"}
+
+
+def media_kind(parameters: Collection[str]) -> MediaKind:
+    """Return what a pipeline generates.
+
+    Args:
+        parameters: The names of the parameters of its call.
+    """
+    if any(name in parameters for name in ARGUMENTS["frames"]):
+        return "video"
+    return "audio" if any(name in parameters for name in ARGUMENTS["seconds"]) else "image"
+
+
+def media_of(outputs: Any, kind: MediaKind, rate: float | None) -> list[Media]:
+    """Return decoded results as images, videos or sounds.
+
+    Args:
+        outputs: What `generated` returns for the output type `np`: one result per row. A sound of a pipeline with one channel has
+            the shape (samples,).
+        kind: What they are.
+        rate: Frames or samples per second; None for images.
+    """
+    results = [np.asarray(output) for output in outputs]
+    return [Media(kind, np.atleast_2d(result) if kind == "audio" else result, rate) for result in results]
+
+
+def generated(output: Any) -> Any:
+    """Return the images, videos or sounds of the output of a pipeline's call.
+
+    Args:
+        output: What the call of a pipeline returned.
+    """
+    return next(getattr(output, name) for name in OUTPUTS if hasattr(output, name))
+
+
+@dataclass(frozen=True)
+class MediaSettings:
+    """The settings that only processes of videos and sounds have.
+
+    Attributes:
+        frames: Number of frames of a video, None for the pipeline's default.
+        fps: Frames per second, for pipelines that take a frame rate as input; None for the pipeline's default.
+        seconds: Length of a sound, None for the pipeline's default.
+
+    Raises:
+        InputError: If a value is out of range.
+    """
+
+    frames: int | None = None
+    fps: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.settings().items():
+            if name == "frames" and not is_integer(value, 1):
+                raise InputError(f"frames is {value!r}; must be an integer >= 1")
+            if name != "frames" and not (is_finite_number(value) and value > 0):
+                raise InputError(f"{name} is {value!r}; must be a finite number > 0")
+
+    def settings(self) -> dict[str, int | float]:
+        """Return the given settings by name. Those that are None are left out, so that processes of images have none of them."""
+        settings = {name: getattr(self, name) for name in ARGUMENTS}
+        return {name: value for name, value in settings.items() if value is not None}
+
+    def arguments(self, parameters: Collection[str]) -> dict[str, int | float]:
+        """Return the given settings as arguments of a pipeline's call.
+
+        Args:
+            parameters: The names of the parameters of the call.
+        """
+        given = self.settings().items()
+        return {argument: value for name, value in given for argument in ARGUMENTS[name] if argument in parameters}
+
+    def check(self, pipeline: Any, parameters: Collection[str]) -> None:
+        """Check that a pipeline has the given settings.
+
+        Args:
+            pipeline: The pipeline.
+            parameters: The names of the parameters of its call.
+
+        Raises:
+            InputError: If the pipeline has no such setting, or does not generate this number of frames.
+        """
+        cls, kind = type(pipeline).__name__, media_kind(parameters)
+        for name, value in self.settings().items():
+            if not any(argument in parameters for argument in ARGUMENTS[name]):
+                takes_none = f"{cls} takes no {DESCRIPTIONS[name]}, since it generates {PLURALS[kind]}"
+                raise InputError(f"{name} is {value:g}, but {takes_none}; leave it out")
+        multiple = next((number for prefix, number in FRAME_MULTIPLES.items() if cls.startswith(prefix)), 1)
+        factor = temporal_factor(pipeline) * multiple
+        if self.frames is not None and self.frames % factor != 1 % factor:
+            below = max(0, self.frames - 1) // factor * factor + 1
+            raise InputError(
+                f"frames is {self.frames}, which {cls} does not generate; must be 1 more than a multiple "
+                f"of {factor}, such as {below} or {below + factor}"
+            )
+
+    def rate(self, pipeline: Any, parameters: Mapping[str, Any]) -> float | None:
+        """Return the frames per second of the videos of a pipeline, or the samples per second of its sounds; None for images.
+
+        Args:
+            pipeline: The pipeline.
+            parameters: The parameters of its call, by name.
+        """
+        match media_kind(parameters):
+            case "image":
+                return None
+            case "audio":  # the rate of the vocoder, or that of the autoencoder without one
+                network = getattr(pipeline, "vocoder", None) or pipeline.vae
+                return float(network.config.sampling_rate)
+        default = next((parameters[name].default for name in ARGUMENTS["fps"] if name in parameters), None)
+        name = type(pipeline).__name__
+        trained = next((rate for prefix, rate in FRAME_RATES.items() if name.startswith(prefix)), DEFAULT_FRAME_RATE)
+        return float(self.fps or default or trained)
+
+
+def temporal_factor(pipeline: Any) -> int:
+    """Return how many frames of a video correspond to one frame of its latents, 1 for pipelines without such a factor."""
+    return next((int(getattr(pipeline, name)) for name in TEMPORAL_FACTORS if getattr(pipeline, name, None)), 1)
