@@ -84,17 +84,17 @@ class StrippingProxy(http.server.BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        connection.request(self.command, self.path.removeprefix("/below/conjure"), body or None, dict(self.headers))
-        response = connection.getresponse()
-        self.send_response(response.status)
-        for name, value in response.getheaders():
-            if name.lower() not in ("transfer-encoding", "connection"):
-                self.send_header(name, value)
-        self.end_headers()
-        while part := response.read1(65_536):
-            self.wfile.write(part)
-            self.wfile.flush()
-        connection.close()
+        with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException, OSError):  # when either side ends
+            connection.request(self.command, self.path.removeprefix("/below/conjure"), body or None, dict(self.headers))
+            response = connection.getresponse()
+            self.send_response(response.status)
+            for name, value in response.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.end_headers()
+            while part := response.read1(65_536):
+                self.wfile.write(part)
+                self.wfile.flush()
 
     do_POST = do_GET  # noqa: N815
 
@@ -108,7 +108,7 @@ def test_below_a_path_of_a_reverse_proxy(browser):
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StrippingProxy) as proxy:
             threading.Thread(target=proxy.serve_forever, daemon=True).start()
             page = browser.new_page()
-            page.set_default_timeout(60_000)
+            page.set_default_timeout(240_000)
             paths = set[str]()
             page.on("request", lambda request: paths.add(urllib.parse.urlsplit(request.url).path))
             page.goto(f"http://127.0.0.1:{proxy.server_port}/below/conjure/?a=dog&b=animal&samples=1&steps=2")
@@ -117,6 +117,7 @@ def test_below_a_path_of_a_reverse_proxy(browser):
             frame = page.wait_for_selector("#grid iframe").content_frame()
             assert "“dog” and “animal”" in frame.text_content("h1")
             assert {path for path in paths if path.startswith("/") and not path.startswith("/below/conjure/")} <= {"/favicon.ico"}
+            page.close()
             proxy.shutdown()
 
 
