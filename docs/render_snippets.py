@@ -33,8 +33,8 @@ DEMO = (
 )
 DISTANCES = (
     r"printf 'text1,text2,source\ngem,jewel,a\ncar,journey,b\nsnow leopard,bengal tiger,a\n' > pairs.csv",
-    "conjure distances pairs.csv --samples 4 --divergence jeffreys --divergence kl | cut -d , -f 1-7,10",
-    "conjure distances pairs.csv --samples 4 --jsonl | tail -1",
+    "conjure distances pairs.csv --samples 4",
+    "conjure distances pairs.csv --samples 4 --max-pairs 1 --jsonl",
 )
 
 

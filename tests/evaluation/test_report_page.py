@@ -120,7 +120,7 @@ def test_positions_in_the_scatter_plot(evaluated):
     points = {html.unescape(title): (float(x), float(y)) for x, y, title in
               re.findall(r'cx="([\d.]+)" cy="([\d.]+)" r="\d"><title>([^<]*)<', svg)}  # fmt: skip
     by_rating = sorted(points, key=lambda title: float(title.rpartition(" ")[2]))
-    by_distance = sorted(points, key=lambda title: float(re.search(r"distance ([\d.e+]+)", title)[1]))
+    by_distance = sorted(points, key=lambda title: float(title.rpartition("distance ")[2].partition(",")[0]))
     assert [points[title][0] for title in by_rating] == sorted(x for x, _ in points.values())
     assert [points[title][1] for title in by_distance] == sorted((y for _, y in points.values()), reverse=True)
 

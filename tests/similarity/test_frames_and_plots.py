@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def test_steps_of_a_distance(fast_process):
     frame = estimate.to_pandas()
     assert frame["contribution"].sum() == pytest.approx(estimate.distance)
     assert list(zip(frame["ci95_low"], frame["ci95_high"], strict=True)) == list(estimate.per_step_ci95)
-    axes = estimate.plot()
+    axes: Any = estimate.plot()
     assert [bar.get_height() for bar in axes.patches] == list(estimate.per_step)
     assert axes.get_ylabel() == estimate.unit
     assert estimate.plot(axes) is axes

@@ -218,7 +218,8 @@ class Service:
         warnings: list[str] = []
         with self._job(), collect_warnings(warnings):
             result = compute_drift(process, other, load_other, texts, num_samples, num_seed, progress)
-        result = replace(result, process_a=result.process_a | {"model": model})  # the page shows it
+        labelled = {"model": model}  # the page shows it; the model is that of both processes
+        result = replace(result, process_a=result.process_a | labelled, process_b=result.process_b | labelled)
         page = result.document(trajectories=False).to_html()
         return self._answers.add(key, Answer(html.drift_summary(result, warnings), html.iframe(page), result.to_csv()))
 

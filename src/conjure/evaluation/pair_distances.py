@@ -111,7 +111,7 @@ def distance_table(
     result = DistanceTable(
         table, columns, tuple(divergences), {config.divergence: config.unit_label for config in configs}, samples=samples,
         pooled_pairs=errors.pooled_pairs, degrees_of_freedom=errors.degrees_of_freedom, non_finite_texts=non_finite_texts,
-        **{name: value for name, value in metadata.items() if name not in ("divergence", "unit")},
+        **{name: value for name, value in metadata.items() if name not in ("divergence", "unit", "scale")},
     )  # fmt: skip
     if path is not None:
         with keeping(result):
