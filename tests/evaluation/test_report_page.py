@@ -111,6 +111,7 @@ def test_labels_do_not_cover_each_other():
     positions = _label_positions({0: (10, 50), 1: (12, 51), 2: (12, 55), 3: (300, 50)})
     assert (positions[0], positions[3]) == (50, 50)
     assert sorted(positions[i] for i in (0, 1, 2)) == [50, 63, 76]
+    assert _label_positions({0: (10, 50), 1: (25, 50)}) == {0: 63, 1: 50}  # the label of a point does not cover the other point
 
 
 def test_positions_in_the_scatter_plot(evaluated):

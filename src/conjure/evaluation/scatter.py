@@ -23,7 +23,7 @@ Distances = Float[np.ndarray, "pairs samples"]
 
 WIDTH, HEIGHT = 480, 340  # pixels of the SVG figure, which is scaled to the width of the page
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 12, 46  # its margins
-LABEL_WIDTH, LABEL_HEIGHT = 36, 13  # pixels
+LABEL_WIDTH, LABEL_HEIGHT, LABEL_DISTANCE = 36, 13, 8  # pixels
 NUM_LABELS = 3  # labelled pairs in either direction
 MAX_DESCRIBED = 1500  # with more pairs, only labelled points have a description, so that the page stays small
 
@@ -96,14 +96,16 @@ def _description(pairs: Pairs, index: int, distance: float) -> str:
 
 
 def _label_positions(points: Mapping[int, tuple[float, float]]) -> dict[int, float]:
-    """Return the vertical positions of labels beside points, such that no label covers another one.
+    """Return the vertical positions of labels on the right of points, such that no label covers another label or point.
 
     Args:
         points: The horizontal and vertical positions of the points.
     """
     placed: dict[int, float] = {}
     for index, (x, y) in sorted(points.items(), key=lambda item: item[1][1]):
-        while any(abs(points[other][0] - x) < LABEL_WIDTH and abs(placed[other] - y) < LABEL_HEIGHT for other in placed):
+        labels = [at for other, at in placed.items() if abs(points[other][0] - x) < LABEL_WIDTH]
+        covered = [at for left, at in points.values() if LABEL_DISTANCE / 2 < left - x < LABEL_WIDTH]
+        while any(abs(at - y) < LABEL_HEIGHT for at in labels + covered):
             y += 1
         placed[index] = round(y, 1)
     return placed
