@@ -2,7 +2,7 @@
 
 A generated part stands between `<!-- name -->` and `<!-- /name -->`. Its content comes from a file that a script wrote.
 
-python docs/render_snippets.py          # after `make results` and the benchmarks; also runs the examples of the README
+python docs/render_snippets.py          # after `make results` and the benchmarks; also runs examples of the shell
 python docs/render_snippets.py --check  # exits with 1 if a part that comes from a file is out of date
 """
 
@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +30,11 @@ DEMO = (
     r"printf '%s\t%s\t%s\n' text1 text2 score gem jewel 3.94 car journey 1.55 boy lad 3.82 boy rooster 0.44 noon string 0.04 "
     "> ratings.tsv",
     "conjure bench --data ratings.tsv --out run > /dev/null; grep '^| ' run/report.md | head -2",
+)
+DISTANCES = (
+    r"printf 'text1,text2,source\ngem,jewel,a\ncar,journey,b\nsnow leopard,bengal tiger,a\n' > pairs.csv",
+    "conjure distances pairs.csv --samples 4",
+    "conjure distances pairs.csv --samples 4 --max-pairs 1 --jsonl",
 )
 
 
@@ -59,11 +65,21 @@ def demo(figure: bool = True) -> str:
     Args:
         figure: Whether the first command also writes docs/demo.png.
     """
+    return console(DEMO, f" --figure {ROOT / 'docs' / 'demo.png'}" if figure else "")
+
+
+def console(commands: Sequence[str], first_option: str = "") -> str:
+    """Run shell commands in an empty folder and return them with their output, as a block of Markdown.
+
+    Args:
+        commands: The commands.
+        first_option: What is appended to the first command, and not shown.
+    """
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "110"}
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, command in enumerate(DEMO):
-            run = f"{command} --figure {ROOT / 'docs' / 'demo.png'}" if figure and number == 0 else command
+        for number, command in enumerate(commands):
+            run = command + (first_option if number == 0 else "")
             done = subprocess.run(run, shell=True, cwd=folder, env=environment, capture_output=True, text=True, check=True)
             output = [line.rstrip() for line in done.stdout.splitlines() if line.strip() and "  wrote " not in line]
             lines += [f"$ {command}", *output]
@@ -82,7 +98,7 @@ def main() -> None:
     check = "--check" in sys.argv
     documents = snippets()
     if not check:
-        documents["README.md"] = {"demo": demo()}
+        documents |= {"README.md": {"demo": demo()}, "docs/howto/distances.md": {"output": console(DISTANCES)}}
     for document, contents in documents.items():
         path = ROOT / document
         text = updated = path.read_text(encoding="utf-8")

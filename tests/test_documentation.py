@@ -40,15 +40,24 @@ def test_shell_examples_print_what_the_readme_shows():
     assert without_digits(render_snippets.demo(figure=False)) == without_digits(README.split("<!-- demo -->")[1])
 
 
+@pytest.mark.slow
+def test_distances_print_what_their_page_shows():
+    page = (ROOT / "docs" / "howto" / "distances.md").read_text(encoding="utf-8")
+    assert without_digits(render_snippets.console(render_snippets.DISTANCES)) == without_digits(page.split("<!-- output -->")[1])
+
+
 def without_digits(text: str) -> list[str]:
     return re.sub(r"[\d.,+-]+", "#", text.partition("<!--")[0]).split()
 
 
-def test_shell_examples_of_the_readme_are_those_that_run():
+def test_shell_examples_are_those_that_run():
     shown = README.split("<!-- demo -->")[1]
     commands = [line.removeprefix("$ ") for line in shown.splitlines() if line.startswith("$ ")]
     assert commands == list(render_snippets.DEMO)
     assert len(commands) >= 5
+    page = (ROOT / "docs" / "howto" / "distances.md").read_text(encoding="utf-8").split("<!-- output -->")[1]
+    commands = [line.removeprefix("$ ") for line in page.splitlines() if line.startswith("$ ")]
+    assert commands == list(render_snippets.DISTANCES)
 
 
 def test_public_names_are_not_hidden_by_modules():

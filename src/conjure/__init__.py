@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from conjure.evaluation.pair_distances import distance_table
     from conjure.evaluation.pair_files import read_pairs
     from conjure.evaluation.results import Evaluation
+    from conjure.evaluation.run_series import RunSeries, diff_runs
     from conjure.evaluation.text_pairs import read_text_pairs
     from conjure.explanation.attribution import Attribution, attribute
     from conjure.explanation.explain import Explanation, explain
@@ -70,6 +71,7 @@ __all__ = [
     "Process",
     "QuotedFieldsWarning",
     "ReadOnlyStoreWarning",
+    "RunSeries",
     "SafetyCheckerWarning",
     "SimilarityEvaluator",
     "Store",
@@ -80,6 +82,7 @@ __all__ = [
     "attribute",
     "calibrate",
     "diff",
+    "diff_runs",
     "distance",
     "distance_table",
     "distances",
@@ -114,6 +117,7 @@ _MODULES = {
     "Process": "diffusion.process",
     "QuotedFieldsWarning": "errors",
     "ReadOnlyStoreWarning": "errors",
+    "RunSeries": "evaluation.run_series",
     "SafetyCheckerWarning": "errors",
     "SimilarityEvaluator": "evaluation.evaluator",
     "Store": "engine.store",
@@ -124,6 +128,7 @@ _MODULES = {
     "attribute": "explanation.attribution",
     "calibrate": "similarity.calibration",
     "diff": "evaluation.comparison",
+    "diff_runs": "evaluation.run_series",
     "distance": "similarity.pairwise",
     "distance_table": "evaluation.pair_distances",
     "distances": "similarity.pairwise",

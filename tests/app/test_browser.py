@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import http.server
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -66,6 +70,55 @@ def browser():
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=flags.split())
         yield chromium
         chromium.close()
+
+
+class StrippingProxy(http.server.BaseHTTPRequestHandler):
+    """A reverse proxy that offers a server below the path /below/conjure, which it removes, as nginx does."""
+
+    port = 0  # of the server
+
+    def do_GET(self) -> None:
+        self.close_connection = True
+        if not self.path.startswith("/below/conjure/"):
+            self.send_error(404)
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        with contextlib.closing(connection), contextlib.suppress(http.client.HTTPException, OSError):  # when either side ends
+            connection.request(self.command, self.path.removeprefix("/below/conjure"), body or None, dict(self.headers))
+            response = connection.getresponse()
+            self.send_response(response.status)
+            for name, value in response.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection"):
+                    self.send_header(name, value)
+            self.end_headers()
+            while part := response.read1(65_536):
+                self.wfile.write(part)
+                self.wfile.flush()
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_below_a_path_of_a_reverse_proxy(browser):
+    with served("--root-path", "/below/conjure/") as address:
+        StrippingProxy.port = int(address.rstrip("/").rpartition(":")[2])
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StrippingProxy) as proxy:
+            threading.Thread(target=proxy.serve_forever, daemon=True).start()
+            page = browser.new_page()
+            page.set_default_timeout(240_000)
+            paths = set[str]()
+            page.on("request", lambda request: paths.add(urllib.parse.urlsplit(request.url).path))
+            page.goto(f"http://127.0.0.1:{proxy.server_port}/below/conjure/?a=dog&b=animal&samples=1&steps=2")
+            page.wait_for_function("document.querySelector('#first textarea, #first input')?.value === 'dog'")
+            page.click("#go")
+            frame = page.wait_for_selector("#grid iframe").content_frame()
+            assert "“dog” and “animal”" in frame.text_content("h1")
+            assert {path for path in paths if path.startswith("/") and not path.startswith("/below/conjure/")} <= {"/favicon.ico"}
+            page.close()
+            proxy.shutdown()
 
 
 def test_all_tabs(browser, tmp_path):

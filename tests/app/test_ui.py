@@ -110,5 +110,21 @@ def test_an_occupied_port_is_reported(service, monkeypatch):
         raise OSError("Cannot find empty port in range: 80-80.")
 
     monkeypatch.setattr(gradio.Blocks, "launch", launch)
+
+    def compute_examples(_: Service) -> None:
+        raise AssertionError("a thread computes while the process ends")
+
+    monkeypatch.setattr(Service, "compute_examples", compute_examples)
     with pytest.raises(InputError, match="cannot listen on 127.0.0.1, port 80: Cannot find empty port"):
         run_in_event_loop(serve, service, port=80, wait=False)
+
+
+def test_addresses_behind_a_reverse_proxy(service):
+    """The page loads everything from below the path that the proxy removes."""
+    try:
+        address = run_in_event_loop(serve, service, root_path="/below/conjure", wait=False)
+        page = read(address).decode()
+        assert f'"root":"{address}below/conjure"' in page.replace('": ', '":')
+        assert "/compare" in json.loads(read(f"{address}gradio_api/info"))["named_endpoints"]
+    finally:
+        gradio.close_all()

@@ -68,6 +68,14 @@ def test_run_compared_with_itself(runs):
     assert generate_images(comparison, 2) == {}
 
 
+def test_data_frame(runs):
+    comparison = conjure.diff(runs / "2", runs / "3")
+    (row,) = comparison.to_pandas().to_dict("records")
+    difference = comparison.tasks["own"].difference.summary()
+    assert (row["task"], row["pairs"], row["difference"]) == ("own", 28, difference["spearman"])
+    assert row["spearman_first"] - row["spearman_second"] == pytest.approx(row["difference"], abs=0.011)
+
+
 def test_runs_of_a_pipeline_in_memory_are_compared_without_images(conjure_command, runs, tmp_path):
     """It cannot be loaded again."""
     for guidance in ("2", "3"):
@@ -82,6 +90,7 @@ def test_runs_of_a_pipeline_in_memory_are_compared_without_images(conjure_comman
     assert err.count("\n") == 2
     assert "images of the run" in err.splitlines()[0]
     assert err.splitlines()[0].endswith("; the comparison is written without images")
+    assert "This page has no images: images of the run" in page.read_text()
 
 
 def test_diff_command(conjure_command, runs, tmp_path):
@@ -94,7 +103,7 @@ def test_diff_command(conjure_command, runs, tmp_path):
     code, out, err = conjure_command("diff", runs / "2", runs / "3", "--images", 2, "--out", page)
     assert (code, "two runs" in out, err) == (0, True, f"wrote {page}\n")
     assert "2 minus 3" in page.read_text()
-    assert "rank in 2</th><th>rank in 3" in page.read_text()
+    assert 'rank in 2</th><th class="number">rank in 3' in page.read_text()
     assert page.read_text().count("data:image/png;base64") == 2
     assert "http" not in page.read_text()
 

@@ -21,8 +21,9 @@ from conjure.evaluation.datasets import Pairs, read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.floors import MAX_PAIRS, encoder_baseline, make_floors, shuffle_texts
 from conjure.evaluation.pair_files import from_rows
-from conjure.evaluation.report import html_page, markdown
-from conjure.evaluation.results import Floors
+from conjure.evaluation.report import markdown
+from conjure.evaluation.report_page import html_page
+from conjure.evaluation.result_parts import Floors
 from rated_pairs import RATED_PAIRS, numbered_pairs, write_pairs
 
 

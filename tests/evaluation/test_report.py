@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from conjure.evaluation.datasets import read, read_file
 from conjure.evaluation.evaluate import evaluate
-from conjure.evaluation.report import format_interval, html_page, markdown, mean_of_table_1
+from conjure.evaluation.report import format_interval, markdown, mean_of_table_1
+from conjure.evaluation.report_page import html_page
 from rated_pairs import RATINGS, write_pairs
 
 
@@ -28,7 +29,7 @@ def test_report_escapes_texts(fast_process, pairs_file):
     pairs = replace(read_file(pairs_file), title="<b>a|b</b>")
     evaluation = evaluate(fast_process, [pairs], samples=2)
     assert "| \\<b\\>a\\|b\\</b\\> | 8 |" in markdown(evaluation)
-    assert "<td>&lt;b&gt;a|b&lt;/b&gt;</td><td>8</td>" in html_page(evaluation)
+    assert '<td>&lt;b&gt;a|b&lt;/b&gt;</td><td class="number">8</td>' in html_page(evaluation)
     assert "http" not in html_page(evaluation)
 
 

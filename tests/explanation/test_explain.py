@@ -20,7 +20,7 @@ from conjure.app.html import trajectory_grid
 from conjure.diffusion.seeding import noise_seed
 from conjure.explanation.explain import Explanation, iter_explanations
 from conjure.explanation.figure import comparison_figure
-from conjure.explanation.html import explanation_page, render_template
+from conjure.explanation.html import explanation_page
 from conjure.explanation.images import SampleImages, TrajectoryImages, difference_heatmaps
 from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
 from conjure.plotting.images import TILE_GAP
@@ -186,9 +186,11 @@ def test_figure_of_many_steps_has_twenty_columns(explained):
     assert (labels[0], labels[-1]) == ("t = 25", "t = 1")
 
 
-def test_template_is_filled_in_one_pass():
-    parts = dict.fromkeys(("title", "distance", "summary", "settings", "scale", "media", "words", "steps", "data"), "")
-    assert "{{data}} and {{title}}" in render_template("explanation.html", heading="{{data}} and {{title}}", **parts)
+def test_texts_are_no_templates(explained):
+    text = "{{ data }} and {% include 'x' %} <b>"
+    estimate = replace(explained.estimate, texts=(text, B))
+    page = explanation_page(estimate, explained.sample_images, None)
+    assert "<h1>“{{ data }} and {% include &#39;x&#39; %} &lt;b&gt;” and" in page
 
 
 @pytest.mark.parametrize(("divergence", "texts"), [("jeffreys", [A, B]), ("kl", [A]), ("direct", [A, B])])

@@ -6,6 +6,8 @@ import html
 from dataclasses import dataclass
 from pathlib import Path
 
+from markupsafe import escape
+
 from conjure.errors import InputError
 from conjure.io.files import read_json
 
@@ -53,7 +55,8 @@ class FinishedRuns:
             raise InputError(f"the report of the run {name!r} cannot be read; run conjure bench again") from error
         model = self._model(name)
         if Path(model).is_absolute() or Path(model).is_dir():
-            page = page.replace(html.escape(model), html.escape(Path(model).name)).replace(model, Path(model).name)
+            for path in (str(escape(model)), html.escape(model), model):  # as this version and earlier ones escape it
+                page = page.replace(path, str(escape(Path(model).name)))
         return page
 
     def _model(self, name: str) -> str:

@@ -159,6 +159,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int | None = None,
     user: tuple[str, str] | None = None,
+    root_path: str | None = None,
     wait: bool = True,
 ) -> str:
     """Serve the app.
@@ -168,6 +169,7 @@ def serve(
         host: The address to listen on; by default only this machine can connect.
         port: The port to listen on; None for the first free one from 7860.
         user: A user name and a password that visitors must enter.
+        root_path: The path, or the URL, under which a reverse proxy offers the app. The proxy removes the path from addresses.
         wait: Whether to return only when the app is stopped; otherwise as soon as it is running.
 
     Returns:
@@ -178,18 +180,19 @@ def serve(
     """
     warnings.simplefilter("always", TextTruncationWarning)
     warnings.showwarning = record_warning
-    threading.Thread(target=service.compute_examples, daemon=True).start()
     visitors = Visitors(service.limits.max_jobs_per_visitor)
     request_filter = Middleware(RequestFilter, visitors=visitors, max_chars=service.limits.max_total_chars)
     fonts = ["system-ui", "sans-serif"]  # no font that a browser would have to download
     try:
         _, url, _ = build(service, visitors).launch(
-            server_name=host, server_port=port, auth=user, share=False, quiet=True, prevent_thread_lock=True, show_error=False,
-            theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), footer_links=[], max_file_size=0, ssr_mode=False,
-            head=RESIZE_IFRAME_JS, enable_monitoring=False, app_kwargs={"middleware": [request_filter]},
+            server_name=host, server_port=port, root_path=root_path, auth=user, share=False, quiet=True, prevent_thread_lock=True,
+            show_error=False, theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), footer_links=[], max_file_size=0,
+            ssr_mode=False, head=RESIZE_IFRAME_JS, enable_monitoring=False, app_kwargs={"middleware": [request_filter]},
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"cannot listen on {host}, port {port or 'from 7860'}: {error}; give another --port") from error
+    # Only now: the interpreter aborts if it ends, for example for an occupied port, while a thread computes
+    threading.Thread(target=service.compute_examples, daemon=True).start()
     print(f"Conjure is running at {url}", flush=True)
     if wait:
         threading.Event().wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,8 @@ import typer
 from conjure.cli.console import silence, stderr
 from conjure.cli.process import ProcessOptions, open_store, with_process_options
 from conjure.errors import InputError
+
+ROOT_PATH = re.compile(r"(https?://[\w.:\[\]-]+)?(/[\w.~%-]+)*/?")
 
 
 @with_process_options("model", "steps", "unit", "workers", "ray")
@@ -28,6 +31,13 @@ def serve_app(
     user: Annotated[
         str | None,
         typer.Option(help="User name that visitors must enter; its password is read from CONJURE_PASSWORD.", show_default=False),
+    ] = None,
+    root_path: Annotated[
+        str | None,
+        typer.Option(
+            help="Path under which a reverse proxy offers the app, such as /conjure. The proxy must remove it from addresses.",
+            show_default=False,
+        ),
     ] = None,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters per text.")] = 300,
     max_texts: Annotated[int, typer.Option(min=2, help="Maximum number of texts in a matrix.")] = 16,
@@ -54,6 +64,8 @@ def serve_app(
     if runs is not None and not os.path.isdir(runs):
         raise InputError(f"runs is {runs!r}, which is not a folder; give a folder whose subfolders are runs of conjure bench")
     check_address(host, port)
+    if root_path is not None:
+        root_path = validated_root_path(root_path)
     with stderr.status("starting"):
         from conjure.app.limits import Limits
         from conjure.app.service import Service
@@ -65,7 +77,21 @@ def serve_app(
         load_arguments = {name: value for name, value in process_options.arguments().items() if name not in ("model", "steps")}
         service = Service(names, Path(runs) if runs else None, limits, load_arguments, open_store(process_options.store))
         service.process(next(iter(service.labels), models), steps=1)  # report a model that cannot be loaded before serving
-    serve(service, host=host, port=port, user=(user, str(password)) if user else None)
+    serve(service, host=host, port=port, user=(user, str(password)) if user else None, root_path=root_path)
+
+
+def validated_root_path(root_path: str) -> str:
+    """Return the path of the app behind a reverse proxy, without a slash at its end.
+
+    Args:
+        root_path: A path such as `/conjure`, or the URL of the app, for a proxy that does not pass on the header `Host`.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if not ROOT_PATH.fullmatch(root_path) or root_path in ("", "/"):
+        raise InputError(f"root-path is {root_path!r}; must be a path such as /conjure, or a URL such as https://host/conjure")
+    return root_path.rstrip("/")
 
 
 def check_address(host: str, port: int | None) -> None:

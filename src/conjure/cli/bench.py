@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,6 +38,9 @@ from conjure.cli.output_files import files_after_output, result_and_writer
 from conjure.cli.process import ProcessOptions, validated_sampling, with_process_options
 from conjure.errors import InputError
 from conjure.io.input_files import MAX_FILE_MB
+
+if TYPE_CHECKING:
+    from conjure.io.documents import Document
 
 DEFAULT_AXES = ("prior", "weighting")  # they need no further run of the model
 
@@ -108,23 +111,46 @@ def bench(
 
 
 def diff(
-    first: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of conjure bench.", show_default=False)],
-    second: Annotated[str, typer.Argument(metavar="RUN", help="Second run folder.", show_default=False)],
-    images: Annotated[int, typer.Option(min=0, help="Generate images with both models for this many pairs per dataset.")] = 0,
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN RUN [RUN]...", help="Two or more run folders of conjure bench.", show_default=False),
+    ],
+    images: Annotated[
+        int, typer.Option(min=0, help="Generate images with both models for this many pairs per dataset; for two runs.")
+    ] = 0,
     out: Annotated[str | None, typer.Option(help="Write the comparison to a .html or .md file.")] = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two runs: is the difference significant, and which pairs change rank the most?"""
+    """Compare runs: is the difference significant, and which pairs change rank the most?
+
+    More than two runs, such as those of checkpoints, are compared with the first, with a chart over the steps of training, which
+    are the last numbers in the names of the folders.
+    """
+    if len(runs) < 2:
+        raise InputError(f"only the run {runs[0]!r} is given; give at least two run folders")
     if out is not None and not out.endswith((".html", ".md")):
         raise InputError(f"out is {out!r}; it must end with .html or .md")
     if images and (out is None or not out.endswith(".html")):
         raise InputError("images can only be written to an HTML page; give --out FILE.html as well")
-    from conjure.evaluation.comparison import generate_images
+    if images and len(runs) > 2:
+        raise InputError(f"images can only be generated for two runs; {len(runs)} are given")
     from conjure.io.files import write_output
 
+    summary, document = _compare_two(runs[0], runs[1], images, device) if len(runs) == 2 else _compare_many(runs)
+
+    def write(path: str) -> None:
+        write_output(Path(path), (document.to_html() if path.endswith(".html") else document.to_markdown()).encode())
+
+    with files_after_output([] if out is None else [(out, write)], lambda line: stderr.print(escape(line))):
+        print_result(summary, document.to_markdown(), as_json)
+
+
+def _compare_two(first: str, second: str, images: int, device: str | None) -> tuple[dict[str, Any], Document]:
+    from conjure.evaluation.comparison import generate_images
+
     comparison = conjure.diff(first, second)
-    generated = None
+    generated, note = None, ""
     if images:
         with stderr.status("generating images"):
             silence()
@@ -132,13 +158,13 @@ def diff(
                 generated = generate_images(comparison, images, device)
             except InputError as error:  # such as that of a pipeline that was only in memory
                 print_warning(f"{error}; the comparison is written without images")
-    document = comparison.document(generated)
+                note = f"This page has no images: {error}"
+    return comparison.summary(), comparison.document(generated, note)
 
-    def write(path: str) -> None:
-        write_output(Path(path), (document.to_html() if path.endswith(".html") else document.to_markdown()).encode())
 
-    with files_after_output([] if out is None else [(out, write)], lambda line: stderr.print(escape(line))):
-        print_result(comparison.summary(), document.to_markdown(), as_json)
+def _compare_many(runs: list[str]) -> tuple[dict[str, Any], Document]:
+    series = conjure.diff_runs(runs)
+    return series.summary(), series.document()
 
 
 @with_process_options()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +15,14 @@ from conjure.divergence.differences import PerStepDivergence
 from conjure.divergence.intervals import few_samples_note, nonnegative_interval, t_interval
 from conjure.divergence.reference_scale import ReferenceScale, Similarity
 from conjure.errors import InputError
+from conjure.io.files import import_pandas
 from conjure.io.formatting import format_interval, format_value, format_with_error, pluralize
 from conjure.io.text import quote_and_wrap
+from conjure.plotting.charts import step_bars
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
 
 MAX_TEXT = 40  # characters of a text in the short description
 
@@ -150,6 +156,24 @@ class Estimate:
             plain["similarity_ci95"] = None
             plain |= dict.fromkeys(("stderr", "ci95", "asymmetry_ci95", "per_step_ci95"))
         return plain
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per denoising step as a pandas data frame: timestep, snr, contribution and its 95% interval.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        low, high = zip(*self.per_step_ci95, strict=True)
+        columns = {"timestep": self.timesteps, "snr": self.snr, "contribution": self.per_step, "ci95_low": low, "ci95_high": high}
+        return import_pandas().DataFrame(columns)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the contribution of each step to the distance, and return the axes of matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        return step_bars(ax, self.timesteps, self.per_step, self.per_step_ci95, self.unit)
 
     def __str__(self) -> str:
         interval = "" if math.isnan(self.stderr) else f" (95% CI: {format_interval(self.ci95, self.stderr)})"

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conjure.deprecation import deprecated_property
+from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement
 from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.report import INTERVAL, format_interval, settings_line
 from conjure.evaluation.results import Evaluation
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, Table
-from conjure.io.files import write_output
-from conjure.plotting.charts import line_chart
+from conjure.io.files import import_pandas, write_output
+from conjure.plotting.charts import draw_lines, line_chart
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
 
 MAX_VALUES = 6  # of a setting in the short description
 PAPER_STEPS = {5: 70.1, 10: 70.3, 15: 70.1, 20: 68.9, 30: 70.2, 50: 69.5}  # Table 3: STS-B, Stable Diffusion v1.4, as printed
@@ -129,11 +134,35 @@ class Ablation:
 
     def figures(self) -> dict[str, bytes]:
         """Return one chart (PNG) per setting, by the name of the setting."""
-        charts = {}
-        for axis, points in self.points_by_axis.items():
-            series = {title: [_percent(point.agreements[name]) for point in points] for name, title in self.titles.items()}
-            charts[axis] = line_chart([point.value for point in points], series, axis, "Spearman x100")
-        return charts
+        return {axis: line_chart(*self._chart(axis)) for axis in self.points_by_axis}
+
+    def plot(self, axis: str, ax: Axes | None = None) -> Axes:
+        """Draw the correlations for all values of one setting, and return the axes of matplotlib.
+
+        Args:
+            axis: The setting.
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+
+        Raises:
+            InputError: If this setting was not varied.
+        """
+        if axis not in self.points_by_axis:
+            raise InputError(f"axis is {axis!r}; must be one of {', '.join(self.points_by_axis)}")
+        return draw_lines(ax, *self._chart(axis))
+
+    def _chart(self, axis: str) -> tuple[list[str], dict[str, list[tuple[float, float, float]]], str, str]:
+        """Return the arguments of a chart: the values of the x axis, the lines by title, and the names of the axes."""
+        points = self.points_by_axis[axis]
+        series = {title: [_percent(point.agreements[name]) for point in points] for name, title in self.titles.items()}
+        return [point.value for point in points], series, axis, "Spearman x100"
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per result and task as a pandas data frame, with the columns of `rows`.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        return import_pandas().DataFrame(self.rows())
 
     def save(self, folder: str | Path) -> None:
         """Write `ablation.json`, `ablation.csv`, `ablation.md`, `ablation.html` and one PNG file per setting.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +16,17 @@ from conjure.diffusion.seeding import noise_seed
 from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
 from conjure.evaluation.few_pairs import few_pairs_notes
+from conjure.evaluation.matched_runs import common_tasks, matched_distances, run_names
 from conjure.evaluation.report import INTERVAL, describe_process, format_interval
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
-from conjure.evaluation.run_schema import TaskTable
 from conjure.evaluation.subset_comparison import SubsetComparison, compare_subsets, table_cells
 from conjure.io.documents import Document, Table
+from conjure.io.files import import_pandas
 from conjure.io.text import quote_and_wrap
 from conjure.plotting.images import contact_sheet
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 NUM_RANK_CHANGES = 20
 IMAGE_BATCH = 16  # images in one call of the pipeline
@@ -118,8 +121,8 @@ class Comparison:
     @property
     def names(self) -> tuple[str, str]:
         """The names of the folders of the runs, or their paths if these are equal."""
-        first, second = (run.folder.resolve().name for run in self.runs)
-        return (first, second) if first != second else (str(self.runs[0].folder), str(self.runs[1].folder))
+        first, second = run_names(self.runs)
+        return first, second
 
     def __str__(self) -> str:
         lines = [f"{self.names[0]} minus {self.names[1]}, Spearman x100"]
@@ -137,11 +140,28 @@ class Comparison:
         """Notes on datasets with few pairs."""
         return few_pairs_notes({task.title: task.pairs for task in self.tasks.values()})
 
-    def document(self, images: Mapping[str, bytes] | None = None) -> Document:
+    def to_pandas(self) -> DataFrame:
+        """Return one row per task as a pandas data frame: both correlations x100, and their difference with its interval.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        rows = []
+        for name, task in self.tasks.items():
+            summary = task.difference.summary()
+            low, high = summary["ci95"]
+            spearman = (agreement.summary()["spearman"] for agreement in task.agreements)
+            columns = dict(zip(("spearman_first", "spearman_second"), spearman, strict=True))
+            difference = {"difference": summary["spearman"], "ci95_low": low, "ci95_high": high, "p": summary["p"]}
+            rows.append({"task": name, "title": task.title, "pairs": task.pairs, **columns, **difference})
+        return import_pandas().DataFrame(rows)
+
+    def document(self, images: Mapping[str, bytes] | None = None, images_note: str = "") -> Document:
         """Return the comparison as a document.
 
         Args:
             images: PNG files by title, from `generate_images`.
+            images_note: Why there are no images, if some were requested.
         """
         tasks, names = self.tasks.values(), self.names
         rows = [[task.title, *table_cells(task.pairs, task.agreements, task.difference)] for task in tasks]
@@ -166,7 +186,7 @@ class Comparison:
             f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
             for label, run in zip(names, self.runs, strict=True)
         ]
-        settings += self.notes
+        settings += [*self.notes, *filter(None, [images_note])]
         has_ranks = any(task.rank_changes for task in tasks)
         note = NOTE + RANKS_NOTE if has_ranks else NOTE
         return Document("Comparison of two runs", settings, tables, note, images or {})
@@ -183,25 +203,12 @@ def diff(first: str | Path, second: str | Path) -> Comparison:
         InputError: If a folder contains no run, the runs have no common task, or their data for a task differ.
     """
     runs = load_run(first), load_run(second)
-    common = [name for name in runs[0].tables if name in runs[1].tables]
-    if not common:
-        names = " and ".join(", ".join(run.tables) for run in runs)
-        raise InputError(f"the runs have no common task; they have {names}; run conjure bench on the same tasks")
-    return Comparison(runs, {name: _compare_task(name, runs) for name in common})
+    return Comparison(runs, {name: _compare_task(name, runs) for name in common_tasks(runs)})
 
 
 def _compare_task(name: str, runs: tuple[Run, Run]) -> TaskComparison:
-    first, second = (run.tables[name] for run in runs)
-    first_keys, second_keys = (_pair_keys(table) for table in (first, second))
-    if set(first_keys) != set(second_keys):
-        raise InputError(
-            f"the runs have different pairs for the task {name!r} ({len(first_keys)} and {len(second_keys)} pairs); run both on "
-            "the same data, with the same --max-pairs"
-        )
-    scores = np.array(first.columns["score"])
-    rows = {key: row for row, key in enumerate(second_keys)}
-    second_samples = np.array(second.columns["samples"])[[rows[key] for key in first_keys]]
-    distances = [np.array(first.columns["samples"]), second_samples]
+    first = runs[0].tables[name]
+    scores, distances = matched_distances(name, runs)
     ranks = [percentile_ranks(-samples.mean(1)) for samples in distances]
     human_ranks = percentile_ranks(scores)
     changes = abs(ranks[0] - ranks[1])
@@ -222,16 +229,6 @@ def _compare_task(name: str, runs: tuple[Run, Run]) -> TaskComparison:
         ],
         subsets=compare_subsets(distances[0], distances[1], scores, first.columns["part"]),
     )
-
-
-def _pair_keys(table: TaskTable) -> list[tuple[Any, ...]]:
-    """Return what identifies each pair of a task: its texts, rating and subset, and how many equal pairs precede it."""
-    num_equal: Counter[tuple[Any, ...]] = Counter()
-    keys = []
-    for pair in zip(*(table.columns[column] for column in ("text1", "text2", "score", "part")), strict=True):
-        keys.append((*pair, num_equal[pair]))
-        num_equal[pair] += 1
-    return keys
 
 
 def generate_images(comparison: Comparison, number: int, device: str | None = None) -> dict[str, bytes]:

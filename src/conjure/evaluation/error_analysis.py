@@ -22,6 +22,7 @@ from conjure.evaluation.pair_files import Pairs
 
 MIN_GROUP_SIZE = 10  # pairs
 NUM_OUTLIERS = 20  # pairs in either direction
+MAX_COLORS = 8  # groups in a figure
 
 NEGATION_GROUPS = ("in neither", "in one", "in both")  # texts that contain a negation
 NEGATIONS = re.compile("no|not|never|none|nobody|nothing|nowhere|neither|nor|without|cannot|.*n['’]t")
@@ -119,6 +120,23 @@ def groups(pairs: Pairs, distances: Float[np.ndarray, "pairs samples"]) -> list[
             bias_ci95 = (float(mean - half_width), float(mean + half_width))
             result.append(Group(kind, name, int(mask.sum()), float(mean), bias_ci95, within))
     return result
+
+
+def main_kind(pairs: Pairs) -> tuple[str, list[str], list[str]]:
+    """Return the kind that distinguishes pairs in figures: the subset of the dataset, words in common or length.
+
+    Args:
+        pairs: The pairs.
+
+    Returns:
+        The kind, the names of its groups in order, and the group of each pair. There is one group if no kind has several.
+    """
+    kinds = _kinds(pairs)
+    for kind in ("subset", "words in common", "length"):
+        names, group_of_pair = kinds.get(kind, ([], []))
+        if 1 < len(names) <= MAX_COLORS:
+            return kind, names, group_of_pair
+    return "all pairs", ["all"], ["all"] * len(pairs)
 
 
 def _kinds(pairs: Pairs) -> dict[str, tuple[list[str], list[str]]]:

@@ -26,6 +26,7 @@ from conjure.errors import InputError
 from conjure.evaluation.correlation import check_scores
 from conjure.evaluation.datasets import Pairs, read
 from conjure.evaluation.floors import add_floors, encoder_baseline, shuffle_texts
+from conjure.evaluation.outlier_images import OutlierImages, outlier_images
 from conjure.evaluation.pair_rows import check_choice
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.evaluation.run_folder import STORE_NAME, open_run_folder, process_with_store, write_run_folder
@@ -135,13 +136,14 @@ def evaluate(
                 else _baseline_distances(encoder, task_pairs, stored_process.store, progress, on_start)
             )
             results = _with_floors(stored_process, results, encoder_distances, options, progress, on_start)
+        images = OutlierImages() if folder is None else outlier_images(stored_process, cache, results)
     evaluation = Evaluation(
         tasks=results, config=options.config, process=settings, fingerprint=fingerprint, samples=samples, seed=int(seed),
         antithetic=antithetic, version=package_version(), non_finite_texts=non_finite_texts,
     )  # fmt: skip
     if folder is not None:
         with keeping(evaluation):
-            write_run_folder(folder, evaluation)
+            write_run_folder(folder, evaluation, images)
     return evaluation
 
 

@@ -20,7 +20,8 @@ from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement, agreement
 from conjure.evaluation.pair_files import Pairs
 from conjure.evaluation.partial_correlation import partial_rank_correlation
-from conjure.evaluation.results import Floors, TaskResult
+from conjure.evaluation.result_parts import Floors
+from conjure.evaluation.results import TaskResult
 from conjure.similarity.trajectory_cache import TrajectoryCache
 
 MAX_PAIRS = 100  # of a task, for the floor with shuffled texts, which costs as much per pair as the distance itself

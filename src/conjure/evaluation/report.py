@@ -1,4 +1,4 @@
-"""The report of an evaluation, in Markdown or as one HTML page without external files, beside the figures of the paper."""
+"""The tables of an evaluation, beside the figures of the paper, and its report in Markdown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from conjure.diffusion.load_options import describe_changes
 from conjure.evaluation.datasets import PAPER_TABLE_1
 from conjure.evaluation.error_analysis import largest_residuals, residuals
+from conjure.evaluation.report_notes import glossary
 from conjure.evaluation.results import Evaluation, TaskResult
 from conjure.io.documents import Document, Table
 
@@ -21,21 +22,7 @@ PAPER_ENCODER = {"rg65": 77.5, "simlex999": 34.2}
 PAPER_MEANS = {"jeffreys": 65.4, "kl": 64.0, "initial": 53.0, "final": 56.9, "direct": 51.3}
 
 INTERVAL = "95% CI"
-NOTE = (
-    "Spearman x100 of negated distances with human ratings. Intervals are 95% bootstrap intervals over pairs, and over samples "
-    "where there are several. With fewer than 20 pairs, an interval of a correlation is that by inversion of its distribution "
-    "for normal variables; with several samples, it contains the bootstrap interval too. The two-sided p of a difference is from "
-    "the same bootstrap as its interval. Reliability is that of the ranks over samples; the ceiling is the highest correlation "
-    "that it allows. The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026)."
-)
-FLOORS_NOTE = (
-    " Floors: the cosine of the process' text encoder alone; the partial correlation of distances and ratings, given this "
-    "cosine; and the process with shuffled texts, on at most 100 pairs in one sample: each text has the condition of another."
-)
-BIAS_NOTE = (
-    " Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "
-    "overestimates similarity."
-)
+TITLE = "Agreement with human ratings"
 
 
 def markdown(evaluation: Evaluation, pairs: bool = True) -> str:
@@ -45,12 +32,12 @@ def markdown(evaluation: Evaluation, pairs: bool = True) -> str:
         evaluation: The results.
         pairs: Whether the report contains the kinds of pairs, and the pairs, for which model and human ratings differ.
     """
-    return _document(evaluation, pairs).to_markdown()
-
-
-def html_page(evaluation: Evaluation) -> str:
-    """Return the report as one HTML page."""
-    return _document(evaluation, pairs=True).to_html()
+    tasks: dict[str, dict[str, Any]] = evaluation.summary()["tasks"]
+    tables = summary_tables(evaluation, tasks)
+    notes = glossary(tables, pairs).values()
+    for name, result in evaluation.tasks.items() if pairs else ():
+        tables += error_tables(tasks[name], result)
+    return Document(TITLE, [settings_line(evaluation), *evaluation.notes], tables, " ".join(notes)).to_markdown()
 
 
 def settings_line(evaluation: Evaluation) -> str:
@@ -116,18 +103,18 @@ def kinds_table(title: str, summary: Mapping[str, Any]) -> Table:
     return Table(title, ["kind", "group", "pairs", "bias", INTERVAL, "Spearman within group", INTERVAL], rows)
 
 
-def _document(evaluation: Evaluation, pairs: bool) -> Document:
-    tasks: dict[str, dict[str, Any]] = evaluation.summary()["tasks"]
+def summary_tables(evaluation: Evaluation, tasks: Mapping[str, Any]) -> list[Table]:
+    """Return the tables of all tasks: datasets, divergences, floors, baselines and subsets.
+
+    Args:
+        evaluation: The results.
+        tasks: Their summary by name of the task.
+    """
     is_paper_measure = evaluation.config.divergence == "jeffreys" and evaluation.config.weighting == "uniform"
     comparable = {name for name, task in tasks.items() if task["is_complete"] and is_paper_measure}
-    tables = [_dataset_table(tasks, comparable), _divergence_table(tasks)]
-    optional = (_floors_table(tasks), _baseline_table(tasks, comparable), _subset_table(tasks, comparable))
-    tables += [table for table in optional if table.rows]
-    for name, result in evaluation.tasks.items() if pairs else ():
-        tables += _error_tables(tasks[name], result)
-    settings = [settings_line(evaluation), *evaluation.notes]
-    note = NOTE + (FLOORS_NOTE if optional[0].rows else "") + (BIAS_NOTE if pairs else "")
-    return Document("Agreement with human ratings", settings, tables, note)
+    tables = [_dataset_table(tasks, comparable), _divergence_table(tasks), _floors_table(tasks)]
+    tables += [_baseline_table(tasks, comparable), _subset_table(tasks, comparable)]
+    return [table for table in tables if table.rows]
 
 
 # In the functions below, `comparable` are the tasks beside which the figures of the paper may be printed
@@ -211,15 +198,15 @@ def _subset_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:
     return Table("Subsets", ["dataset", "subset", "pairs", "Spearman", INTERVAL, *baselines, "paper"], rows)
 
 
-def _error_tables(summary: Mapping[str, Any], result: TaskResult) -> list[Table]:
+def error_tables(summary: Mapping[str, Any], result: TaskResult) -> list[Table]:
     """Return the tables of the kinds of pairs, and of the pairs, for which model and human ratings differ."""
     kinds = kinds_table(f"{summary['title']}: kinds of pairs", summary)
     tables = [kinds] if kinds.rows else []
     values = residuals(result.distances, result.pairs.scores)
     outliers = largest_residuals(result.distances, result.pairs.scores)
-    for verb, indices in zip(("overestimates", "underestimates"), outliers, strict=True):
+    for sign, verb, indices in zip("+-", ("overestimates", "underestimates"), outliers, strict=True):
         rows = [
-            [str(place), f"{values[i]:+.0f}", f"{result.pairs.scores[i]:g}", result.pairs.first[i], result.pairs.second[i]]
+            [f"{sign}{place}", f"{values[i]:+.0f}", f"{result.pairs.scores[i]:g}", result.pairs.first[i], result.pairs.second[i]]
             for place, i in enumerate(indices, 1)
         ]
         columns = ["", "model rank minus human rank", "human rating", "text 1", "text 2"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,76 +12,22 @@ from jaxtyping import Float
 from conjure.deprecation import deprecated_property, warn_renamed
 from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.differences import PairDifferences
-from conjure.divergence.divergences import DivergenceConfig
-from conjure.evaluation.correlation import Agreement, Difference
+from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
+from conjure.divergence.intervals import PooledErrors
+from conjure.evaluation.correlation import Agreement
+from conjure.evaluation.distance_columns import distance_columns
 from conjure.evaluation.error_analysis import Group
 from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.pair_files import Pairs
-from conjure.evaluation.partial_correlation import PartialCorrelation
+from conjure.evaluation.result_parts import BaselineComparison, Floors
+from conjure.evaluation.scatter import plot_pairs
+from conjure.io.files import import_pandas
 from conjure.io.formatting import pluralize
 from conjure.similarity.trajectory_cache import non_finite_message
 
-
-@dataclass(frozen=True)
-class BaselineComparison:
-    """The result of a baseline, compared with the process.
-
-    Attributes:
-        distances: Distance of each pair in each sample of the baseline, shape (pairs, samples).
-        agreement: Agreement of the baseline with human ratings; None if all its distances are equal, as for a divergence that
-            saturates.
-        difference: Agreement of the process minus that of the baseline; None if all distances of the baseline are equal.
-        subsets: Agreement of the baseline in each subset of the dataset.
-    """
-
-    distances: Float[np.ndarray, "pairs samples"]
-    agreement: Agreement | None
-    difference: Difference | None
-    subsets: dict[str, Agreement]
-
-    parts = deprecated_property("parts", "subsets")
-
-    def summary(self) -> dict[str, Any]:
-        """Return plain data for JSON; correlations are multiplied by 100. `all` is the common value of equal distances."""
-        no_agreement = {"spearman": None, "all": float(self.distances[0, 0])}
-        return {
-            **(no_agreement if self.agreement is None else self.agreement.summary()),
-            "difference": None if self.difference is None else self.difference.summary(),
-            "parts": {name: subset.summary() for name, subset in self.subsets.items()},
-        }
-
-
-@dataclass(frozen=True)
-class Floors:
-    """What agreement with human ratings a task allows without the images (`conjure.evaluation.floors`).
-
-    Attributes:
-        encoder: Agreement of the cosine distance of the text encoders; None if the pipeline has none.
-        partial: Partial rank correlation of the distances and the ratings, given that cosine; None if there is none, or with
-            fewer than four pairs.
-        shuffled: Agreement of the process with shuffled texts, on at most 100 pairs in one sample; None where no correlation is
-            defined.
-    """
-
-    encoder: Agreement | None
-    partial: PartialCorrelation | None
-    shuffled: Agreement | None
-
-    def encoder_explains(self, agreement: Agreement) -> bool:
-        """Return whether the text encoder explains an agreement of the process.
-
-        This is so if the process agrees with the ratings, and the partial correlation given the encoder is not significantly
-        above 0, but significantly below the correlation: its interval reaches 0, and ends below that of the correlation.
-        """
-        return self.partial is not None and self.partial.ci95[0] <= 0 and self.partial.ci95[1] < agreement.ci95[0]
-
-    def summary(self, agreement: Agreement) -> dict[str, Any]:
-        """Return plain data for JSON; correlations are multiplied by 100."""
-        parts = {"encoder": self.encoder, "partial": self.partial, "shuffled": self.shuffled}
-        return {
-            **{name: None if part is None else part.summary() for name, part in parts.items()},
-            "encoder_explains": self.encoder_explains(agreement),
-        }
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True)
@@ -130,6 +76,33 @@ class TaskResult:
         return f"{self.pairs.title}: Spearman x100 {self.agreement}"
 
     __repr__ = __str__
+
+    def columns(self) -> tuple[dict[str, Any], PooledErrors]:
+        """Return texts, rating, subset and all divergences of the pairs by column, and the errors of the distances."""
+        others = [name for name in DIVERGENCES if name in self.divergences and name != self.config.divergence]
+        configs = [self.config, *(replace(self.config, divergence=name) for name in others)]
+        distances, errors = distance_columns(self.differences, configs)
+        texts = {"text1": self.pairs.first, "text2": self.pairs.second}
+        return texts | {"score": self.pairs.scores, "part": self.pairs.subset or [None] * len(self.pairs)} | distances, errors
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per pair as a pandas data frame: texts, rating, subset, distances with errors, and baselines.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        baselines = {f"baseline_{name}": baseline.distances.mean(1) for name, baseline in self.baselines.items()}
+        return import_pandas().DataFrame(self.columns()[0] | baselines)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw distances against human ratings, one color per kind of pair, and return the axes of matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        axes = plot_pairs(self.pairs, self.distances, self.config, ax)
+        axes.set_title(str(self), fontsize=9, parse_math=False)
+        return axes
 
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100. `parts` are the subsets of the dataset."""
@@ -203,6 +176,25 @@ class Evaluation:
             "non_finite_texts": list(self.non_finite_texts),
             "notes": list(self.notes),
         }
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per task as a pandas data frame: correlation x100 with its interval, and reliability.
+
+        The pairs of a task are rows of `evaluation.tasks[name].to_pandas()`.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        rows = []
+        for name, result in self.tasks.items():
+            summary = result.summary()
+            low, high = summary["ci95"]
+            others = {key: summary[key] for key in ("pearson", "p", "reliability", "ceiling")}
+            rows.append(
+                {"task": name, "title": summary["title"], "pairs": summary["pairs"], "spearman": summary["spearman"],
+                 "ci95_low": low, "ci95_high": high, **others}
+            )  # fmt: skip
+        return import_pandas().DataFrame(rows)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -22,7 +22,9 @@ from conjure.engine.store import Store
 from conjure.errors import InputError, OutputError
 from conjure.evaluation.hub_export import hub_files
 from conjure.evaluation.legacy_keys import upgrade_process, upgrade_summary
-from conjure.evaluation.report import html_page, markdown, settings_line
+from conjure.evaluation.outlier_images import OutlierImages
+from conjure.evaluation.report import markdown, settings_line
+from conjure.evaluation.report_page import html_page
 from conjure.evaluation.results import Evaluation
 from conjure.evaluation.run_schema import TEXT, TaskTable, check_object, check_summary, distances_hash, read_table
 from conjure.evaluation.task_tables import write_task_tables
@@ -92,8 +94,13 @@ def process_with_store(process: Process, path: Path | None) -> Iterator[Process]
         store.close()
 
 
-def write_run_folder(folder: Path, evaluation: Evaluation) -> None:
+def write_run_folder(folder: Path, evaluation: Evaluation, images: OutlierImages) -> None:
     """Write the files of an evaluation: tables of each task, `summary.json`, the report, and the files for the Hub.
+
+    Args:
+        folder: The folder.
+        evaluation: The results.
+        images: Images of the pairs that differ most from the ratings, for the report.
 
     Raises:
         InputError: If a file cannot be written.
@@ -106,7 +113,7 @@ def write_run_folder(folder: Path, evaluation: Evaluation) -> None:
     files = {
         "summary.json": json.dumps(summary, indent=1, default=str) + "\n",
         "report.md": markdown(evaluation),
-        "report.html": html_page(evaluation),
+        "report.html": html_page(evaluation, images),
     }
     files |= {f"hub/{path}": text for path, text in hub_files(evaluation, settings_line(evaluation)).items()}
     for name, text in files.items():

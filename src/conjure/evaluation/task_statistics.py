@@ -12,7 +12,8 @@ from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
 from conjure.evaluation.correlation import Agreement, agreement, difference, reliability
 from conjure.evaluation.error_analysis import groups
 from conjure.evaluation.pair_files import Pairs
-from conjure.evaluation.results import BaselineComparison, TaskResult
+from conjure.evaluation.result_parts import BaselineComparison
+from conjure.evaluation.results import TaskResult
 
 
 def compute_task_result(

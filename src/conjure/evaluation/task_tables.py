@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from conjure.divergence.divergences import DIVERGENCES
-from conjure.evaluation.distance_columns import distance_columns
 from conjure.evaluation.results import TaskResult
 from conjure.io.csv_files import csv_text
 from conjure.io.files import import_pyarrow, parquet_bytes, write_output
@@ -28,15 +24,8 @@ def write_task_tables(folder: Path, name: str, result: TaskResult) -> None:
         InputError: If a file cannot be written, or pyarrow is not installed.
     """
     pyarrow, _ = import_pyarrow()
-    others = [name for name in DIVERGENCES if name in result.divergences and name != result.config.divergence]
-    configs = [result.config, *(replace(result.config, divergence=name) for name in others)]
-    distances, errors = distance_columns(result.differences, configs)
-    columns: dict[str, Any] = {
-        "text1": result.pairs.first,
-        "text2": result.pairs.second,
-        "score": result.pairs.scores,
-        "part": result.pairs.subset or [None] * len(result.pairs),
-        **distances,
+    columns, errors = result.columns()
+    columns |= {
         "raw_stderr": errors.raw_stderr,
         "per_step": [result.config.per_step(differences).total.mean(0).tolist() for differences in result.differences],
         "samples": result.distances.tolist(),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -25,6 +25,7 @@ from conjure.divergence.divergences import Divergence, Reduction
 from conjure.divergence.estimates import check_finite
 from conjure.divergence.intervals import t_interval
 from conjure.divergence.weightings import Weighting
+from conjure.io.files import import_pandas
 from conjure.io.formatting import format_with_error
 from conjure.io.text import shorten
 from conjure.similarity.options import SamplingOptions
@@ -32,6 +33,9 @@ from conjure.similarity.sampling import MAX_TARGETS_PER_JOB
 from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_words
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MAX_SHOWN = 10  # effects in the short description
 
@@ -105,6 +109,19 @@ class Attribution:
         return [
             asdict(effect) | (dict.fromkeys(("stderr", "ci95")) if math.isnan(effect.stderr) else {}) for effect in self.effects
         ]
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per effect as a pandas data frame: text, position, word, replacement, change, stderr and interval.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        rows = []
+        for effect in self.effects:
+            row = asdict(effect)
+            low, high = row.pop("ci95")
+            rows.append(row | {"ci95_low": low, "ci95_high": high})
+        return import_pandas().DataFrame(rows)
 
     def effects_of(self, text: str) -> tuple[Effect, ...]:
         """Return the effects of the words of `text`."""

@@ -11,6 +11,7 @@ from conjure.divergence.estimates import Estimate
 from conjure.explanation.attribution import Attribution, Effect
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.text import quote_and_wrap
+from conjure.plotting.charts import BAR_COLOR, ERROR_BARS
 from conjure.plotting.heatmaps import COLORMAP, colorize_heatmap, heatmap_limits
 from conjure.plotting.images import TILE_GAP, tile_images
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_COLUMNS = 20  # steps whose images are shown, evenly spaced from the first to the last
-BAR_COLOR, NEGATIVE_COLOR = "#7a8ca3", "#b5430f"
-ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
+NEGATIVE_COLOR = "#b5430f"
 
 
 def comparison_figure(
@@ -117,19 +117,9 @@ def _direction_panel(axes: Axes, estimate: Estimate, images: TrajectoryImages, c
 
 def _step_chart(axes: Axes, estimate: Estimate) -> None:
     """Draw the contribution of each step to the distance: means over samples with 95% intervals."""
-    steps = np.arange(len(estimate.timesteps))
-    low, high = np.array(estimate.per_step_ci95).T
-    errors = None if np.isnan(low).any() else [np.array(estimate.per_step) - low, high - np.array(estimate.per_step)]
-    axes.bar(steps, estimate.per_step, color=BAR_COLOR, yerr=errors, **ERROR_BARS)
-    ticks = steps[:: max(1, len(steps) // 12)]
-    axes.set_xticks(ticks, [f"{estimate.timesteps[step]:.0f}" for step in ticks], fontsize=7)
-    axes.set_ylim(bottom=0)
-    axes.tick_params("y", labelsize=7)
-    mean = f",\nmean of {len(estimate.samples)} samples with 95% intervals" if errors else ""
+    estimate.plot(axes)
+    mean = f",\nmean of {len(estimate.samples)} samples with 95% intervals" if len(estimate.samples) > 1 else ""
     axes.set_title(f"when: contribution of each step to the distance{mean}", fontsize=8)
-    axes.set_xlabel("timestep", fontsize=7)
-    axes.set_ylabel(estimate.unit, fontsize=7)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _time_chart(axes: Axes, directions: Sequence[TrajectoryImages], unit: str) -> None:

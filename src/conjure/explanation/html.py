@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from importlib.resources import files
 
 import numpy as np
+from markupsafe import Markup
 
 from conjure.diffusion.load_options import describe_changes
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.attribution import Attribution
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
-from conjure.io.documents import Table, escape_html
+from conjure.io.documents import Table
 from conjure.io.formatting import format_interval, format_value, pluralize
+from conjure.io.templating import render
 from conjure.io.text import printable
 from conjure.plotting.heatmaps import COLORMAP, heatmap_limits
 from conjure.plotting.images import MAX_IMAGE_SIDE, encode_image, mosaic
@@ -30,7 +29,6 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         sample_images: The images of the first samples; at least one.
         words: The effects of words, if they are to be shown.
     """
-    first, second = (escape_html(text) for text in estimate.texts)
     ordinals = ("first", "second")
     directions = ", ".join(
         f"{format_value(value, estimate.stderr)} on trajectories of the {ordinal} text"
@@ -59,33 +57,23 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         "aspect_ratio": f"{width} / {height}",
         "sample_images": [[_sprite_sheets(images, vmax_step, vmax_total) for images in sample] for sample in trajectories],
     }
-    return render_template(
+    return render(
+        "conjure.explanation",
         "explanation.html",
-        title=f"{first} and {second}",
-        heading=f"“{first}” and “{second}”",
-        distance=escape_html(str(estimate)),
+        estimate=estimate,
         summary=(
-            f"{escape_html(estimate.divergence)}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}{notes}"
+            f"{estimate.divergence}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}{notes}"
             + ("" if estimate.similarity is None else f"; {estimate.similarity.sentence}")
         ),
-        settings=escape_html(f"{settings}, seed {estimate.seed}, conjure {estimate.version}"),
-        scale=_scale_note(vmax_step, vmax_total, estimate.unit),
-        media=_media_section(trajectories[0]),
-        words=_word_section(words),
-        steps=steps.to_html(),
-        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no text can close the script element around it
+        settings=f"{settings}, seed {estimate.seed}, conjure {estimate.version}",
+        vmax_step=f"{vmax_step:.3g}" if vmax_step else "",
+        vmax_total=f"{vmax_total:.3g}",
+        media=_media(trajectories[0]),
+        times=_time_table(trajectories[0]),
+        words=None if words is None else _word_table(words),
+        steps=steps,
+        data=data,
     )
-
-
-def render_template(template: str, **parts: str) -> str:
-    """Return a template of this package with its `{{names}}` replaced in a single pass: parts may contain `{{names}}`.
-
-    Args:
-        template: The name of a file in the folder `templates`.
-        parts: The HTML for each name of the template.
-    """
-    text = files("conjure.explanation").joinpath("templates", template).read_text(encoding="utf-8")
-    return re.sub(r"{{(\w+)}}", lambda name: parts[name[1]], text)
 
 
 def _sprite_sheets(images: TrajectoryImages, vmax_step: float, vmax_total: float) -> dict[str, str | None]:
@@ -122,51 +110,34 @@ def _step_table(estimate: Estimate) -> Table:
     return Table("steps", ["timestep", "signal to noise", "contribution", "95% CI"], rows)
 
 
-def _scale_note(vmax_step: float, vmax_total: float, unit: str) -> str:
-    """Return a note on the color scale of the heat maps, if there are any."""
-    if not vmax_step:
-        return ""
-    return (
-        "<p class=quiet>Heat maps of where predictions differ: transparent for no contribution, lightest for the largest; all "
-        f"trajectories and samples share one scale. The largest contribution of a position is {vmax_step:.3g} at one step, "
-        f"and {vmax_total:.3g} summed over all steps, {unit}.</p>"
-    )
+def _media(trajectories: Sequence[TrajectoryImages]) -> list[tuple[str, Markup]]:
+    """Return the text of each trajectory with the video or sound at its end; nothing for images."""
+    return [
+        (images.text, Markup(images.media.to_html()))
+        for images in trajectories
+        if images.media is not None and images.media.kind != "image"
+    ]
 
 
-def _media_section(trajectories: Sequence[TrajectoryImages]) -> str:
-    """Return the videos or sounds at the end of the trajectories, with the contributions over time; nothing for images."""
-    shown = [images for images in trajectories if images.media is not None and images.media.kind != "image"]
-    if not shown:
-        return ""
-    figures = "".join(
-        f"<figure><figcaption>{escape_html(images.text)}</figcaption>{images.media.to_html()}</figure>"
-        for images in shown
-        if images.media is not None
-    )
+def _time_table(trajectories: Sequence[TrajectoryImages]) -> Table | None:
+    """Return the contributions over time, or None for images and where latents have no time."""
     rows = []
-    for images in shown:
-        if images.over_time is not None and images.media is not None:
-            totals = images.over_time.sum(0)
-            length = images.media.seconds / len(totals)
-            rows += [
-                [printable(images.text), f"{index * length:.2f} to {(index + 1) * length:.2f}", f"{total:.3g}"]
-                for index, total in enumerate(totals)
-            ]
-    table = Table("times", ["trajectory", "seconds", "contribution"], rows)
-    details = f"<details><summary>Contributions over time</summary>{table.to_html()}</details>" if rows else ""
-    return f"<h2>End of the trajectories, first sample</h2>{figures}{details}"
+    for images in trajectories:
+        if images.over_time is None or images.media is None or images.media.kind == "image":
+            continue
+        totals = images.over_time.sum(0)
+        length = images.media.seconds / len(totals)
+        rows += [
+            [printable(images.text), f"{index * length:.2f} to {(index + 1) * length:.2f}", f"{total:.3g}"]
+            for index, total in enumerate(totals)
+        ]
+    return Table("times", ["trajectory", "seconds", "contribution"], rows) if rows else None
 
 
-def _word_section(words: Attribution | None) -> str:
-    if words is None:
-        return ""
+def _word_table(words: Attribution) -> Table:
     rows = []
     for effect in words.effects:
         text = "first" if effect.text == words.texts[0] else "second"
         change = format_value(effect.change, effect.stderr, "+")
         rows.append([effect.label, text, change, format_interval(effect.ci95, effect.stderr, "+")])
-    table = Table("words", ["change of the text", "text", "change of the divergence", "95% CI"], rows)
-    return (
-        "<h2>Effects of words</h2><p class=quiet>On trajectories of the other text. Negative: the word separates the texts. "
-        f"Positive: it brings them closer.</p><div class=wide>{table.to_html()}</div>"
-    )
+    return Table("words", ["change of the text", "text", "change of the divergence", "95% CI"], rows)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from markupsafe import Markup
+
+from conjure.io.templating import render
 from conjure.io.text import printable
+
+_NUMBER = r"[-+]?\d[\d.,]*(e[-+]?\d+)?%?"
+NUMBERS = re.compile(rf"({_NUMBER}(( ±| to|) \(?{_NUMBER}\)?)?)?")  # such as 3, 2.5 ± 0.1, 1 to 3, 81.2 (90.1), or nothing
+NUMBER_CLASS = Markup(' class="number"')
 
 
 def data_uri(content: bytes, file_format: str, kind: str = "image") -> str:
@@ -40,16 +48,23 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def to_markdown(self) -> str:
-        """Return the table in Markdown, without its title."""
-        head = [f"| {' | '.join(map(_escape_markdown, self.columns))} |", "|" + "---|" * len(self.columns)]
-        return "\n".join([*head, *(f"| {' | '.join(map(_escape_markdown, row))} |" for row in self.rows)])
+    def without_empty_columns(self) -> Table:
+        """Return the table without the columns whose cells are all empty. A table without rows keeps its columns."""
+        shown = [i for i in range(len(self.columns)) if not self.rows or any(row[i] for row in self.rows)]
+        return Table(self.title, [self.columns[i] for i in shown], [[row[i] for i in shown] for row in self.rows])
 
-    def to_html(self) -> str:
-        """Return the table in HTML, without its title."""
-        head = "".join(f"<th>{escape_html(cell)}</th>" for cell in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{escape_html(cell)}</td>" for cell in row) + "</tr>" for row in self.rows)
-        return f"<table><tr>{head}</tr>{body}</table>"
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, without its title and without empty columns."""
+        table = self.without_empty_columns()
+        head = [f"| {' | '.join(map(_escape_markdown, table.columns))} |", "|" + "---|" * len(table.columns)]
+        return "\n".join([*head, *(f"| {' | '.join(map(_escape_markdown, row))} |" for row in table.rows)])
+
+    def to_html(self) -> Markup:
+        """Return the table in HTML, without its title and without empty columns. Columns of numbers are aligned on the right."""
+        table = self.without_empty_columns()
+        is_numeric = [all(NUMBERS.fullmatch(row[i]) for row in table.rows) for i in range(len(table.columns))]
+        classes = [NUMBER_CLASS if numeric and table.rows else "" for numeric in is_numeric]
+        return Markup(render("conjure.io", "table.html", columns=table.columns, rows=table.rows, classes=classes))
 
 
 @dataclass(frozen=True)
@@ -81,20 +96,8 @@ class Document:
 
     def to_html(self) -> str:
         """Return the document as one HTML page."""
-        parts = [f"<h2>{escape_html(table.title)}</h2><div>{table.to_html()}</div>" for table in self.tables]
-        for title, image in self.images.items():
-            source = data_uri(image, "png")
-            parts.append(f'<h2>{escape_html(title)}</h2><img alt="{escape_html(title)}" src="{source}">')
-        return (
-            '<!doctype html><html lang="en"><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape_html(self.title)}</title>'
-            "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}div{overflow-x:auto}"
-            "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:right;border-bottom:1px solid #ccc}"
-            "td:first-child,th:first-child{text-align:left}img{max-width:100%;background:#fff}"
-            "@media(prefers-color-scheme:dark){body{background:#111;color:#ddd}}</style>"
-            f"<h1>{escape_html(self.title)}</h1>{''.join(f'<p>{escape_html(line)}</p>' for line in self.settings)}"
-            f"{''.join(parts)}<p>{escape_html(self.note)}</p></html>\n"
-        )
+        images = [(title, data_uri(image, "png")) for title, image in self.images.items()]
+        return render("conjure.io", "document.html", title=self.title, document=self, images=images)
 
 
 def _escape_markdown(cell: str) -> str:

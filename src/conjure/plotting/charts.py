@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from conjure.io.text import quote_and_wrap
-from conjure.plotting.output import figure_bytes
+from conjure.plotting.output import axes_or_new, figure_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+BAR_COLOR = "#7a8ca3"
+ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
 LINE_CHART_SIZE = (7.2, 3.8)  # inches
 MAX_TICKS = 25  # more values have a label at every second tick, or at fewer
 
@@ -33,12 +36,32 @@ def line_chart(
     """
     from matplotlib.figure import Figure
 
+    figure = Figure(figsize=LINE_CHART_SIZE, layout="constrained")
+    draw_lines(figure.subplots(), values, series, x_label, y_label)
+    return figure_bytes(figure, "png", is_cropped=False)
+
+
+def draw_lines(
+    axes: Axes | None,
+    values: Sequence[str],
+    series: Mapping[str, Sequence[tuple[float, float, float]]],
+    x_label: str,
+    y_label: str,
+) -> Axes:
+    """Draw one or more series with error bars and return the axes. See `line_chart` for the arguments.
+
+    Args:
+        axes: The axes; None makes a new figure.
+        values: As in `line_chart`.
+        series: As in `line_chart`.
+        x_label: As in `line_chart`.
+        y_label: As in `line_chart`.
+    """
     try:
         positions, style = [float(value) for value in values], "o-"
     except ValueError:
         positions, style = list(map(float, range(len(values)))), "o"
-    figure = Figure(figsize=LINE_CHART_SIZE, layout="constrained")
-    axes = figure.subplots()
+    axes = axes_or_new(axes)
     for name, points in series.items():
         mean, low, high = np.array(points).T
         axes.errorbar(positions, mean, [mean - low, high - mean], fmt=style, markersize=4, capsize=2, linewidth=1.2, label=name)
@@ -51,7 +74,33 @@ def line_chart(
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8)
-    return figure_bytes(figure, "png", is_cropped=False)
+    return axes
+
+
+def step_bars(
+    axes: Axes | None, timesteps: Sequence[float], values: Sequence[float], ci95: Sequence[tuple[float, float]], y_label: str
+) -> Axes:
+    """Draw one bar per denoising step and return the axes.
+
+    Args:
+        axes: The axes; None makes a new figure.
+        timesteps: The timestep of each step, which labels it.
+        values: The height of each bar.
+        ci95: Its 95% interval; NaN where unknown.
+        y_label: The name of the y axis.
+    """
+    axes = axes_or_new(axes)
+    steps, (low, high) = np.arange(len(timesteps)), np.array(ci95).T
+    errors = None if np.isnan(low).any() else [np.array(values) - low, high - np.array(values)]
+    axes.bar(steps, values, color=BAR_COLOR, yerr=errors, **ERROR_BARS)
+    ticks = steps[:: max(1, len(steps) // 12)]
+    axes.set_xticks(ticks, [f"{timesteps[step]:.0f}" for step in ticks], fontsize=7)
+    axes.set_ylim(bottom=0)
+    axes.tick_params("y", labelsize=7)
+    axes.set_xlabel("timestep", fontsize=7)
+    axes.set_ylabel(y_label, fontsize=7)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
 
 
 def scatter_plot(points: Float[np.ndarray, "n 2"], labels: Sequence[str], groups: Sequence[int], title: str) -> Figure:

@@ -12,7 +12,9 @@ from conjure.io.formatting import format_value
 from conjure.io.text import quote_and_wrap
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 COLORMAP = "inferno"  # for heat maps over images: 0 is black
 MAX_ANNOTATED_LABELS = 16  # the entries of a larger matrix are not annotated with numbers
@@ -85,20 +87,43 @@ def clustered_heatmap(
     dendrogram(linkage, orientation="left", no_labels=True, ax=tree_axes, color_threshold=0, above_threshold_color="0.35")
     tree_axes.invert_yaxis()
     tree_axes.axis("off")
-    ordered, errors = (values[np.ix_(order, order)] for values in (distances, stderr))
-    image = map_axes.imshow(ordered, cmap="viridis_r", aspect="auto")
-    names = [quote_and_wrap(labels[i], 24, lines=2) for i in order]
-    map_axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
-    map_axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    image = draw_matrix(map_axes, distances, stderr, labels, order)
     map_axes.yaxis.tick_right()
-    if len(names) <= MAX_ANNOTATED_LABELS:
-        middle = (ordered.max() + ordered.min()) / 2
-        for i, j in np.ndindex(ordered.shape):
-            color = "white" if ordered[i, j] > middle else "black"
-            number = format_value(float(ordered[i, j]), float(errors[i, j]))
-            map_axes.text(j, i, number, ha="center", va="center", fontsize=7, color=color)
     colorbar = figure.colorbar(image, ax=map_axes, shrink=0.7, location="bottom")
     colorbar.set_label(colorbar_label, fontsize=8)
     colorbar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=9, parse_math=False)
     return figure
+
+
+def draw_matrix(
+    axes: Axes,
+    distances: Float[np.ndarray, "n n"],
+    stderr: Float[np.ndarray, "n n"],
+    labels: Sequence[str],
+    order: Sequence[int],
+) -> AxesImage:
+    """Draw a distance matrix as an image, with its entries as numbers unless there are too many.
+
+    Args:
+        axes: The axes.
+        distances: The matrix.
+        stderr: Standard errors of its entries, NaN where unknown. They decide how many digits are printed.
+        labels: The names of the n rows, which are also those of the columns.
+        order: Indices of the rows from top to bottom.
+
+    Returns:
+        The image, for a colorbar.
+    """
+    ordered, errors = (values[np.ix_(order, order)] for values in (distances, stderr))
+    image = axes.imshow(ordered, cmap="viridis_r", aspect="auto")
+    names = [quote_and_wrap(labels[i], 24, lines=2) for i in order]
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+    if len(names) <= MAX_ANNOTATED_LABELS:
+        middle = (ordered.max() + ordered.min()) / 2
+        for i, j in np.ndindex(ordered.shape):
+            color = "white" if ordered[i, j] > middle else "black"
+            number = format_value(float(ordered[i, j]), float(errors[i, j]))
+            axes.text(j, i, number, ha="center", va="center", fontsize=7, color=color)
+    return image

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from conjure.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf", ".html")
@@ -47,6 +48,21 @@ def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES, what
     except OSError as error:
         raise InputError(f"{what} {str(path)!r} cannot be written: {error.strerror}; name a writable file") from error
     return path
+
+
+def axes_or_new(axes: Axes | None) -> Axes:
+    """Return axes of matplotlib: the given ones, or those of a new figure.
+
+    The new figure belongs to no graphical interface, so nothing has to be closed. Its file is written by `axes.figure.savefig`.
+
+    Args:
+        axes: The axes, or None.
+    """
+    if axes is not None:
+        return axes
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(6.4, 4.8), layout="constrained").subplots()
 
 
 def figure_bytes(figure: Figure, file_format: str, *, is_cropped: bool = True) -> bytes:

@@ -22,11 +22,12 @@ from conjure.io.documents import Document, Table
 from conjure.io.files import import_pandas, write_output
 from conjure.io.formatting import format_with_error, pluralize
 from conjure.plotting.charts import scatter_plot
-from conjure.plotting.heatmaps import clustered_heatmap
-from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
+from conjure.plotting.heatmaps import clustered_heatmap, draw_matrix
+from conjure.plotting.output import EMBEDDING_SUFFIXES, axes_or_new, check_path, figure_bytes
 from conjure.similarity.matrix_analysis import Embedding2D, Separation, average_linkage, classical_mds, group_separation
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
@@ -245,6 +246,16 @@ class Matrix:
             title=f"{self.process['model']}, {pluralize(self.samples, 'sample')}",
             colorbar_label=f"{self.divergence}, {self.unit}",
         )  # fmt: skip
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the distances as an image without the dendrogram, and return the axes of matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        axes = axes_or_new(ax)
+        draw_matrix(axes, self.distance, self.stderr, self.texts, self.order)
+        return axes
 
     def save(self, path: str | Path) -> None:
         """Write the heat map with its dendrogram to `path`.

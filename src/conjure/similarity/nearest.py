@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -22,6 +22,7 @@ from conjure.divergence.intervals import nonnegative_interval
 from conjure.divergence.reference_scale import ReferenceScale, Similarity
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
+from conjure.io.files import import_pandas
 from conjure.io.formatting import format_with_error
 from conjure.io.text import quote_and_wrap
 from conjure.similarity.options import SamplingOptions
@@ -29,6 +30,9 @@ from conjure.similarity.sampling import jobs_for_pairs, run_metadata
 from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_ranking
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 FIRST_ROUND_SAMPLES = 4  # each further round doubles the number of samples
 
@@ -135,6 +139,19 @@ class Neighbours:
             if math.isnan(neighbour["stderr"]):
                 neighbour |= {"stderr": None, "ci95": None, "similarity_ci95": None}
         return plain
+
+    def to_pandas(self) -> DataFrame:
+        """Return one row per candidate as a pandas data frame, nearest first: text, distance with its error, samples.
+
+        Raises:
+            InputError: If pandas is not installed.
+        """
+        rows = []
+        for neighbour in self.ranked:
+            row = {name: getattr(neighbour, name) for name in ("text", "distance", "stderr", "samples", "eliminated")}
+            similarity = math.nan if neighbour.similarity is None else neighbour.similarity.value
+            rows.append(row | {"ci95_low": neighbour.ci95[0], "ci95_high": neighbour.ci95[1], "similarity": similarity})
+        return import_pandas().DataFrame(rows)
 
 
 @renamed_keywords(among="candidates")
