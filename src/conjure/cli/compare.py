@@ -86,8 +86,9 @@ def compare(
     attribution = None
     with truncation_as_error(strict), ProgressBar() as progress:
         if figure is not None:
+            shown = {} if figure.lower().endswith(".html") else {"samples_shown": 1}  # other figures show one sample
             explanation = conjure.explain(
-                process, first, second, **sampling, words=words, replacements=replacements, progress=progress
+                process, first, second, **sampling, **shown, words=words, replacements=replacements, progress=progress
             )
             estimate, attribution = explanation.estimate, explanation.words
         else:

@@ -6,12 +6,14 @@ import functools
 import gc
 import inspect
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_type_hints
 
 import conjure
 from conjure.cli import options
 from conjure.cli.console import silence, stderr
+from conjure.cli.deferred_imports import deferred_imports
 
 HARDWARE = ("device", "compile", "offload")  # options that apply to the workers, where there are some
 
@@ -64,9 +66,19 @@ class ProcessOptions:
         # The imports create about a million objects that stay alive until the exit. Garbage collections over them, during the
         # imports and at the exit, would take a quarter of the run time of a short command.
         gc.disable()
-        load = conjure.load
-        gc.freeze()
-        gc.enable()
+        with deferred_imports() if self.uses_default_weights() else nullcontext():
+            load = conjure.load
+            gc.freeze()
+            gc.enable()
+            return self.load_with(load)
+
+    def uses_default_weights(self) -> bool:
+        """Return whether the process is the default model with its weights unchanged, in this Python process."""
+        changes = (self.lora, self.textual_inversion, self.quantize, self.offload, self.compile, self.workers, self.ray)
+        return self.model == "default" and not any(changes)
+
+    def load_with(self, load: Callable[..., conjure.Process]) -> conjure.Process:
+        """Load the process with `conjure.load`, which is imported. The errors are those of `load`."""
         silence()
         settings, workers = self.arguments(), None
         if self.workers is not None or self.ray is not None:

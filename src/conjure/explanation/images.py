@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from conjure.diffusion.process import Process
 from conjure.divergence.estimates import Estimate
 
 DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
+DECODE_NUMBERS = DECODE_BATCH * 4 * 64 * 64  # numbers of the latents of more images in one call, if they are small
 
 
 @dataclass(frozen=True)
@@ -73,21 +74,28 @@ def counted_trajectories(estimate: Estimate, sample: SampleImages) -> tuple[Traj
     return (sample.forward,) if estimate.divergence == "kl" else (sample.forward, sample.backward)
 
 
-def decode_trajectory(
-    process: Process, result: TrajectoryResult, text_index: Literal[0, 1], per_step: Float[np.ndarray, " steps"]
-) -> TrajectoryImages:
-    """Decode all steps of a trajectory. See `iter_decoded` for the arguments."""
-    *_, images = iter_decoded(process, result, text_index, per_step, at_once=True)
-    return images
+def decode_trajectories(
+    process: Process, trajectories: Sequence[tuple[TrajectoryResult, Literal[0, 1], Float[np.ndarray, " steps"]]]
+) -> list[TrajectoryImages]:
+    """Decode all steps of trajectories together.
+
+    Args:
+        process: The process that simulated the trajectories.
+        trajectories: For each trajectory the arguments `result`, `text_index` and `per_step` of `iter_decoded`.
+    """
+    latents = [
+        torch.cat([result.final_latent[None], _shown_latents(result, text_index).flatten(0, 1)])
+        for result, text_index, _ in trajectories
+    ]
+    decoded = np.split(decode_latents(process, torch.cat(latents)), len(latents))
+    return [
+        _images(result, images[0], images[1:].reshape(-1, 3, *images[0].shape), per_step)
+        for (result, _, per_step), images in zip(trajectories, decoded, strict=True)
+    ]
 
 
 def iter_decoded(
-    process: Process,
-    result: TrajectoryResult,
-    text_index: Literal[0, 1],
-    per_step: Float[np.ndarray, " steps"],
-    *,
-    at_once: bool = False,
+    process: Process, result: TrajectoryResult, text_index: Literal[0, 1], per_step: Float[np.ndarray, " steps"]
 ) -> Iterator[TrajectoryImages]:
     """Decode the latents of a trajectory step by step.
 
@@ -96,26 +104,39 @@ def iter_decoded(
         result: A result with the latents of its steps and one target, the other text of the pair.
         text_index: Whether the text of the trajectory is the first (0) or the second (1) of the pair.
         per_step: The contribution of each step to the directed divergence.
-        at_once: Decode all steps together.
 
     Yields:
-        The images after each step, or once if `at_once`. Images of steps that are not decoded yet are white.
+        The images after each step. Images of steps that are not decoded yet are white.
     """
+    text_cache = TextEmbeddingCache()
+    sequence = _shown_latents(result, text_index)
+    final = decode_latents(process, result.final_latent[None], text_cache)[0]
+    images = np.ones((len(sequence), 3, *final.shape), final.dtype)
+    for step, latents in enumerate(sequence):
+        images[step] = decode_latents(process, latents, text_cache)
+        yield _images(result, final, images, per_step)
+
+
+def _shown_latents(result: TrajectoryResult, text_index: Literal[0, 1]) -> Float[Tensor, "steps 3 *latent"]:
+    """Return x_t, the predicted x0 for the first text of the pair, and that for the second text, at each step."""
     latents = result.step_latents
     assert latents is not None
     x0 = latents.x0 if text_index == 0 else latents.x0.flip(1)
-    sequence = torch.stack([latents.x_t, x0[:, 0], x0[:, 1]], 1)
-    steps = len(sequence)
-    text_cache = TextEmbeddingCache()
+    return torch.stack([latents.x_t, x0[:, 0], x0[:, 1]], 1)
 
-    final = decode_latents(process, result.final_latent[None], text_cache)[0]
-    images = np.ones((steps, 3, *final.shape), final.dtype)
-    heatmaps = difference_heatmaps(latents.x0[:, 0] - latents.x0[:, 1], per_step, final.shape[0] / final.shape[1])
-    for part in [slice(0, steps)] if at_once else [slice(step, step + 1) for step in range(steps)]:
-        decoded = decode_latents(process, sequence[part].flatten(0, 1), text_cache)
-        images[part] = decoded.reshape(-1, 3, *final.shape)
-        x_t, x0_first, x0_second = images.swapaxes(0, 1).copy()
-        yield TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final)
+
+def _images(
+    result: TrajectoryResult,
+    final: Float[np.ndarray, "height width 3"],
+    images: Float[np.ndarray, "steps 3 height width 3"],
+    per_step: Float[np.ndarray, " steps"],
+) -> TrajectoryImages:
+    """Return the images of a trajectory with its heat maps, from the images of `_shown_latents`."""
+    assert result.step_latents is not None
+    x0 = result.step_latents.x0
+    heatmaps = difference_heatmaps(x0[:, 0] - x0[:, 1], per_step, final.shape[0] / final.shape[1])
+    x_t, x0_first, x0_second = images.swapaxes(0, 1).copy()
+    return TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final)
 
 
 def decode_latents(
@@ -129,7 +150,8 @@ def decode_latents(
         text_cache: See `Process.run`.
     """
     latents = latents.to(process.device, process.pipeline.dtype)
-    batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH)
+    text_cache = text_cache or TextEmbeddingCache()
+    batch_size = AdaptiveBatchSize(process.device, max(DECODE_BATCH, DECODE_NUMBERS // latents[0].numel()))
     return np.concatenate(list(map_batches(latents, batch_size, lambda batch, _: process.decode(batch, text_cache=text_cache))))
 
 

@@ -1,11 +1,10 @@
-"""The distances between all pairs of texts: their statistics, and their output as CSV, data frame, heat map, page and chart."""
+"""The distances between all pairs of texts, with their statistics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations, permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +16,11 @@ from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.intervals import few_samples_note, nonnegative_ends
 from conjure.divergence.reference_scale import UNCALIBRATED, ReferenceScale
 from conjure.errors import InputError
-from conjure.io.csv_files import csv_text
-from conjure.io.documents import Document, Table
 from conjure.io.files import import_pandas, write_output
 from conjure.io.formatting import format_with_error, pluralize
-from conjure.plotting.charts import scatter_plot
-from conjure.plotting.heatmaps import clustered_heatmap
 from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
 from conjure.similarity.matrix_analysis import Embedding2D, Separation, average_linkage, classical_mds, group_separation
+from conjure.similarity.matrix_output import frame_of_pairs, matrix_csv, matrix_heatmap, matrix_page, mds_chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,13 +201,7 @@ class Matrix:
         Raises:
             InputError: If similarities are requested and the process is not calibrated.
         """
-        if similarity:
-            values, heads = self.require_similarity(), list(self.texts)
-        else:
-            values = self.distance if self.samples == 1 else np.hstack([self.distance, self.stderr])
-            heads = [*self.texts, *(f"stderr: {text}" for text in self.texts if self.samples > 1)]
-        rows = ([text, *row] for text, row in zip(self.texts, values.tolist(), strict=True))
-        return csv_text([["", *heads], *rows], raw=raw)
+        return matrix_csv(self, raw=raw, similarity=similarity)
 
     def to_frame(self) -> DataFrame:
         """Return the distances as a square pandas data frame, with the texts as rows and columns.
@@ -229,23 +219,11 @@ class Matrix:
         Raises:
             InputError: If pandas is not installed.
         """
-        n, (low, high) = len(self.texts), self.ci95
-        pairs = permutations(range(n), 2) if self.divergence == "kl" else combinations(range(n), 2)
-        columns = {"distance": self.distance, "stderr": self.stderr, "ci95_low": low, "ci95_high": high}
-        return import_pandas().DataFrame(
-            [
-                {"text1": self.texts[i], "text2": self.texts[j], **{name: values[i, j] for name, values in columns.items()}}
-                for i, j in pairs
-            ]
-        )
+        return frame_of_pairs(self)
 
     def heatmap(self) -> Figure:
         """Return the heat map of the distances with the dendrogram of the texts."""
-        return clustered_heatmap(
-            self.distance, self.stderr, self.texts, self.linkage, self.order,
-            title=f"{self.process['model']}, {pluralize(self.samples, 'sample')}",
-            colorbar_label=f"{self.divergence}, {self.unit}",
-        )  # fmt: skip
+        return matrix_heatmap(self)
 
     def save(self, path: str | Path) -> None:
         """Write the heat map with its dendrogram to `path`.
@@ -258,7 +236,7 @@ class Matrix:
         """
         path = check_path(path)
         file_format = path.suffix.lower().removeprefix(".")
-        content = self._html_page().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
+        content = matrix_page(self).encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
         write_output(path, content, make_folders=False)
 
     def save_mds(self, path: str | Path, groups: Sequence[Iterable[str]] = ()) -> None:
@@ -272,27 +250,8 @@ class Matrix:
             InputError: If the suffix is another one, or the file cannot be written.
         """
         path = check_path(path, EMBEDDING_SUFFIXES)
-        group_numbers = {text: number for number, group in enumerate(groups) for text in group}
-        embedding = self.mds_embedding
-        title = f"{self.process['model']}, {self.divergence}; the plane explains {embedding.explained:.0%} of the variance"
-        figure = scatter_plot(embedding.points, self.texts, [group_numbers.get(text, 0) for text in self.texts], title)
-        write_output(path, figure_bytes(figure, path.suffix.lower().removeprefix(".")), make_folders=False)
+        content = figure_bytes(mds_chart(self, groups), path.suffix.lower().removeprefix("."))
+        write_output(path, content, make_folders=False)
 
     def _repr_png_(self) -> bytes:
         return figure_bytes(self.heatmap(), "png")
-
-    def _html_page(self) -> str:
-        """Return an HTML page with the heat map as an image and the distances with their errors as a table."""
-        rows = [[self.texts[i], *(self.format_entry(i, j) for j in self.order)] for i in self.order]
-        table = Table("Distances and standard errors", ["", *(self.texts[i] for i in self.order)], rows)
-        process = self.process
-        settings = (
-            f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, "
-            f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"
-        )
-        figures = {"Heat map": figure_bytes(self.heatmap(), "png")}
-        tables = [table]
-        if self.similarity is not None:
-            rows = [[self.texts[i], *(self.format_entry(i, j, similarity=True) for j in self.order)] for i in self.order]
-            tables.append(Table("Similarities: shares of unrelated pairs that are farther apart", table.columns, rows))
-        return Document("Distance matrix", [settings], tables, "; ".join(self.notes), figures).to_html()

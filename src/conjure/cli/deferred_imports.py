@@ -1,0 +1,118 @@
+"""The default model without modules that it does not use, whose imports would take half of the run time of a short command.
+
+transformers and diffusers import torch's compiler to mark functions that it must not trace, PEFT and torch's distributed tensors
+to recognise their objects, and statistics of scipy for noise levels that few models have. While the default model is loaded, the
+libraries find placeholders of these modules. Afterwards the placeholders are removed, so that the real modules are imported where
+something needs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+COMPILER = "torch._dynamo"
+MASKS = f"{COMPILER}._trace_wrapped_higher_order_op"
+# Each of them imports some of the modules, if it is imported before
+LIBRARIES = ("diffusers.utils.torch_utils", "transformers.modeling_utils")
+MODULES_OF_TYPES = (
+    "peft.helpers",
+    "peft.tuners.tuners_utils",
+    "torch.distributed._composable.fsdp",
+    "torch.distributed.checkpoint.hf_storage",
+    "torch.distributed.fsdp",
+    "torch.distributed.tensor",
+    "torch.distributed.tensor._utils",
+    "torch.distributed.tensor.placement_types",
+)
+
+
+def unmarked(function: Any = None, *_: Any, **__: Any) -> Any:
+    """Return a function as it is: the mark that a decorator of the compiler sets matters only where something is compiled."""
+    return unmarked if function is None else function
+
+
+def deferred(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that imports a module when it is called, and calls the function `name` of this module."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return call
+
+
+class TypesPlaceholder(ModuleType):
+    """A module of which only types are used, to recognise their instances. All its names are types without instances."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        vars(self)[name] = type(name, (), {})
+        return vars(self)[name]
+
+
+def types_of(name: str) -> ModuleType:
+    """Return a `TypesPlaceholder` with a name."""
+    return TypesPlaceholder(name)
+
+
+def attributes_of(name: str, **attributes: Any) -> ModuleType:
+    """Return a placeholder of the module `name` with these attributes and no others."""
+    module = ModuleType(name)
+    vars(module).update(attributes)
+    return module
+
+
+def all_placeholders() -> list[ModuleType]:
+    """Return new placeholders of all modules that the default model does not use."""
+    return [
+        attributes_of(
+            COMPILER,
+            allow_in_graph=unmarked,
+            assume_constant_result=unmarked,
+            disable=unmarked,
+            eval_frame=types_of("eval_frame"),
+        ),
+        attributes_of(MASKS, TransformGetItemToIndex=deferred(MASKS, "TransformGetItemToIndex")),
+        attributes_of("scipy.stats"),  # diffusers uses it as an attribute of scipy, which then imports it
+        *map(types_of, MODULES_OF_TYPES),
+    ]
+
+
+@contextlib.contextmanager
+def placeholders(modules: list[ModuleType]) -> Iterator[None]:
+    """Context manager in which imports return placeholders. Modules that were imported before stay.
+
+    Args:
+        modules: The placeholders, with the names of the modules.
+    """
+    used = {module.__name__: module for module in modules if module.__name__ not in sys.modules}
+    for name, module in used.items():
+        module.__spec__ = ModuleSpec(name, None)  # libraries ask for it to find out whether a module is installed
+    sys.modules.update(used)
+    try:
+        yield
+    finally:
+        for name, module in used.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+@contextlib.contextmanager
+def deferred_imports() -> Iterator[None]:
+    """Context manager in which the default model is imported and loaded without the modules that it does not use.
+
+    All modules are imported as usual where a CUDA device may compile, and in a Python process that has used the libraries before.
+    """
+    import torch
+
+    if torch.cuda.is_available() or any(name in sys.modules for name in (COMPILER, *LIBRARIES)):
+        yield
+        return
+    with placeholders(all_placeholders()):
+        yield

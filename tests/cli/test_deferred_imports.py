@@ -1,0 +1,102 @@
+"""A command with the default model imports no modules that this model does not use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+import conjure
+from conjure.cli.deferred_imports import attributes_of, deferred, placeholders, types_of, unmarked
+from conjure.cli.process import ProcessOptions
+
+# The compiler, PEFT with the models of transformers that it imports, and others that a distance does not use
+UNUSED = {"torch._dynamo", "torch._inductor", "sympy", "torch.distributed.tensor", "torch.distributed.fsdp", "peft",
+          "scipy.stats", "matplotlib", "pandas", "gradio", "ray"}  # fmt: skip
+
+
+@pytest.fixture
+def costly_module(tmp_path, monkeypatch) -> str:
+    """The name of a module that was not imported before."""
+    (tmp_path / "costly_module.py").write_text("def double(number):\n    return 2 * number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "costly_module", raising=False)
+    return "costly_module"
+
+
+def test_a_module_is_imported_when_its_function_is_called(costly_module):
+    with placeholders([attributes_of(costly_module, double=deferred(costly_module, "double"))]):
+        from costly_module import double  # type: ignore[import-not-found]
+
+        assert find_spec(costly_module) is not None  # the module is installed
+        with pytest.raises(ImportError):
+            from costly_module import halve  # noqa: F401
+    assert costly_module not in sys.modules
+    assert double(4) == 8
+    assert sys.modules[costly_module].__file__ is not None
+
+
+def test_placeholders_are_removed_after_an_error(costly_module):
+    with pytest.raises(ZeroDivisionError), placeholders([types_of(costly_module)]):
+        raise ZeroDivisionError
+    assert costly_module not in sys.modules
+
+
+def test_imported_modules_stay():
+    with placeholders([types_of("json")]):
+        assert sys.modules["json"] is json
+    assert sys.modules["json"] is json
+
+
+def test_types_have_no_instances(costly_module):
+    with placeholders([types_of(costly_module)]):
+        from costly_module import Tensor
+
+        assert Tensor is sys.modules[costly_module].Tensor
+        assert not isinstance(object(), Tensor)
+        assert not hasattr(sys.modules[costly_module], "__path__")  # it is no package
+
+
+def test_decorators_of_the_compiler_change_no_function():
+    def function() -> None: ...
+
+    assert unmarked(function, recursive=False) is function
+    assert unmarked()(function) is function
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"model": "folder"}, {"lora": ["x:1"]}, {"textual_inversion": ["x"]}, {"quantize": "int8"}, {"compile": True},
+     {"offload": "model"}, {"workers": 2}, {"ray": "auto"}],
+)  # fmt: skip
+def test_everything_is_imported_for_other_models_and_changes_of_weights(option):
+    assert ProcessOptions(steps=3, dtype="float16", lora=[], textual_inversion=[]).uses_default_weights()
+    assert not ProcessOptions(**option).uses_default_weights()
+
+
+@pytest.mark.slow
+def test_a_comparison_imports_no_unused_module(default_process):
+    """Its result is that of a Python process with all modules."""
+    code = (
+        "import sys\n"
+        "from conjure.cli import main\n"
+        "try:\n"
+        "    main(['compare', 'sun', 'moon', '--steps', '2', '--samples', '1', '--json'])\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        f"print(' '.join({UNUSED} & set(sys.modules)))\n"
+        "import torch._dynamo, torch.distributed.tensor, scipy.stats\n"
+        "assert torch._dynamo.reset and torch.distributed.tensor.DTensor.__module__ and scipy.stats.beta"
+    )
+    completed = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert completed.stderr == ""
+    assert completed.returncode == 0
+    output, unused = completed.stdout.splitlines()
+    assert unused == ""
+    result = json.loads(output)
+    expected = conjure.distance(default_process.set(steps=2), "sun", "moon", samples=1)
+    assert result["distance"] == pytest.approx(expected.distance, rel=1e-6)
+    assert result["fingerprint"] == expected.fingerprint
