@@ -8,9 +8,11 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+import torch
 
 import conjure
-from conjure.cli.deferred_imports import attributes_of, deferred, placeholders, types_of, unmarked
+from conjure.cli import deferred_imports
+from conjure.cli.deferred_imports import TypesPlaceholder, attributes_of, deferred, placeholders, types_of, unmarked
 from conjure.cli.process import ProcessOptions
 
 # The compiler, PEFT with the models of transformers that it imports, and others that a distance does not use
@@ -51,12 +53,25 @@ def test_imported_modules_stay():
     assert sys.modules["json"] is json
 
 
+def test_other_versions_of_the_libraries_are_imported_as_usual(costly_module, monkeypatch):
+    monkeypatch.setattr(deferred_imports, "LIBRARIES", ())
+    monkeypatch.setattr(deferred_imports, "COMPILER", costly_module)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(deferred_imports, "all_placeholders", lambda: [types_of(costly_module)])
+    with deferred_imports.deferred_imports():
+        assert isinstance(sys.modules[costly_module], TypesPlaceholder)
+    monkeypatch.setattr(deferred_imports, "TESTED_VERSIONS", {"torch": "0."})
+    with deferred_imports.deferred_imports():
+        assert costly_module not in sys.modules
+
+
 def test_types_have_no_instances(costly_module):
     with placeholders([types_of(costly_module)]):
         from costly_module import Tensor
 
         assert Tensor is sys.modules[costly_module].Tensor
         assert not isinstance(object(), Tensor)
+        assert isinstance(Tensor(0, size=1), Tensor)
         assert not hasattr(sys.modules[costly_module], "__path__")  # it is no package
 
 

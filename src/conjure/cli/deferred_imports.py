@@ -13,9 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
+# Placeholders depend on what the libraries import. With other versions everything is imported
+TESTED_VERSIONS = {"diffusers": "0.42.", "torch": "2.13.", "transformers": "5.23."}
 COMPILER = "torch._dynamo"
 MASKS = f"{COMPILER}._trace_wrapped_higher_order_op"
 # Each of them imports some of the modules, if it is imported before
@@ -47,12 +50,12 @@ def deferred(module: str, name: str) -> Callable[..., Any]:
 
 
 class TypesPlaceholder(ModuleType):
-    """A module of which only types are used, to recognise their instances. All its names are types without instances."""
+    """A module of which only types are used, mostly to recognise their instances. All its names are types that do nothing."""
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
             raise AttributeError(name)
-        vars(self)[name] = type(name, (), {})
+        vars(self)[name] = type(name, (), {"__init__": lambda self, *args, **kwargs: None})
         return vars(self)[name]
 
 
@@ -107,11 +110,13 @@ def placeholders(modules: list[ModuleType]) -> Iterator[None]:
 def deferred_imports() -> Iterator[None]:
     """Context manager in which the default model is imported and loaded without the modules that it does not use.
 
-    All modules are imported as usual where a CUDA device may compile, and in a Python process that has used the libraries before.
+    All modules are imported as usual where a CUDA device may compile, in a Python process that has used the libraries before, and
+    with versions of the libraries that were not tested.
     """
     import torch
 
-    if torch.cuda.is_available() or any(name in sys.modules for name in (COMPILER, *LIBRARIES)):
+    is_tested = all(version(name).startswith(prefix) for name, prefix in TESTED_VERSIONS.items())
+    if torch.cuda.is_available() or not is_tested or any(name in sys.modules for name in (COMPILER, *LIBRARIES)):
         yield
         return
     with placeholders(all_placeholders()):

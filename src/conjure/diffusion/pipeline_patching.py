@@ -19,7 +19,6 @@ from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
-DENOISERS = ("unet", "transformer")
 UNPATCHED_COMPONENTS = (*AUTOENCODERS, "safety_checker", "image_encoder")
 # diffusers installs its hooks for offloading again at the end of every call
 OFFLOADING_ATTRIBUTES = ("_all_hooks", "_offload_device", "_offload_gpu_id")
@@ -49,7 +48,9 @@ def patched_pipeline(
             them.
     """
     with lock, suppress_truncation_logs(pipeline), restored_pipeline(pipeline), contextlib.ExitStack() as stack:
-        pipeline.scheduler = scheduler
+        # Not through DiffusionPipeline.__setattr__, which would write the class into the configuration, and which imports the
+        # compiler of torch
+        pipeline.__dict__["scheduler"] = scheduler
         pipeline.set_progress_bar_config(disable=True)
         for name, part in pipeline.components.items():
             if isinstance(part, torch.nn.Module) and name.startswith("text_encoder"):
@@ -60,7 +61,6 @@ def patched_pipeline(
                 stack.enter_context(deduplicate_rows(part, max_rows))
             elif is_tokenizer(part):
                 stack.callback(setattr, part, "padding_side", part.padding_side)  # some pipelines set another
-                # Not through DiffusionPipeline.__setattr__, which would write the wrapper's class into the configuration
                 pipeline.__dict__[name] = TruncationWarningTokenizer(part, max_prompt_tokens)
         if getattr(pipeline, "safety_checker", None) is not None:
             pipeline.__dict__["safety_checker"] = None  # it would replace images by black ones
