@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import torch
 
 import conjure
 from conjure.cli import deferred_imports
-from conjure.cli.deferred_imports import TypesPlaceholder, attributes_of, deferred, placeholders, types_of, unmarked
+from conjure.cli.deferred_imports import TypesPlaceholder, attributes_of, deferred, package_of, placeholders, types_of, unmarked
 from conjure.cli.process import ProcessOptions
 
 # The compiler, PEFT with the models of transformers that it imports, and others that a distance does not use
@@ -63,6 +64,35 @@ def test_other_versions_of_the_libraries_are_imported_as_usual(costly_module, mo
     monkeypatch.setattr(deferred_imports, "TESTED_VERSIONS", {"torch": "0."})
     with deferred_imports.deferred_imports():
         assert costly_module not in sys.modules
+
+
+def test_modules_of_a_package_are_imported_without_the_package(tmp_path, monkeypatch):
+    (tmp_path / "outer" / "costly").mkdir(parents=True)
+    (tmp_path / "outer" / "__init__.py").touch()
+    (tmp_path / "outer" / "costly" / "__init__.py").write_text("all_models = 1\n")
+    (tmp_path / "outer" / "costly" / "part.py").write_text("value = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with placeholders([package_of("outer.costly")]):
+        from outer.costly.part import value  # type: ignore[import-not-found]
+
+        assert value == 2
+        assert not hasattr(sys.modules["outer.costly"], "all_models")
+    from outer.costly import all_models  # type: ignore[import-not-found]
+
+    assert all_models == 1
+    for name in ("outer.costly.part", "outer.costly", "outer"):
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_installed_packages_are_searched_once(monkeypatch):
+    searches = []
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: searches.append(1))
+    search = importlib.metadata.packages_distributions
+    with deferred_imports.one_search_for_packages():
+        importlib.metadata.packages_distributions()
+        importlib.metadata.packages_distributions()
+    assert len(searches) == 1
+    assert importlib.metadata.packages_distributions is search
 
 
 def test_types_have_no_instances(costly_module):

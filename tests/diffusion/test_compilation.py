@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from conjure.diffusion import compilation
 from conjure.diffusion.compilation import CALL_NUMBERS, MAX_ROWS, MIN_ROWS, compile_denoiser, constant_rows, optimize_denoiser
 from conjure.diffusion.deduplication import deduplicate_rows
 from conjure.engine.forecast import COMPILATION_PAYS, Forecast, compile_if_it_pays
+from denoisers import record_batch_sizes
 
 
 class Network(torch.nn.Module):
@@ -56,17 +56,8 @@ def test_distances_have_one_shape_and_the_same_numbers(default_process, monkeypa
     """All steps and batches, also the last, smaller one."""
     process = default_process.set(steps=2, batch_size=16)
     expected = conjure.distance(process, "sun", "moon", samples=3)
-    network, num_rows = process.pipeline.transformer, []
-    forward = network.forward
-
-    @functools.wraps(forward)
-    def counting_forward(hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        num_rows.append(len(hidden_states))
-        return forward(hidden_states, *args, **kwargs)
-
-    mark_as_compiled(network.transformer_blocks[0], monkeypatch)
-    monkeypatch.setattr(network, "forward", counting_forward)
-    monkeypatch.setattr("conjure.diffusion.deduplication.has_independent_rows", lambda *_: True)
+    num_rows = record_batch_sizes(process, monkeypatch)
+    mark_as_compiled(process.pipeline.transformer.transformer_blocks[0], monkeypatch)
     estimate = conjure.distance(process, "sun", "moon", samples=3)
     assert set(num_rows) == {16}
     assert estimate.samples == pytest.approx(expected.samples, rel=1e-4)

@@ -9,11 +9,14 @@ something needs them.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -71,6 +74,15 @@ def attributes_of(name: str, **attributes: Any) -> ModuleType:
     return module
 
 
+def package_of(name: str) -> ModuleType:
+    """Return a placeholder of a package from which its modules can be imported, without the code of the package itself."""
+    parent, _, last = name.rpartition(".")
+    spec = find_spec(parent)
+    assert spec is not None
+    folders = [str(Path(folder) / last) for folder in spec.submodule_search_locations or ()]
+    return attributes_of(name, __path__=folders)
+
+
 def all_placeholders() -> list[ModuleType]:
     """Return new placeholders of all modules that the default model does not use."""
     return [
@@ -83,6 +95,7 @@ def all_placeholders() -> list[ModuleType]:
         ),
         attributes_of(MASKS, TransformGetItemToIndex=deferred(MASKS, "TransformGetItemToIndex")),
         attributes_of("scipy.stats"),  # diffusers uses it as an attribute of scipy, which then imports it
+        package_of("transformers.models"),  # it reads all its hundreds of folders, of which one is used
         *map(types_of, MODULES_OF_TYPES),
     ]
 
@@ -96,7 +109,8 @@ def placeholders(modules: list[ModuleType]) -> Iterator[None]:
     """
     used = {module.__name__: module for module in modules if module.__name__ not in sys.modules}
     for name, module in used.items():
-        module.__spec__ = ModuleSpec(name, None)  # libraries ask for it to find out whether a module is installed
+        # Libraries ask for it to find out whether a module is installed
+        module.__spec__ = ModuleSpec(name, None, is_package="__path__" in vars(module))
     sys.modules.update(used)
     try:
         yield
@@ -115,9 +129,20 @@ def deferred_imports() -> Iterator[None]:
     """
     import torch
 
-    is_tested = all(version(name).startswith(prefix) for name, prefix in TESTED_VERSIONS.items())
+    is_tested = all(importlib.metadata.version(name).startswith(prefix) for name, prefix in TESTED_VERSIONS.items())
     if torch.cuda.is_available() or not is_tested or any(name in sys.modules for name in (COMPILER, *LIBRARIES)):
         yield
         return
-    with placeholders(all_placeholders()):
+    with placeholders(all_placeholders()), one_search_for_packages():
         yield
+
+
+@contextlib.contextmanager
+def one_search_for_packages() -> Iterator[None]:
+    """Context manager in which the files of all installed packages are searched at most once, although two libraries ask."""
+    search = importlib.metadata.packages_distributions
+    importlib.metadata.packages_distributions = functools.cache(search)
+    try:
+        yield
+    finally:
+        importlib.metadata.packages_distributions = search
