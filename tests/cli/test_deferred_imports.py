@@ -16,9 +16,9 @@ from conjure.cli import deferred_imports
 from conjure.cli.deferred_imports import TypesPlaceholder, attributes_of, deferred, package_of, placeholders, types_of, unmarked
 from conjure.cli.process import ProcessOptions
 
-# The compiler, PEFT with the models of transformers that it imports, and others that a distance does not use
-UNUSED = {"torch._dynamo", "torch._inductor", "sympy", "torch.distributed.tensor", "torch.distributed.fsdp", "peft",
-          "scipy.stats", "matplotlib", "pandas", "gradio", "ray"}  # fmt: skip
+# The compiler and others that a distance does not use
+UNUSED = {"torch._dynamo", "torch._inductor", "torch.distributed.tensor", "torch.distributed.fsdp", "scipy.stats", "matplotlib",
+          "pandas", "gradio", "ray"}  # fmt: skip
 
 
 @pytest.fixture
