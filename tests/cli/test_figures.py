@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import conjure
+from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import noise_seed
 
 QUICK = ("--samples", 1, "--steps", 2)
@@ -46,6 +47,25 @@ def test_vector_figures(conjure_command, tiny_sd, tmp_path, suffix):
     figure = tmp_path / f"grid.{suffix}"
     code, _, _ = conjure_command("compare", "a <b> & c", "tiger", "--figure", figure, "--model", tiny_sd, *QUICK)
     assert (code, figure.read_bytes()[:5]) == (0, b"<?xml" if suffix == "svg" else b"%PDF-")
+
+
+@pytest.mark.parametrize(("suffix", "samples_shown"), [("png", 1), ("html", 2)])
+def test_images_are_decoded_in_one_batch_and_only_those_that_are_shown(
+    conjure_command, default_process, tmp_path, monkeypatch, suffix, samples_shown
+):
+    """Other figures than pages show one sample."""
+    decoded: list[int] = []
+    decode = Process.decode
+
+    def count(self, latents, **options):
+        decoded.append(len(latents))
+        return decode(self, latents, **options)
+
+    monkeypatch.setattr(Process, "decode", count)
+    monkeypatch.setattr(conjure, "load", lambda **_: default_process.set(steps=2))
+    assert conjure_command("compare", "sun", "tiger", "--figure", tmp_path / f"grid.{suffix}", "--samples", 2)[0] == 0
+    # in both directions the final image, and at each of two steps x_t and the predictions for both texts
+    assert decoded == [samples_shown * 2 * (1 + 2 * 3)]
 
 
 def test_the_images_are_those_of_the_trajectories(default_process):

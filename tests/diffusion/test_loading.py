@@ -160,7 +160,7 @@ def test_compile_compiles_the_repeated_blocks(tiny_sd, monkeypatch):
     conjure.load(tiny_sd)
     assert calls == []
     conjure.load(tiny_sd, compile=True)
-    assert calls == [{"dynamic": True}]
+    assert calls == [{"dynamic": False}]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def calibrate(
     """
     sampling = validated_sampling((), process_options.unit, samples=1, divergence=divergence, weighting=weighting)
     process = process_options.load()
-    from conjure.engine.forecast import forecast
+    from conjure.engine.forecast import compile_if_it_pays, forecast
     from conjure.similarity.calibration import find_calibration
     from conjure.similarity.options import SamplingOptions
 
@@ -41,7 +41,8 @@ def calibrate(
 
     def announce(jobs: Sequence[TrajectoryJob]) -> None:
         if expected := forecast(process, jobs):
-            stderr.print(f"running {len(jobs):,} trajectories: {expected}")
+            compiled = ", with a compiled denoiser" if compile_if_it_pays(process, expected) else ""
+            stderr.print(f"running {len(jobs):,} trajectories: {expected}{compiled}")
 
     with TruncationWarnings(), ProgressBar() as progress:
         scale = conjure.calibrate(process, progress=progress, on_start=announce).scale(config)

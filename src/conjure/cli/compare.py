@@ -97,9 +97,10 @@ def compare(
         if figure is not None or media is not None:
             from conjure.explanation.explain import DEFAULT_SAMPLES_SHOWN
 
+            has_sliders = figure is not None and figure.lower().endswith(".html")  # other figures show one sample
             explanation = conjure.explain(
                 process, first, second, **sampling, words=words, replacements=replacements, progress=progress,
-                samples_shown=1 if figure is None else DEFAULT_SAMPLES_SHOWN,
+                samples_shown=DEFAULT_SAMPLES_SHOWN if has_sliders else 1,
             )  # fmt: skip
             estimate, attribution = explanation.estimate, explanation.words
         else:

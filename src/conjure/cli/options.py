@@ -79,7 +79,14 @@ Device = Annotated[str | None, typer.Option(help="Device: cpu, cuda or mps. With
 Dtype = Annotated[
     str | None, typer.Option(help="Data type of the weights: float32, float16 or bfloat16. Without this option: float32.")
 ]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the denoiser: slower start, faster long runs.")]
+Compile = Annotated[
+    bool | None,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the denoiser: slower start, faster long runs. By default, evaluations on CUDA of more than two minutes do.",
+        show_default=False,
+    ),
+]
 
 NumSamples = Annotated[int, typer.Option(help="Number of Monte-Carlo samples k.")]
 NumSamplesWithError = Annotated[

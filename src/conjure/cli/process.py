@@ -44,7 +44,7 @@ class ProcessOptions:
     store: options.StorePath = None
     workers: options.NumWorkers = None
     ray: options.RayAddress = None
-    compile: options.Compile = False
+    compile: options.Compile = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the options as arguments of `conjure.load`."""

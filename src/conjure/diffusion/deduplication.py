@@ -18,6 +18,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from conjure.diffusion.batched_call import BatchedCall, concatenate_outputs
+from conjure.diffusion.compilation import constant_rows, is_compiled
 from conjure.diffusion.memoization import StaticInputCache, patched_forward
 from conjure.diffusion.row_independence import has_independent_rows, prepare_verdicts
 
@@ -34,6 +35,7 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
 
     Modules inside it compute outputs for unchanged inputs once (see `conjure.diffusion.memoization`). A network whose output for
     a row depends on the position or the number of rows receives every batch as it is (see `conjure.diffusion.row_independence`).
+    A compiled network receives the same number of rows in every call (see `conjure.diffusion.compilation`).
 
     Args:
         module: The denoiser.
@@ -41,6 +43,7 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
     """
     prepare_verdicts(module)
     forward = module.forward
+    has_constant_rows = is_compiled(module)
     seen_inputs: SeenInputs = {}  # of the last call, since texts stay the same from step to step
     static_inputs = StaticInputCache()
 
@@ -66,10 +69,15 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
             if index == len(distinct):
                 distinct.append(row)
             source.append(index)
-        num_chunks = -(-len(distinct) // max_rows) if max_rows else 1
-        if (len(distinct) == call.num_rows and num_chunks == 1) or not has_independent_rows(module, forward, call):
+        if has_constant_rows:
+            chunks = _filled_chunks(distinct, constant_rows(latents, max_rows))
+        else:
+            num_chunks = -(-len(distinct) // max_rows) if max_rows else 1
+            chunks = [
+                distinct[len(distinct) * i // num_chunks : len(distinct) * (i + 1) // num_chunks] for i in range(num_chunks)
+            ]
+        if chunks == [list(range(call.num_rows))] or not has_independent_rows(module, forward, call):
             return forward(*args, **kwargs)
-        chunks = [distinct[len(distinct) * i // num_chunks : len(distinct) * (i + 1) // num_chunks] for i in range(num_chunks)]
         outputs = []
         for chunk in chunks:
             args, kwargs = call.select(chunk, static_inputs)
@@ -78,6 +86,12 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
 
     with static_inputs.memoized(module), patched_forward(module, deduplicated_forward):
         yield
+
+
+def _filled_chunks(rows: list[int], size: int) -> list[list[int]]:
+    """Return chunks of `size` rows. The last one is filled up with copies of its last row, whose outputs nothing reads."""
+    filled = rows + rows[-1:] * (-len(rows) % size)
+    return [filled[start : start + size] for start in range(0, len(filled), size)]
 
 
 class TextEmbeddingCache:

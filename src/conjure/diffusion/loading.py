@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from diffusers import DiffusionPipeline, ModularPipeline
 
+from conjure.diffusion.compilation import DENOISERS, optimize_denoiser
 from conjure.diffusion.load_options import LoadOptions, Lora, parse_inversions, parse_loras
 from conjure.diffusion.media import MEDIA_SETTINGS, MediaSettings
 from conjure.diffusion.model_folder import one_line
@@ -23,8 +24,7 @@ from conjure.diffusion.modifications import find_modifications, modify
 from conjure.diffusion.noise_levels import Unit
 from conjure.diffusion.pipeline_files import torch_dtype
 from conjure.diffusion.pipeline_kwargs import check_negative_prompt, with_negative_prompt
-from conjure.diffusion.pipeline_patching import DENOISERS
-from conjure.diffusion.placement import check_offload, choose_device, optimize_denoiser, place
+from conjure.diffusion.placement import check_offload, choose_device, place
 from conjure.diffusion.process import Process
 from conjure.diffusion.schedulers import is_few_step_scheduler, make_scheduler
 from conjure.diffusion.sources import load_source
@@ -54,7 +54,7 @@ def load(
     textual_inversion: str | Path | Sequence[Any] | None = None,
     quantize: str | None = None,
     offload: str | None = None,
-    compile: bool = False,
+    compile: bool | None = None,
     channels_last: bool = False,
 ) -> Process:
     """Load a text-to-image, text-to-video or text-to-audio diffusion model as a process.
@@ -88,7 +88,8 @@ def load(
         quantize: `int8` or `int4`, the type of the denoiser's weights; the computation has the type `dtype`.
         offload: `model`, `sequential` or `group`, to keep weights on the CPU while the device does not need them: whole networks,
             or single layers. It saves memory of a GPU, takes time, and changes no number.
-        compile: Whether to compile the denoiser with `torch.compile`, which is worthwhile for long runs.
+        compile: Whether to compile the denoiser with `torch.compile`, which is worthwhile for long runs; None to compile it on
+            CUDA if the forecast of an evaluation is longer than two minutes. Numbers then differ by rounding.
         channels_last: Whether to store the denoiser's weights in the memory format `channels_last`, in which GPUs compute
             convolutions faster.
 
@@ -128,7 +129,8 @@ def load(
             )
             options = modify(pipeline, modifications if stored == options else find_modifications(stored), name)
             place(pipeline, chosen_device, offload)
-        optimize_denoiser(pipeline, compile, channels_last)
+        is_changed = bool(options.quantize or options.offload)  # compilation of such networks must be requested
+        optimize_denoiser(pipeline, bool(compile) if is_changed else compile, channels_last)
     except InputError:
         raise
     except (RuntimeError, ValueError, AssertionError) as error:

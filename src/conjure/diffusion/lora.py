@@ -20,8 +20,8 @@ from diffusers.utils.peft_utils import set_weights_and_activate_adapters
 from safetensors import safe_open
 
 from conjure.diffusion.adapter_files import PEFT_CONFIG
+from conjure.diffusion.compilation import DENOISERS
 from conjure.diffusion.model_folder import one_line
-from conjure.diffusion.pipeline_patching import DENOISERS
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number
 

@@ -19,7 +19,6 @@ from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
-DENOISERS = ("unet", "transformer")
 # Besides autoencoders: networks that prepare texts for the denoiser, of which one keeps a state between its calls, and networks
 # for images and sounds
 UNPATCHED_COMPONENTS = (
@@ -53,7 +52,9 @@ def patched_pipeline(
             them.
     """
     with lock, suppress_truncation_logs(pipeline), restored_pipeline(pipeline), contextlib.ExitStack() as stack:
-        pipeline.scheduler = scheduler
+        # Not through DiffusionPipeline.__setattr__, which would write the class into the configuration, and which imports the
+        # compiler of torch
+        pipeline.__dict__["scheduler"] = scheduler
         pipeline.set_progress_bar_config(disable=True)
         for name, part in pipeline.components.items():
             if isinstance(part, torch.nn.Module) and name.startswith("text_encoder"):
@@ -64,7 +65,6 @@ def patched_pipeline(
                 stack.enter_context(deduplicate_rows(part, max_rows))
             elif is_tokenizer(part):
                 stack.callback(setattr, part, "padding_side", part.padding_side)  # some pipelines set another
-                # Not through DiffusionPipeline.__setattr__, which would write the wrapper's class into the configuration
                 pipeline.__dict__[name] = TruncationWarningTokenizer(part, max_prompt_tokens)
         if getattr(pipeline, "safety_checker", None) is not None:
             pipeline.__dict__["safety_checker"] = None  # it would replace images by black ones

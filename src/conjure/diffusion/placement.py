@@ -1,4 +1,4 @@
-"""The device of a pipeline, offloading of its weights, and optimisations of its denoiser. None of them changes a number."""
+"""The device of a pipeline, and offloading of its weights. Neither changes a number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from conjure.diffusion.pipeline_patching import DENOISERS
 from conjure.errors import InputError
 
 OFFLOADS = ("model", "sequential", "group")
@@ -80,16 +79,3 @@ def place(pipeline: Any, device: str, offload: str | None) -> None:
             pipeline.enable_group_offload(
                 onload_device=torch.device(device), offload_device=torch.device("cpu"), offload_type="leaf_level"
             )
-
-
-def optimize_denoiser(pipeline: Any, compile: bool, channels_last: bool) -> None:
-    """Compile the denoiser of a pipeline, or store its weights in the memory format `channels_last`."""
-    for part in (pipeline.components.get(name) for name in DENOISERS):
-        if part is None:
-            continue
-        if channels_last:
-            part.to(memory_format=torch.channels_last)
-        if compile and getattr(part, "_repeated_blocks", None):
-            part.compile_repeated_blocks(dynamic=True)  # compiles minutes faster than the whole network, and runs as fast
-        elif compile:
-            part.forward = torch.compile(part.forward, dynamic=True)

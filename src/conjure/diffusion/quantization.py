@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from conjure.diffusion.compilation import DENOISERS
 from conjure.diffusion.model_folder import one_line
-from conjure.diffusion.pipeline_patching import DENOISERS
 from conjure.errors import InputError
 
 TYPES = ("int8", "int4")

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.batched_call import BatchedCall, is_tensor_list
+from conjure.diffusion.compilation import uncompiled
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
 from conjure.diffusion.weights import num_edits
 
@@ -73,7 +74,8 @@ def has_independent_rows(module: torch.nn.Module, forward: Callable[..., Any], c
     verdicts = _verdicts[module].by_processors
     key = frozenset(type(part.processor).__qualname__ for part in module.modules() if hasattr(part, "processor"))
     if key not in verdicts:
-        verdicts[key] = _compare_rows(forward, call)
+        with uncompiled(module):
+            verdicts[key] = _compare_rows(forward, call)
     return verdicts[key]
 
 

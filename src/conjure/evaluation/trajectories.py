@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from conjure.diffusion.jobs import ProgressCallback, TrajectoryJob
 from conjure.diffusion.process import Process
-from conjure.engine.forecast import forecast
+from conjure.engine.forecast import compile_if_it_pays, forecast
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import jobs_for_pairs
 from conjure.similarity.trajectory_cache import TrajectoryCache
@@ -44,6 +44,7 @@ def run_trajectories(
         on_start(
             f"{len(pairs):,} pairs{kind}, {len(missing):,} of {len(jobs):,} trajectories to run, up to {num_rows:,} denoiser rows"
             + ("" if duration is None else f", {duration}")
+            + (", with a compiled denoiser" if compile_if_it_pays(process, duration) else "")
         )
 
     if jobs:

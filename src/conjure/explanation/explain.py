@@ -17,7 +17,7 @@ from conjure.errors import InputError
 from conjure.explanation.attribution import Attribution, attribute
 from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
-from conjure.explanation.images import SampleImages, TrajectoryImages, decode_trajectory, iter_decoded
+from conjure.explanation.images import SampleImages, Trajectory, TrajectoryImages, decode_trajectories, iter_decoded
 from conjure.io.files import write_output
 from conjure.io.formatting import pluralize
 from conjure.io.numbers import is_integer
@@ -167,14 +167,14 @@ def explain(
     estimate = make_estimate(differences, options.config, (a, b), run_metadata(process, options))
     per_step = options.config.per_step(differences)
     result_of = {(result.job.text, result.job.seed): result for result in results}
-    sample_images = []
+    trajectories: list[Trajectory] = []
     for sample in range(min(samples_shown, samples)):
         forward, backward = (result_of[x, options.noise.seed_for(sample, x, y)] for x, y in ((a, b), (b, a)))
-        images = SampleImages(
-            decode_trajectory(process, forward, 0, per_step.forward[sample]),
-            decode_trajectory(process, backward, 1, per_step.backward[sample]),
-        )
-        sample_images.append(_without_heatmaps(images) if divergence == "direct" else images)
+        trajectories += [(forward, 0, per_step.forward[sample]), (backward, 1, per_step.backward[sample])]
+    decoded = decode_trajectories(process, trajectories)
+    sample_images = [SampleImages(*images) for images in zip(decoded[::2], decoded[1::2], strict=True)]
+    if divergence == "direct":
+        sample_images = [_without_heatmaps(images) for images in sample_images]
     attribution = None
     if words or replacements:
         attribution = attribute(
@@ -227,11 +227,11 @@ def iter_explanations(
             yield Explanation(estimate, tuple(sample_images))
             continue
         per_step = options.config.per_step(differences)
-        at_once = sample > 0
-        forward = iter_decoded(process, results[0], 0, per_step.forward[sample], at_once=at_once)
-        backward = iter_decoded(process, results[-1], 1, per_step.backward[sample], at_once=at_once)
-        for forward_images, backward_images in zip(forward, backward, strict=True):
-            images = SampleImages(forward_images, backward_images)
+        forward: Trajectory = (results[0], 0, per_step.forward[sample])
+        backward: Trajectory = (results[-1], 1, per_step.backward[sample])
+        step_by_step = zip(iter_decoded(process, *forward), iter_decoded(process, *backward), strict=True)
+        for pair in step_by_step if sample == 0 else [decode_trajectories(process, [forward, backward])]:
+            images = SampleImages(*pair)
             yield Explanation(estimate, (*sample_images, images))
         sample_images.append(images)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import islice
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from conjure.explanation.layout import LatentLayout
 from conjure.plotting.media import Media
 
 DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
+DECODE_NUMBERS = DECODE_BATCH * 4 * 64 * 64  # numbers of the latents of more images in one call, if they are small
 
 
 @dataclass(frozen=True)
@@ -96,21 +98,31 @@ def counted_trajectories(estimate: Estimate, sample: SampleImages) -> tuple[Traj
     return (sample.forward,) if estimate.divergence == "kl" else (sample.forward, sample.backward)
 
 
-def decode_trajectory(
-    process: Process, result: TrajectoryResult, text_index: Literal[0, 1], per_step: Float[np.ndarray, " steps"]
-) -> TrajectoryImages:
-    """Decode all steps of a trajectory. See `iter_decoded` for the arguments."""
-    *_, images = iter_decoded(process, result, text_index, per_step, at_once=True)
-    return images
+# A result with the latents of its steps; whether its text is the first or the second of the pair; the contributions of the steps
+Trajectory: TypeAlias = tuple[TrajectoryResult, Literal[0, 1], Float[np.ndarray, " steps"]]
+
+
+def decode_trajectories(process: Process, trajectories: Sequence[Trajectory]) -> list[TrajectoryImages]:
+    """Decode all steps of trajectories together.
+
+    Args:
+        process: The process that simulated the trajectories.
+        trajectories: For each trajectory the arguments `result`, `text_index` and `per_step` of `iter_decoded`.
+    """
+    latents = [
+        torch.cat([result.final_latent[None], _shown_latents(result, text_index).flatten(0, 1)])
+        for result, text_index, _ in trajectories
+    ]
+    decoded = iter(decode_media(process, torch.cat(latents)))
+    parts = [list(islice(decoded, len(part))) for part in latents]
+    return [
+        _images(process, result, final, shown, per_step)
+        for (result, _, per_step), (final, *shown) in zip(trajectories, parts, strict=True)
+    ]
 
 
 def iter_decoded(
-    process: Process,
-    result: TrajectoryResult,
-    text_index: Literal[0, 1],
-    per_step: Float[np.ndarray, " steps"],
-    *,
-    at_once: bool = False,
+    process: Process, result: TrajectoryResult, text_index: Literal[0, 1], per_step: Float[np.ndarray, " steps"]
 ) -> Iterator[TrajectoryImages]:
     """Decode the latents of a trajectory step by step.
 
@@ -119,29 +131,45 @@ def iter_decoded(
         result: A result with the latents of its steps and one target, the other text of the pair.
         text_index: Whether the text of the trajectory is the first (0) or the second (1) of the pair.
         per_step: The contribution of each step to the directed divergence.
-        at_once: Decode all steps together.
 
     Yields:
-        The images after each step, or once if `at_once`. Images of steps that are not decoded yet are white.
+        The images after each step. Images of steps that are not decoded yet are white.
     """
+    text_cache = TextEmbeddingCache()
+    sequence = _shown_latents(result, text_index)
+    (final,) = decode_media(process, result.final_latent[None], text_cache)
+    decoded: list[Media | None] = [None] * (3 * len(sequence))
+    for step, latents in enumerate(sequence):
+        decoded[3 * step : 3 * step + 3] = decode_media(process, latents, text_cache)
+        yield _images(process, result, final, decoded, per_step)
+
+
+def _shown_latents(result: TrajectoryResult, text_index: Literal[0, 1]) -> Float[Tensor, "steps 3 *latent"]:
+    """Return x_t, the predicted x0 for the first text of the pair, and that for the second text, at each step."""
     latents = result.step_latents
     assert latents is not None
     x0 = latents.x0 if text_index == 0 else latents.x0.flip(1)
-    sequence = torch.stack([latents.x_t, x0[:, 0], x0[:, 1]], 1)
-    steps = len(sequence)
-    text_cache = TextEmbeddingCache()
+    return torch.stack([latents.x_t, x0[:, 0], x0[:, 1]], 1)
 
-    (media,) = decode_media(process, result.final_latent[None], text_cache)
-    layout = LatentLayout.of(process, result.final_latent.shape, media)
-    final = media.picture(layout.parts)
-    images = np.ones((steps, 3, *final.shape), final.dtype)
+
+def _images(
+    process: Process,
+    result: TrajectoryResult,
+    final: Media,
+    decoded: Sequence[Media | None],
+    per_step: Float[np.ndarray, " steps"],
+) -> TrajectoryImages:
+    """Return the images of a trajectory with its heat maps, from what `_shown_latents` are decoded to; None is shown white."""
+    latents = result.step_latents
+    assert latents is not None
+    layout = LatentLayout.of(process, result.final_latent.shape, final)
+    picture = final.picture(layout.parts)
     difference = latents.x0[:, 0] - latents.x0[:, 1]
-    heatmaps, over_time = media_heatmaps(difference, per_step, layout, final.shape[0] / final.shape[1])
-    for part in [slice(0, steps)] if at_once else [slice(step, step + 1) for step in range(steps)]:
-        decoded = decode_media(process, sequence[part].flatten(0, 1), text_cache)
-        images[part] = np.stack([one.picture(layout.parts) for one in decoded]).reshape(-1, 3, *final.shape)
-        x_t, x0_first, x0_second = images.swapaxes(0, 1).copy()
-        yield TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, final, media, over_time)
+    heatmaps, over_time = media_heatmaps(difference, per_step, layout, picture.shape[0] / picture.shape[1])
+    white = np.ones_like(picture)
+    shown = np.stack([white if media is None else media.picture(layout.parts) for media in decoded])
+    x_t, x0_first, x0_second = shown.reshape(-1, 3, *picture.shape).swapaxes(0, 1)
+    return TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, picture, final, over_time)
 
 
 def decode_latents(process: Process, latents: Float[Tensor, "rows *latent"]) -> Float[np.ndarray, "rows *media"]:
@@ -166,7 +194,9 @@ def decode_media(
     """
     kind = process.kind
     latents = latents.to(process.device, process.pipeline.dtype)
-    batch_size = AdaptiveBatchSize(process.device, DECODE_BATCH if kind == "image" else 1)
+    num_rows = max(DECODE_BATCH, DECODE_NUMBERS // latents[0].numel()) if kind == "image" else 1
+    batch_size = AdaptiveBatchSize(process.device, num_rows)
+    text_cache = text_cache or TextEmbeddingCache()
     batches = map_batches(latents, batch_size, lambda batch, _: process.decode(batch, text_cache=text_cache))
     return media_of(np.concatenate(list(batches)), kind, process.media_rate)
 

@@ -44,7 +44,10 @@ def text_encoder() -> Any:
     """Return all-MiniLM-L6-v2 with frozen weights: a BERT of 6 layers that encodes a text as one vector of 384 dimensions."""
     # Imported under the name in model_index.json, since diffusers accepts components of imported modules only
     encoder_cls = import_module("conjure.sentence_encoder").SentenceEncoder
-    return encoder_cls.from_pretrained(encoder_folder()).eval().requires_grad_(False)
+    from transformers.initialization import no_init_weights
+
+    with no_init_weights():  # all weights are read; random ones on no device would take the import of sympy
+        return encoder_cls.from_pretrained(encoder_folder()).eval().requires_grad_(False)
 
 
 def uses_package_encoder(folder: Path, index: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from conjure.diffusion.jobs import TrajectoryJob, TrajectoryLatents, TrajectoryR
 from conjure.diffusion.predictions import predict_x0
 from conjure.diffusion.process import Process
 from conjure.divergence.differences import PerStepDivergence
-from conjure.explanation.images import SampleImages, decode_media, decode_trajectory, media_heatmaps
+from conjure.explanation.images import SampleImages, Trajectory, decode_media, decode_trajectories, media_heatmaps
 from conjure.explanation.layout import LatentLayout
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.heatmaps import colorize_heatmap
@@ -92,10 +92,9 @@ def decode_images(
         x0 = latents.x0[list(grid.kept)]
         heatmaps, _ = media_heatmaps(x0[:, 0] - x0[:, 1], per_step.forward[0], layout, final_a.shape[0] / final_a.shape[1])
         return TextImages(text, final_a, final_b, None if heatmaps is None else heatmaps.sum(0), None)
-    images = SampleImages(
-        decode_trajectory(process, results[0], 0, per_step.forward[0]),
-        decode_trajectory(process, results[1], 1, per_step.backward[0]),
-    )
+    forward: Trajectory = (results[0], 0, per_step.forward[0])
+    backward: Trajectory = (results[1], 1, per_step.backward[0])
+    images = SampleImages(*decode_trajectories(process, [forward, backward]))
     maps = [direction.heatmaps for direction in (images.forward, images.backward)]
     heatmap = None if maps[0] is None or maps[1] is None else maps[0].sum(0) + maps[1].sum(0)
     return TextImages(text, images.forward.final, images.backward.final, heatmap, images)
