@@ -22,7 +22,7 @@ from conjure.explanation.explain import Explanation, iter_explanations
 from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
 from conjure.explanation.images import SampleImages, TrajectoryImages, difference_heatmaps
-from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
+from conjure.plotting.heatmaps import LOG_RANGE, colorize_heatmap, heatmap_limits
 from conjure.plotting.images import TILE_GAP
 
 A, B = "a big red apple", "a blue whale"
@@ -140,22 +140,42 @@ def test_heatmaps_of_a_page_share_one_scale(explained):
     all_sheets = [sheets for sample in data_of(page)["sample_images"] for sheets in sample]
     for heatmaps, sheets in zip(all_heatmaps(explained), all_sheets, strict=True):
         opacity = np.asarray(decoded(sheets["heatmaps"]))[..., 3] / 255
-        expected = np.concatenate([*(heatmaps / vmax_step), heatmaps.sum(0) / vmax_total], axis=1)
-        np.testing.assert_allclose(opacity**2, expected, atol=0.01)
-    assert f"is {vmax_step:.3g} at one step, and {vmax_total:.3g} summed" in page
+        logarithms = 1 + np.log(np.maximum(heatmaps / vmax_step, 1 / LOG_RANGE)) / np.log(LOG_RANGE)
+        expected = np.concatenate([*logarithms, heatmaps.sum(0) / vmax_total], axis=1)
+        np.testing.assert_allclose(opacity, expected, atol=0.01)
+    assert f"ends at {vmax_step / LOG_RANGE:.3g};" in page
+    assert f"is {vmax_step:.3g} at one step, and\n{vmax_total:.3g} summed" in page
 
 
 def test_heatmaps_of_a_figure_share_one_scale(explained):
     image_part, chart_part = figure_of(explained).subfigs
-    *panels, colorbar = image_part.axes
+    panels = image_part.axes
     directions = (explained.forward, explained.backward)
     vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in directions)
-    assert colorbar.get_ylim() == pytest.approx((0, vmax_step))
     for panel, images in zip(panels, directions, strict=True):
         tiles = np.asarray(panel.images[0].get_array())
         first_heatmap = tiles[-64 - TILE_GAP // 2 : -TILE_GAP // 2, TILE_GAP // 2 : 64 + TILE_GAP // 2]
         np.testing.assert_allclose(first_heatmap, colorize_heatmap(images.heatmaps, (64, 64), vmax_step)[0], atol=1e-6)
-    assert [axes.images[1].get_clim() for axes in chart_part.axes[1:3]] == [(0, vmax_total)] * 2
+        (bar,) = (axes for axes in panel.child_axes if axes.collections)
+        assert bar.get_ylim() == pytest.approx((vmax_step / LOG_RANGE, vmax_step))
+    opacities = [np.asarray(axes.images[1].get_array())[..., 3].max() for axes in chart_part.axes[1:3]]
+    assert opacities == pytest.approx([images.heatmaps.sum(0).max() / vmax_total for images in directions], rel=1e-6)
+    assert max(opacities) == 1
+
+
+@pytest.mark.parametrize("suffix", ["png", "html"])
+def test_heatmaps_of_steps_with_a_scale_of_their_own(explained, tmp_path, suffix):
+    explained.save(tmp_path / f"log.{suffix}")
+    explained.save(tmp_path / f"step.{suffix}", heatmap_scale="step")
+    assert (tmp_path / f"log.{suffix}").read_bytes() != (tmp_path / f"step.{suffix}").read_bytes()
+    if suffix == "html":
+        page = (tmp_path / "step.html").read_text()
+        opacity = np.asarray(decoded(data_of(page)["sample_images"][0][0]["heatmaps"]))[..., 3]
+        steps = np.split(opacity, len(explained.estimate.timesteps) + 1, axis=1)
+        assert [step.max() for step in steps[:-1]] == [255] * (len(steps) - 1)
+    with pytest.raises(InputError, match="unknown heat map scale 'linear'; must be one of log, step"):
+        explained.save(tmp_path / f"other.{suffix}", heatmap_scale="linear")
+    assert not (tmp_path / f"other.{suffix}").exists()
 
 
 def test_figure_names_samples_texts_and_units(explained):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from conjure import InputError
 from conjure.plotting.charts import line_chart
-from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits
+from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits, scaled, translucent_heatmap
 from conjure.plotting.images import MAX_SHEET_WIDTH, TILE_GAP, contact_sheet, encode_image, mosaic, tile_images
 from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
 
@@ -55,6 +55,14 @@ def test_color_limits_are_the_largest_contributions():
     assert full.shape == (2, 2, 4, 3)
     assert full.sum() > half.sum()
     assert colorize_heatmap(first * 0, (2, 4), 0.0).max() < 0.05
+
+
+def test_scales_of_heatmaps():
+    heatmaps = np.array([[[0.0, 0.01]], [[1.0, 10.0]], [[0.0, 0.0]]])
+    logarithmic, linear = np.array([[[0, 0]], [[0.5, 1]], [[0, 0]]]), np.array([[[0, 1]], [[0.1, 1]], [[0, 0]]])
+    np.testing.assert_allclose(scaled(heatmaps, 10.0, "log"), logarithmic, atol=1e-12)
+    np.testing.assert_allclose(scaled(heatmaps, 10.0, "step"), linear)
+    np.testing.assert_array_equal(translucent_heatmap(np.array([0.0, 0.25, 1.0]))[:, 3], [0, 0.25, 1])
 
 
 def test_charts_are_png():

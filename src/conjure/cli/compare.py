@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -47,6 +47,12 @@ def compare(
     figure: Annotated[
         str | None, typer.Option(help="Write the images of the trajectories to a .png, .svg, .pdf or .html file.")
     ] = None,
+    heatmap_scale: Annotated[
+        str,
+        typer.Option(
+            help="Color scale of the heat maps of single steps: log (logarithmic, the same for all steps) or step (each its own)."
+        ),
+    ] = "log",
     media: Annotated[
         str | None,
         typer.Option(
@@ -78,9 +84,13 @@ def compare(
     replacements = _parse_replacements(replace or ())
     target = None if target_relative_error is None else parse_fraction(target_relative_error, "--target-relative-error")
     if figure is not None:
+        from conjure.plotting.heatmaps import check_heatmap_scale
         from conjure.plotting.output import check_path
 
         check_path(figure)
+        check_heatmap_scale(heatmap_scale)
+    elif heatmap_scale != "log":
+        raise InputError("--heatmap-scale is given without --figure; give a file for the figure")
     if media is not None:
         check_folder(media)
     if words or replacements:
@@ -109,7 +119,9 @@ def compare(
                 del sampling["target_relative_error"]
                 sampling["samples"] = len(estimate.samples)
                 attribution = conjure.attribute(process, first, second, **sampling, replacements=replacements, progress=progress)
-    files: list[tuple[str, Callable[[str], object]]] = [] if figure is None else [(figure, explanation.save)]
+    files: list[tuple[str, Callable[[str], object]]] = []
+    if figure is not None:
+        files.append((figure, lambda path: explanation.save(path, heatmap_scale=cast(Any, heatmap_scale))))
     if media is not None:
         files.append((media, explanation.save_media))
     with files_after_output(files, None if as_json else lambda line: print_text(f"  {line}\n")):

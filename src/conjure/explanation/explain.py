@@ -21,6 +21,7 @@ from conjure.explanation.images import SampleImages, Trajectory, TrajectoryImage
 from conjure.io.files import write_output
 from conjure.io.formatting import pluralize
 from conjure.io.numbers import is_integer
+from conjure.plotting.heatmaps import HeatmapScale, check_heatmap_scale
 from conjure.plotting.media import SUFFIXES
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.similarity.options import SamplingOptions
@@ -64,22 +65,25 @@ class Explanation:
 
     __repr__ = __str__
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, *, heatmap_scale: HeatmapScale = "log") -> None:
         """Write the explanation to `path`.
 
         Args:
             path: A .png, .svg or .pdf file for the figure, or an .html file for a page with sliders over steps and samples. The
                 page needs no other file and no network.
+            heatmap_scale: The color scale of the heat maps of single steps. `log` is logarithmic and common to all steps, so that
+                steps can be compared; with `step`, each step has its own linear scale.
 
         Raises:
-            InputError: The suffix is another one, or the file cannot be written.
+            InputError: The scale is unknown, the suffix is another one, or the file cannot be written.
         """
+        check_heatmap_scale(heatmap_scale)
         path = check_path(path)
         file_format = path.suffix.lower().removeprefix(".")
         if file_format == "html":
-            content = explanation_page(self.estimate, self.sample_images, self.words).encode()
+            content = explanation_page(self.estimate, self.sample_images, self.words, heatmap_scale).encode()
         else:
-            content = self._figure_bytes(file_format)
+            content = self._figure_bytes(file_format, heatmap_scale)
         write_output(path, content, make_folders=False)
 
     def save_media(self, folder: str | Path) -> list[Path]:
@@ -103,8 +107,9 @@ class Explanation:
             paths.append(path)
         return paths
 
-    def _figure_bytes(self, file_format: str) -> bytes:
-        return figure_bytes(comparison_figure(self.estimate, self.sample_images, self.words), file_format)
+    def _figure_bytes(self, file_format: str, heatmap_scale: HeatmapScale = "log") -> bytes:
+        figure = comparison_figure(self.estimate, self.sample_images, self.words, heatmap_scale=heatmap_scale)
+        return figure_bytes(figure, file_format)
 
     def _repr_png_(self) -> bytes:
         return self._figure_bytes("png")

@@ -12,7 +12,7 @@ from conjure.explanation.attribution import Attribution, Effect
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.text import quote_and_wrap
 from conjure.plotting.charts import BAR_COLOR, ERROR_BARS
-from conjure.plotting.heatmaps import COLORMAP, colorize_heatmap, heatmap_limits
+from conjure.plotting.heatmaps import COLORMAP, LOG_RANGE, HeatmapScale, colorize_heatmap, heatmap_limits, translucent_heatmap
 from conjure.plotting.images import TILE_GAP, tile_images
 
 if TYPE_CHECKING:
@@ -24,31 +24,36 @@ NEGATIVE_COLOR = "#b5430f"
 
 
 def comparison_figure(
-    estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None, title: str | None = None
+    estimate: Estimate,
+    sample_images: Sequence[SampleImages],
+    words: Attribution | None,
+    title: str | None = None,
+    heatmap_scale: HeatmapScale = "log",
 ) -> Figure:
     """Return Figure 1 of Liu and Soatto (2026) for one pair, with charts below it.
 
     The upper part shows, for each trajectory that the distance depends on, the images of x_t between the x0 that are predicted
     for the two texts, and heat maps of where the predictions differ. The charts show the contribution of each step, the heat maps
     summed over steps, and the effects of words. Images, heat maps and the numbers below them belong to the first sample; bars are
-    means over samples. The heat maps of all steps share one color scale, and so do their sums.
+    means over samples. The sums of the heat maps over all steps share one linear color scale.
 
     Args:
         estimate: The estimate of the distance.
         sample_images: The images of the first samples, of which only the first is shown.
         words: The effects of words, if they are to be shown.
         title: What is compared; None for the two texts.
+        heatmap_scale: The color scale of the heat maps of single steps: `log` is logarithmic and common to all steps; with
+            `step`, each step has its own.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     steps = len(estimate.timesteps)
     columns = np.unique(np.linspace(0, steps - 1, min(steps, MAX_COLUMNS)).round().astype(int))
     chart_height = max(2.3, 0.2 * (len(words.effects) + len(words.texts)) + 0.9) if words else 2.3
     directions = counted_trajectories(estimate, sample_images[0])
-    image_height = 4.3 * len(directions) * _relative_height(directions[0])
-    figure = Figure(figsize=(max(0.95 * len(columns) + 2.2, 10.5), image_height + chart_height), layout="constrained")
+    num_rows = 3 if directions[0].heatmaps is None else 4
+    image_height = len(directions) * (num_rows * _relative_height(directions[0]) + 0.8)
+    figure = Figure(figsize=(max(len(columns) + 2.1, 10.5), image_height + chart_height), layout="constrained")
     first, second = (quote_and_wrap(text, 45) for text in estimate.texts)
     similarity = "" if estimate.similarity is None else f"; similarity {estimate.similarity}"
     result = f"{estimate.divergence} {estimate} {estimate.unit}{similarity}"
@@ -59,12 +64,7 @@ def comparison_figure(
     vmax_step, vmax_total = heatmap_limits(images.heatmaps for images in directions if images.heatmaps is not None)
     panels = image_part.subplots(len(directions), 1, squeeze=False)[:, 0]
     for axes, images in zip(panels, directions, strict=True):
-        _direction_panel(axes, estimate, images, columns, vmax_step)
-    if vmax_step:
-        scale = ScalarMappable(Normalize(0, vmax_step), COLORMAP)
-        colorbar = image_part.colorbar(scale, ax=panels, shrink=0.3, aspect=25, panchor=False)
-        colorbar.set_label(f"contribution of a position at one step,\n{estimate.unit}", fontsize=7)
-        colorbar.ax.tick_params(labelsize=7)
+        _direction_panel(axes, estimate, images, columns, vmax_step, heatmap_scale)
 
     final_panels = ("first", "second")[: len(directions)]
     has_time = directions[0].over_time is not None
@@ -92,14 +92,16 @@ def _relative_height(images: TrajectoryImages) -> float:
     return min(max(height / width, 1.0), 2.0)
 
 
-def _direction_panel(axes: Axes, estimate: Estimate, images: TrajectoryImages, columns: np.ndarray, vmax: float) -> None:
+def _direction_panel(
+    axes: Axes, estimate: Estimate, images: TrajectoryImages, columns: np.ndarray, vmax: float, scale: HeatmapScale
+) -> None:
     """Draw the images of one trajectory, with timesteps above the columns and contributions of the shown sample below."""
     rows = [images.x0_first, images.x_t, images.x0_second]
-    first, second = (f"predicted x0 for\n{quote_and_wrap(text, 20, lines=3)}" for text in estimate.texts)
-    row_names = [first, "noisy x_t", second]
+    first, second = (f"image predicted for\n{quote_and_wrap(text, 20, lines=3)}" for text in estimate.texts)
+    row_names = [first, "noisy image", second]
     if images.heatmaps is not None:
-        rows.append(colorize_heatmap(images.heatmaps, images.x_t.shape[1:3], vmax))
-        row_names.append("where predictions\ndiffer")
+        rows.append(colorize_heatmap(images.heatmaps, images.x_t.shape[1:3], vmax, scale))
+        row_names.append("where the predictions\ndiffer")
     axes.imshow(np.concatenate([tile_images(row[columns]) for row in rows]).clip(0, 1), interpolation="nearest")
     tile_height, tile_width = (side + TILE_GAP for side in images.x_t.shape[1:3])
     centers = tile_width * (np.arange(len(columns)) + 0.5)
@@ -113,6 +115,27 @@ def _direction_panel(axes: Axes, estimate: Estimate, images: TrajectoryImages, c
     for axis in (axes, top_axis):
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
+    if images.heatmaps is not None:
+        _color_scale(axes, len(rows), vmax, scale, estimate.unit)
+
+
+def _color_scale(axes: Axes, num_rows: int, vmax: float, scale: HeatmapScale, unit: str) -> None:
+    """Draw the color scale of the heat maps beside them, in the last row of the images."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import NullLocator
+
+    is_log = scale == "log" and vmax > 0
+    norm = LogNorm(vmax / LOG_RANGE, vmax) if is_log else Normalize(0, 1)
+    height = 1 / num_rows
+    bar = axes.inset_axes((1.008, 0.04 * height, 0.008, 0.92 * height))
+    colorbar = axes.figure.colorbar(ScalarMappable(norm, COLORMAP), cax=bar)
+    if is_log:
+        colorbar.set_ticks([vmax / LOG_RANGE, vmax], labels=[f"≤ {vmax / LOG_RANGE:.2g}", f"{vmax:.2g}"])
+    else:
+        colorbar.set_ticks([0, 1], labels=["0", "largest\nof the step"])
+    bar.yaxis.set_minor_locator(NullLocator())
+    bar.tick_params(labelsize=7)
 
 
 def _step_chart(axes: Axes, estimate: Estimate) -> None:
@@ -144,8 +167,8 @@ def _final_image_panel(axes: Axes, images: TrajectoryImages, vmax: float) -> Non
     axes.imshow(images.final.clip(0, 1), interpolation="nearest")
     if images.heatmaps is not None:
         height, width = images.final.shape[:2]
-        total = images.heatmaps.sum(0)
-        axes.imshow(total, cmap=COLORMAP, vmax=vmax, vmin=0, alpha=0.55, interpolation="bilinear", extent=(0, width, height, 0))
+        total = translucent_heatmap(images.heatmaps.sum(0) / (vmax or 1.0))
+        axes.imshow(total, interpolation="bilinear", extent=(0, width, height, 0))
         axes.set_xlabel("heat map: sum over all steps;\none scale for all trajectories", fontsize=7)
     axes.set(xticks=[], yticks=[])
     axes.set_title(f"where: final image of\n{quote_and_wrap(images.text, 22, lines=2)}", fontsize=8, parse_math=False)

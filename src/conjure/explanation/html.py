@@ -15,11 +15,13 @@ from conjure.io.documents import Table
 from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.templating import render
 from conjure.io.text import printable
-from conjure.plotting.heatmaps import COLORMAP, heatmap_limits
+from conjure.plotting.heatmaps import LOG_RANGE, HeatmapScale, heatmap_limits, scaled, translucent_heatmap
 from conjure.plotting.images import MAX_IMAGE_SIDE, encode_image, mosaic
 
 
-def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None) -> str:
+def explanation_page(
+    estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None, heatmap_scale: HeatmapScale = "log"
+) -> str:
     """Return the page as one HTML document without external files.
 
     Texts are data: they are escaped, or inserted by the script of the page as text and not as markup.
@@ -28,6 +30,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         estimate: The estimate of the distance.
         sample_images: The images of the first samples; at least one.
         words: The effects of words, if they are to be shown.
+        heatmap_scale: See `Explanation.save`.
     """
     ordinals = ("first", "second")
     directions = ", ".join(
@@ -55,7 +58,9 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
         "unit": estimate.unit,
         "num_samples": len(estimate.samples),
         "aspect_ratio": f"{width} / {height}",
-        "sample_images": [[_sprite_sheets(images, vmax_step, vmax_total) for images in sample] for sample in trajectories],
+        "sample_images": [
+            [_sprite_sheets(images, vmax_step, vmax_total, heatmap_scale) for images in sample] for sample in trajectories
+        ],
     }
     return render(
         "conjure.explanation",
@@ -66,6 +71,8 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
             + ("" if estimate.similarity is None else f"; {estimate.similarity.sentence}")
         ),
         settings=f"{settings}, seed {estimate.seed}, conjure {estimate.version}",
+        heatmap_scale=heatmap_scale,
+        vmin_step=f"{vmax_step / LOG_RANGE:.3g}",
         vmax_step=f"{vmax_step:.3g}" if vmax_step else "",
         vmax_total=f"{vmax_total:.3g}",
         media=_media(trajectories[0]),
@@ -76,7 +83,7 @@ def explanation_page(estimate: Estimate, sample_images: Sequence[SampleImages], 
     )
 
 
-def _sprite_sheets(images: TrajectoryImages, vmax_step: float, vmax_total: float) -> dict[str, str | None]:
+def _sprite_sheets(images: TrajectoryImages, vmax_step: float, vmax_total: float, scale: HeatmapScale) -> dict[str, str | None]:
     """Return the images of one trajectory as two data URIs, one column per step and a last column for the end.
 
     The sheet has the rows x0 for the first text, x_t, and x0 for the second text; its last column holds the final image in the
@@ -86,19 +93,15 @@ def _sprite_sheets(images: TrajectoryImages, vmax_step: float, vmax_total: float
     rows = np.stack([images.x0_first, images.x_t, images.x0_second])
     last_column = np.ones_like(rows[:, :1])
     last_column[0, 0] = images.final
-    heatmaps = None if images.heatmaps is None else encode_image(_heatmap_sheet(images.heatmaps, vmax_step, vmax_total))
+    heatmaps = None if images.heatmaps is None else encode_image(_heatmap_sheet(images.heatmaps, vmax_step, vmax_total, scale))
     sheet = mosaic(np.concatenate([rows, last_column], axis=1), images.longest_side(MAX_IMAGE_SIDE))
     return {"images": encode_image(sheet), "heatmaps": heatmaps}
 
 
-def _heatmap_sheet(heatmaps: np.ndarray, vmax_step: float, vmax_total: float) -> np.ndarray:
-    """Return the heat maps (T, rows, columns) and their sum side by side as RGBA."""
-    from matplotlib import colormaps
-
-    fractions = np.stack([*(heatmaps / (vmax_step or 1)), heatmaps.sum(0) / (vmax_total or 1)])
-    colors = colormaps[COLORMAP](fractions)
-    colors[..., 3] = fractions**0.5  # the opacity: positions without a contribution hide nothing of the image below
-    return mosaic(colors[None])
+def _heatmap_sheet(heatmaps: np.ndarray, vmax_step: float, vmax_total: float, scale: HeatmapScale) -> np.ndarray:
+    """Return the heat maps (T, rows, columns) and their sum, on a linear scale, side by side as RGBA."""
+    fractions = np.stack([*scaled(heatmaps, vmax_step, scale), heatmaps.sum(0) / (vmax_total or 1)])
+    return mosaic(translucent_heatmap(fractions)[None])
 
 
 def _step_table(estimate: Estimate) -> Table:

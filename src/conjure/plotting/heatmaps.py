@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float
 
+from conjure.errors import InputError
 from conjure.io.formatting import format_value
 from conjure.io.text import quote_and_wrap
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 COLORMAP = "inferno"  # for heat maps over images: 0 is black
+HeatmapScale: TypeAlias = Literal["log", "step"]
+LOG_RANGE = 100.0  # a logarithmic scale ends at this fraction of its largest value; early steps contribute little
 MAX_ANNOTATED_LABELS = 16  # the entries of a larger matrix are not annotated with numbers
 
 
@@ -35,8 +38,36 @@ def heatmap_limits(heatmaps: Iterable[Float[np.ndarray, "_ _ _"]]) -> tuple[floa
     return vmax_step, vmax_total
 
 
+def check_heatmap_scale(scale: str) -> None:
+    """Check the name of a color scale.
+
+    Raises:
+        InputError: If it is unknown.
+    """
+    if scale not in get_args(HeatmapScale):
+        raise InputError(f"unknown heat map scale {scale!r}; must be one of {', '.join(get_args(HeatmapScale))}")
+
+
+def scaled(
+    heatmaps: Float[np.ndarray, "steps rows columns"], vmax: float, scale: HeatmapScale
+) -> Float[np.ndarray, "steps rows columns"]:
+    """Return values >= 0 as fractions of a color scale, in 0..1.
+
+    Args:
+        heatmaps: The values.
+        vmax: The largest value of all heat maps that are shown together.
+        scale: `log`: all heat maps share a logarithmic scale from `vmax / LOG_RANGE` to `vmax`. `step`: each step has its own
+            linear scale, which ends at its largest value.
+    """
+    if scale == "step":
+        largest = heatmaps.max((1, 2), keepdims=True)
+        return heatmaps / np.where(largest > 0, largest, 1)
+    fractions = heatmaps / (vmax or 1.0)
+    return 1 + np.log(np.maximum(fractions, 1 / LOG_RANGE)) / np.log(LOG_RANGE)
+
+
 def colorize_heatmap(
-    heatmaps: Float[np.ndarray, "steps rows columns"], shape: Sequence[int], vmax: float
+    heatmaps: Float[np.ndarray, "steps rows columns"], shape: Sequence[int], vmax: float, scale: HeatmapScale = "log"
 ) -> Float[np.ndarray, "steps height width 3"]:
     """Return heat maps as color images of the given shape, interpolated bilinearly.
 
@@ -44,6 +75,7 @@ def colorize_heatmap(
         heatmaps: Values >= 0; 0 is shown as black.
         shape: Height and width of the images in pixels.
         vmax: The value of the lightest color.
+        scale: See `scaled`.
 
     Returns:
         RGB images in 0..1.
@@ -52,9 +84,18 @@ def colorize_heatmap(
     from PIL import Image
 
     size = (shape[1], shape[0])
-    fractions = (heatmaps / (vmax or 1.0)).astype(np.float32)
-    resized = [np.asarray(Image.fromarray(fraction).resize(size, Image.Resampling.BILINEAR)) for fraction in fractions]
-    return colormaps[COLORMAP](np.stack(resized).clip(0, 1))[..., :3]
+    values = heatmaps.astype(np.float32)
+    resized = np.stack([np.asarray(Image.fromarray(value).resize(size, Image.Resampling.BILINEAR)) for value in values])
+    return colormaps[COLORMAP](scaled(resized.clip(0), vmax, scale))[..., :3]
+
+
+def translucent_heatmap(fractions: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 4"]:
+    """Return fractions of a color scale as RGBA in 0..1: where the fraction is 0, an image below remains visible."""
+    from matplotlib import colormaps
+
+    colors = colormaps[COLORMAP](fractions)
+    colors[..., 3] = fractions
+    return colors
 
 
 def clustered_heatmap(
