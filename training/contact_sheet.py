@@ -1,11 +1,14 @@
 """Draw a contact sheet: images that the default model generates for 64 prompts, including prompts for which it fails.
 
-python training/contact_sheet.py      # writes training/sheet.png
+python training/contact_sheet.py                             # writes training/sheet.png
+python training/contact_sheet.py --shuffle 1 --out quiz.png  # for a blind test: numbers for prompts, whose key is in quiz.json
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import random
 import textwrap
 from pathlib import Path
 
@@ -53,17 +56,27 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, help="scale of classifier-free guidance (default: the model's)")
     parser.add_argument("--steps", type=int, default=25, help="sampling steps (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: %(default)s)")
+    parser.add_argument("--shuffle", type=int, help="seed of a random order in which the images have numbers instead of prompts")
     arguments = parser.parse_args()
     process = conjure.load(arguments.model, guidance=arguments.guidance, steps=arguments.steps)
     prompts = [(group, prompt) for group, group_prompts in PROMPTS.items() for prompt in group_prompts]
     seeds = [noise_seed(arguments.seed, i) for i in range(len(prompts))]
     images = process.run([prompt for _, prompt in prompts], seeds, output_type="np")
+    order = list(range(len(prompts)))
+    if arguments.shuffle is not None:
+        random.Random(arguments.shuffle).shuffle(order)
+        key = {number: prompts[i][1] for number, i in enumerate(order, 1)}
+        arguments.out.with_suffix(".json").write_text(json.dumps(key, indent=1) + "\n")
     figure = Figure(figsize=(21, 6.8))
     figure.set_layout_engine("constrained", h_pad=0.08)  # inches; keeps the group labels apart from the next row
     axes = figure.subplots(len(prompts) // COLUMNS, COLUMNS).flat
-    for axis, (group, prompt), image in zip(axes, prompts, images, strict=True):
-        axis.imshow(image)
+    for number, (axis, i) in enumerate(zip(axes, order, strict=True), 1):
+        group, prompt = prompts[i]
+        axis.imshow(images[i])
         axis.set(xticks=[], yticks=[])
+        if arguments.shuffle is not None:
+            axis.set_title(str(number), fontsize=8)
+            continue
         axis.set_title("\n".join(textwrap.wrap(prompt, 20)), fontsize=8)
         if prompt == PROMPTS[group][0]:
             axis.set_xlabel(group, fontsize=7, style="italic", loc="left")

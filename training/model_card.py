@@ -123,7 +123,9 @@ The guidance scale was chosen on STS-B dev, SICK-R dev and generated images.
 
 {classification_section()}
 
-`training/sheet.png` shows generated images for 64 prompts, including prompts for which the model fails.
+`training/sheet.png` shows generated images for 64 prompts, including prompts for which the model fails. Three instances of a
+vision-language model that had not seen the sheet matched its images in random order with the prompts: 69 to 75% of things and
+scenes were correct, and 59 to 67% of all prompts.
 
 ## Limits
 
