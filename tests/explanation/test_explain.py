@@ -173,8 +173,8 @@ def test_heatmaps_of_steps_with_a_scale_of_their_own(explained, tmp_path, suffix
         opacity = np.asarray(decoded(data_of(page)["sample_images"][0][0]["heatmaps"]))[..., 3]
         steps = np.split(opacity, len(explained.estimate.timesteps) + 1, axis=1)
         assert [step.max() for step in steps[:-1]] == [255] * (len(steps) - 1)
-    with pytest.raises(InputError, match="unknown heat map scale 'linear'; must be one of log, step"):
-        explained.save(tmp_path / f"other.{suffix}", heatmap_scale="linear")
+    with pytest.raises(InputError, match="unknown heat map scale 'root'; must be one of log, linear, step"):
+        explained.save(tmp_path / f"other.{suffix}", heatmap_scale="root")
     assert not (tmp_path / f"other.{suffix}").exists()
 
 

@@ -62,6 +62,7 @@ def test_scales_of_heatmaps():
     logarithmic, linear = np.array([[[0, 0]], [[0.5, 1]], [[0, 0]]]), np.array([[[0, 1]], [[0.1, 1]], [[0, 0]]])
     np.testing.assert_allclose(scaled(heatmaps, 10.0, "log"), logarithmic, atol=1e-12)
     np.testing.assert_allclose(scaled(heatmaps, 10.0, "step"), linear)
+    np.testing.assert_allclose(scaled(heatmaps, 20.0, "linear"), heatmaps / 20)
     np.testing.assert_array_equal(translucent_heatmap(np.array([0.0, 0.25, 1.0]))[:, 3], [0, 0.25, 1])
 
 

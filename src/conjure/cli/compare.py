@@ -50,7 +50,7 @@ def compare(
     heatmap_scale: Annotated[
         str,
         typer.Option(
-            help="Color scale of the heat maps of single steps: log (logarithmic, the same for all steps) or step (each its own)."
+            help="Color scale of the heat maps of single steps: log or linear (the same for all steps), or step (each its own)."
         ),
     ] = "log",
     media: Annotated[

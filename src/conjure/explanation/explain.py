@@ -71,8 +71,8 @@ class Explanation:
         Args:
             path: A .png, .svg or .pdf file for the figure, or an .html file for a page with sliders over steps and samples. The
                 page needs no other file and no network.
-            heatmap_scale: The color scale of the heat maps of single steps. `log` is logarithmic and common to all steps, so that
-                steps can be compared; with `step`, each step has its own linear scale.
+            heatmap_scale: The color scale of the heat maps of single steps. `log` (logarithmic) and `linear` are common to all
+                steps, so that steps can be compared; with `step`, each step has its own linear scale.
 
         Raises:
             InputError: The scale is unknown, the suffix is another one, or the file cannot be written.

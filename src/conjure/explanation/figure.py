@@ -42,8 +42,7 @@ def comparison_figure(
         sample_images: The images of the first samples, of which only the first is shown.
         words: The effects of words, if they are to be shown.
         title: What is compared; None for the two texts.
-        heatmap_scale: The color scale of the heat maps of single steps: `log` is logarithmic and common to all steps; with
-            `step`, each step has its own.
+        heatmap_scale: The color scale of the heat maps of single steps, as in `heatmaps.scaled`.
     """
     from matplotlib.figure import Figure
 
@@ -126,14 +125,16 @@ def _color_scale(axes: Axes, num_rows: int, vmax: float, scale: HeatmapScale, un
     from matplotlib.ticker import NullLocator
 
     is_log = scale == "log" and vmax > 0
-    norm = LogNorm(vmax / LOG_RANGE, vmax) if is_log else Normalize(0, 1)
+    norm = LogNorm(vmax / LOG_RANGE, vmax) if is_log else Normalize(0, 1 if scale == "step" else vmax)
     height = 1 / num_rows
     bar = axes.inset_axes((1.008, 0.04 * height, 0.008, 0.92 * height))
     colorbar = axes.figure.colorbar(ScalarMappable(norm, COLORMAP), cax=bar)
     if is_log:
         colorbar.set_ticks([vmax / LOG_RANGE, vmax], labels=[f"≤ {vmax / LOG_RANGE:.2g}", f"{vmax:.2g}"])
-    else:
+    elif scale == "step":
         colorbar.set_ticks([0, 1], labels=["0", "largest\nof the step"])
+    else:
+        colorbar.set_ticks([0, vmax], labels=["0", f"{vmax:.2g}"])
     bar.yaxis.set_minor_locator(NullLocator())
     bar.tick_params(labelsize=7)
 

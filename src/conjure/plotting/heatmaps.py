@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 COLORMAP = "inferno"  # for heat maps over images: 0 is black
-HeatmapScale: TypeAlias = Literal["log", "step"]
+HeatmapScale: TypeAlias = Literal["log", "linear", "step"]
 LOG_RANGE = 100.0  # a logarithmic scale ends at this fraction of its largest value; early steps contribute little
 MAX_ANNOTATED_LABELS = 16  # the entries of a larger matrix are not annotated with numbers
 
@@ -56,13 +56,15 @@ def scaled(
     Args:
         heatmaps: The values.
         vmax: The largest value of all heat maps that are shown together.
-        scale: `log`: all heat maps share a logarithmic scale from `vmax / LOG_RANGE` to `vmax`. `step`: each step has its own
-            linear scale, which ends at its largest value.
+        scale: `log`: all heat maps share a logarithmic scale from `vmax / LOG_RANGE` to `vmax`. `linear`: all share a linear
+            scale from 0 to `vmax`. `step`: each step has its own linear scale, which ends at its largest value.
     """
     if scale == "step":
         largest = heatmaps.max((1, 2), keepdims=True)
         return heatmaps / np.where(largest > 0, largest, 1)
     fractions = heatmaps / (vmax or 1.0)
+    if scale == "linear":
+        return fractions
     return 1 + np.log(np.maximum(fractions, 1 / LOG_RANGE)) / np.log(LOG_RANGE)
 
 
