@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 import conjure
 from conjure.diffusion.compilation import CALL_NUMBERS, MAX_ROWS, MIN_ROWS, compile_denoiser, constant_rows, optimize_denoiser
 from conjure.diffusion.deduplication import deduplicate_rows
+from conjure.diffusion.process import Process
 from conjure.engine.forecast import COMPILATION_PAYS, Forecast, compile_if_it_pays
 from denoisers import record_batch_sizes
 
@@ -95,7 +95,8 @@ class Denoiser:
 
 
 class Pipeline:
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self._execution_device = torch.device(device)
         self.denoiser = Denoiser()
         self.components = {"unet": self.denoiser, "vae": None}
 
@@ -112,9 +113,10 @@ class Pipeline:
 )
 def test_automatic_choice(monkeypatch, device, seconds, compile, is_compiled):
     monkeypatch.setattr(os, "environ", {})
-    pipeline = Pipeline()
+    pipeline = Pipeline(device)
     optimize_denoiser(pipeline, compile, channels_last=False)
-    process: Any = SimpleNamespace(device=torch.device(device), pipeline=pipeline)
+    process = object.__new__(Process)  # without the checks of a pipeline that runs
+    object.__setattr__(process, "pipeline", pipeline)
     expected = None if seconds is None else Forecast(seconds, 0)
     assert compile_if_it_pays(process, expected) is is_compiled
     assert pipeline.denoiser.options == [{"dynamic": False}] * is_compiled
