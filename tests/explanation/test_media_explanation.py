@@ -64,6 +64,9 @@ def test_differences_in_time_add_up_to_the_estimate(name, tmp_path):
     assert figure.get_size_inches()[1] == pytest.approx(2.3 + 2 * (4 * tile + 0.8))
     panels = {axes.get_title() for axes in figure.axes}
     assert any(title.startswith("time: contribution of each time") for title in panels)
+    kind = "video" if name in VIDEO_FAMILIES else "sound"
+    labels = [" ".join(label.get_text().split()) for label in figure.subfigs[0].axes[0].get_yticklabels()]
+    assert labels[:3] == [f"{kind} predicted for “{A}”", f"noisy {kind}", f"{kind} predicted for “{B}”"]
     page = explanation_page(explanation.estimate, explanation.sample_images, None)
     assert page.count("<audio controls" if name in AUDIO_FAMILIES else '<img alt="video" src="data:image/webp') == 2
     assert "Contributions over time" in page

@@ -96,8 +96,8 @@ def _direction_panel(
 ) -> None:
     """Draw the images of one trajectory, with timesteps above the columns and contributions of the shown sample below."""
     rows = [images.x0_first, images.x_t, images.x0_second]
-    first, second = (f"image predicted for\n{quote_and_wrap(text, 20, lines=3)}" for text in estimate.texts)
-    row_names = [first, "noisy image", second]
+    first, second = (f"{images.kind_name} predicted for\n{quote_and_wrap(text, 20, lines=3)}" for text in estimate.texts)
+    row_names = [first, f"noisy {images.kind_name}", second]
     if images.heatmaps is not None:
         rows.append(colorize_heatmap(images.heatmaps, images.x_t.shape[1:3], vmax, scale))
         row_names.append("where the predictions\ndiffer")
@@ -172,7 +172,9 @@ def _final_image_panel(axes: Axes, images: TrajectoryImages, vmax: float) -> Non
         axes.imshow(total, interpolation="bilinear", extent=(0, width, height, 0))
         axes.set_xlabel("heat map: sum over all steps;\none scale for all trajectories", fontsize=7)
     axes.set(xticks=[], yticks=[])
-    axes.set_title(f"where: final image of\n{quote_and_wrap(images.text, 22, lines=2)}", fontsize=8, parse_math=False)
+    axes.set_title(
+        f"where: final {images.kind_name} of\n{quote_and_wrap(images.text, 22, lines=2)}", fontsize=8, parse_math=False
+    )
 
 
 def _word_chart(axes: Axes, words: Attribution) -> None:

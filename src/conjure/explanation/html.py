@@ -51,6 +51,7 @@ def explanation_page(
     height, width = sample_images[0].forward.final.shape[:2]
     data = {
         "trajectories": [printable(images.text) for images in trajectories[0]],
+        "kind": trajectories[0][0].kind_name,
         "timesteps": estimate.timesteps,
         "per_step": estimate.per_step,
         "per_step_labels": [contribution for _, _, contribution, _ in steps.rows],

@@ -22,6 +22,7 @@ from conjure.divergence.estimates import Estimate
 from conjure.explanation.layout import LatentLayout
 from conjure.plotting.media import Media
 
+KIND_NAMES = {"image": "image", "video": "video", "audio": "sound"}
 DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
 DECODE_NUMBERS = DECODE_BATCH * 4 * 64 * 64  # numbers of the latents of more images in one call, if they are small
 
@@ -54,6 +55,11 @@ class TrajectoryImages:
     final: Float[np.ndarray, "height width 3"]
     media: Media | None = field(default=None, repr=False)
     over_time: Float[np.ndarray, "steps times"] | None = field(default=None, repr=False)
+
+    @property
+    def kind_name(self) -> str:
+        """What the texts generate, as a word for labels: image, video or sound."""
+        return "image" if self.media is None else KIND_NAMES[self.media.kind]
 
     def longest_side(self, side: int) -> int:
         """Return the longest side of an image on a page in pixels: `side` for an image or a spectrogram.
