@@ -97,8 +97,7 @@ class Denoiser:
 class Pipeline:
     def __init__(self, device: str = "cpu") -> None:
         self._execution_device = torch.device(device)
-        self.denoiser = Denoiser()
-        self.components = {"unet": self.denoiser, "vae": None}
+        self.denoiser = self.unet = Denoiser()
 
 
 @pytest.mark.parametrize(

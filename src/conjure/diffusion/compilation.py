@@ -25,6 +25,11 @@ MIN_ROWS, MAX_ROWS = 8, 256
 _automatic: weakref.WeakSet[Any] = weakref.WeakSet()  # pipelines that are compiled if a run is long
 
 
+def denoisers(pipeline: Any) -> dict[str, Any]:
+    """Return the denoisers of a pipeline by the names of the components."""
+    return {name: part for name in DENOISERS if (part := getattr(pipeline, name, None)) is not None}
+
+
 def optimize_denoiser(pipeline: Any, compile: bool | None, channels_last: bool) -> None:
     """Compile the denoiser of a pipeline, or store its weights in the memory format `channels_last`.
 
@@ -33,7 +38,7 @@ def optimize_denoiser(pipeline: Any, compile: bool | None, channels_last: bool) 
         compile: Whether to compile; None to leave it to `compile_for_long_run`.
         channels_last: Whether to change the memory format.
     """
-    for part in _denoisers(pipeline):
+    for part in denoisers(pipeline).values():
         if channels_last:
             part.to(memory_format=torch.channels_last)
     if compile:
@@ -46,7 +51,7 @@ def compile_denoiser(pipeline: Any) -> None:
     """Compile the denoiser of a pipeline for constant shapes: its repeated blocks, or the whole network if it declares none."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "conjure" / "compiled"
     os.environ.setdefault(CACHE_VARIABLE, str(cache))
-    for part in _denoisers(pipeline):
+    for part in denoisers(pipeline).values():
         if getattr(part, "_repeated_blocks", None):
             part.compile_repeated_blocks(dynamic=False)  # compiles minutes faster than the whole network, and runs as fast
         else:
@@ -94,7 +99,3 @@ def uncompiled(network: torch.nn.Module) -> Iterator[None]:
     """Context manager in which a compiled network runs as if it were not, so that other shapes are not compiled."""
     with torch.compiler.set_stance("force_eager") if is_compiled(network) else contextlib.nullcontext():
         yield
-
-
-def _denoisers(pipeline: Any) -> list[Any]:
-    return [part for name in DENOISERS if (part := pipeline.components.get(name)) is not None]

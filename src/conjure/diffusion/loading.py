@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from diffusers import DiffusionPipeline, ModularPipeline
 
-from conjure.diffusion.compilation import DENOISERS, optimize_denoiser
+from conjure.diffusion.compilation import denoisers, optimize_denoiser
 from conjure.diffusion.load_options import LoadOptions, Lora, parse_inversions, parse_loras
 from conjure.diffusion.media import MEDIA_SETTINGS, MediaSettings
 from conjure.diffusion.model_folder import one_line
@@ -191,7 +191,7 @@ def _choose_guidance(pipeline: Any, name: str, guidance: float | None, defaults:
 
 def _warn_of_few_step_model(pipeline: Any, name: str, guidance: float) -> None:
     """Warn if a model seems to be distilled to few steps, but its default guidance is that of models that are not."""
-    denoiser = next((getattr(pipeline, part) for part in DENOISERS if getattr(pipeline, part, None) is not None), None)
+    denoiser = next(iter(denoisers(pipeline).values()), None)
     config = getattr(denoiser, "config", {})
     if config.get("time_cond_proj_dim") or config.get("guidance_embeds"):
         return  # the guidance is an input of the network

@@ -20,7 +20,7 @@ from diffusers.utils.peft_utils import set_weights_and_activate_adapters
 from safetensors import safe_open
 
 from conjure.diffusion.adapter_files import PEFT_CONFIG
-from conjure.diffusion.compilation import DENOISERS
+from conjure.diffusion.compilation import DENOISERS, denoisers
 from conjure.diffusion.model_folder import one_line
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number
@@ -111,7 +111,7 @@ def _read(pipeline: Any, name: str, file: Path) -> tuple[dict[str, torch.Tensor]
         if not isinstance(scaling, dict):
             raise ValueError(f"{DIFFUSERS_METADATA} is no object")
         if all(key.startswith(PEFT_PREFIX) for key in tensors):
-            denoiser = next((part for part in DENOISERS if getattr(pipeline, part, None) is not None), DENOISERS[0])
+            denoiser = next(iter(denoisers(pipeline)), DENOISERS[0])
             tensors = {f"{denoiser}.{key.removeprefix(PEFT_PREFIX)}": tensor for key, tensor in tensors.items()}
             config = json.loads((file.parent / PEFT_CONFIG).read_text())
             if config.get("peft_type") != "LORA":

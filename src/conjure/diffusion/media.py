@@ -33,6 +33,7 @@ FRAME_MULTIPLES = {"CogVideoX": 2}
 FRAME_RATES = {"CogVideoX": 8, "AnimateDiff": 8, "Wan": 16, "HunyuanVideo": 24, "Mochi": 30}
 DEFAULT_FRAME_RATE = 16
 
+KIND_NAMES: dict[MediaKind, str] = {"image": "image", "video": "video", "audio": "sound"}
 PLURALS: dict[MediaKind, str] = {"image": "images", "video": "videos", "audio": "audio"}
 
 

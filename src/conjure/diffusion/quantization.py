@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from conjure.diffusion.compilation import DENOISERS
+from conjure.diffusion.compilation import denoisers
 from conjure.diffusion.model_folder import one_line
 from conjure.errors import InputError
 
@@ -61,7 +61,7 @@ def quantize_denoiser(pipeline: Any, quantization: str, model: str) -> None:
     Raises:
         InputError: If there is no denoiser, or the library cannot quantise it.
     """
-    denoiser = next((getattr(pipeline, part) for part in DENOISERS if getattr(pipeline, part, None) is not None), None)
+    denoiser = next(iter(denoisers(pipeline).values()), None)
     if not isinstance(denoiser, torch.nn.Module):
         raise InputError(f"model {model!r} ({type(pipeline).__name__}) has no denoiser that can be quantised; leave quantize out")
     try:

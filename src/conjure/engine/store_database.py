@@ -24,14 +24,12 @@ def checksum(*parts: str | int | bytes | None) -> int:
     return value
 
 
-def has_current_schema(connection: sqlite3.Connection) -> bool:
-    """Return whether a database has the tables of a store of this version and nothing else."""
-    tables, version = _schema(connection)
-    return tables == TABLES and version == SCHEMA_VERSION  # other programs use small version numbers too
+# Tables and version together, since other programs use small version numbers too
+CURRENT_SCHEMA = (TABLES, SCHEMA_VERSION)
 
 
-def _schema(connection: sqlite3.Connection) -> tuple[set[tuple[str, str]], int]:
-    """Return types and names of what a database consists of, and its version number."""
+def read_schema(connection: sqlite3.Connection) -> tuple[set[tuple[str, str]], int]:
+    """Return types and names of what a database consists of, and its version number. Those of a store: `CURRENT_SCHEMA`."""
     tables = set(connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"))
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     return tables, version
@@ -73,9 +71,9 @@ class StoreDatabase:
 
     def _prepare(self) -> None:
         """Check the schema. Migrate a store of the previous schema, and create the tables of a new one."""
-        tables, version = _schema(self.connection)
+        tables, version = schema = read_schema(self.connection)
         is_schema_2 = tables == SCHEMA_2_TABLES and version == 2
-        is_current = has_current_schema(self.connection)
+        is_current = schema == CURRENT_SCHEMA
         if tables and not is_current and not is_schema_2:
             raise InputError(f"{str(self.path)!r} is not a store of this version of Conjure; {advice(self.path)}")
         if self.read_only and not is_current:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from conjure.engine.store_database import StoreDatabase, checksum, has_current_schema
+from conjure.engine.store_database import CURRENT_SCHEMA, StoreDatabase, checksum, read_schema
 from conjure.engine.store_file import DATABASE_ERRORS, is_store_file
 from conjure.engine.store_maintenance import store_file
 from conjure.engine.store_schema import CONTENT
@@ -58,7 +58,7 @@ def _count_if_intact(path: Path) -> int | None:
     """Return the number of rows of a file in which SQLite finds no damage and only the tables of a store."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as database:
-            if not has_current_schema(database):
+            if read_schema(database) != CURRENT_SCHEMA:
                 return None
             if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 return None

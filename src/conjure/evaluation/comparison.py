@@ -14,12 +14,12 @@ from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.media import media_of
 from conjure.diffusion.seeding import noise_seed
 from conjure.errors import InputError
-from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
+from conjure.evaluation.correlation import percentile_ranks
 from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.matched_runs import common_tasks, matched_distances, run_names
+from conjure.evaluation.paired_comparison import PairedComparison, compare, compare_subsets
 from conjure.evaluation.report import INTERVAL, describe_process, format_interval
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
-from conjure.evaluation.subset_comparison import SubsetComparison, compare_subsets, table_cells
 from conjure.io.documents import Document, Table
 from conjure.io.files import import_pandas
 from conjure.io.text import quote_and_wrap
@@ -63,25 +63,19 @@ class RankChange:
         return {"texts": list(self.texts), "ranks": ranks, "human_rank": round(self.human_rank, 1)}
 
 
-@dataclass(frozen=True)
-class TaskComparison:
+@dataclass(frozen=True, kw_only=True)
+class TaskComparison(PairedComparison):
     """Two runs on the same task.
 
     Attributes:
         title: Title of the task.
-        pairs: Number of pairs.
-        agreements: Agreement of each run with human ratings.
-        difference: Agreement of the first run minus that of the second.
         rank_changes: The pairs whose rank differs most between the runs; pairs whose rank is equal are left out.
         subsets: The comparison in each subset of the dataset, such as each part of speech.
     """
 
     title: str
-    pairs: int
-    agreements: tuple[Agreement, Agreement]
-    difference: Difference
     rank_changes: list[RankChange]
-    subsets: dict[str, SubsetComparison] = field(default_factory=dict)
+    subsets: dict[str, PairedComparison] = field(default_factory=dict)
 
     moved = deprecated_property("moved", "rank_changes")
 
@@ -89,9 +83,7 @@ class TaskComparison:
         """Return plain data for JSON; correlations are multiplied by 100."""
         return {
             "title": self.title,
-            "pairs": self.pairs,
-            **{key: [agreement.summary()[key] for agreement in self.agreements] for key in ("spearman", "ci95")},
-            "difference": self.difference.summary(),
+            **super().summary(),
             **({"subsets": {name: subset.summary() for name, subset in self.subsets.items()}} if self.subsets else {}),
             "rank_changes": [change.summary() for change in self.rank_changes],
         }
@@ -164,14 +156,10 @@ class Comparison:
             images_note: Why there are no images, if some were requested.
         """
         tasks, names = self.tasks.values(), self.names
-        rows = [[task.title, *table_cells(task.pairs, task.agreements, task.difference)] for task in tasks]
+        rows = [[task.title, *task.cells()] for task in tasks]
         columns = ["dataset", "pairs", *names, f"{names[0]} minus {names[1]}", INTERVAL, "p", "rank correlation"]
         tables = [Table("Datasets", columns, rows)]
-        subset_rows = [
-            [task.title, name, *table_cells(subset.pairs, subset.agreements, subset.difference)]
-            for task in tasks
-            for name, subset in task.subsets.items()
-        ]
+        subset_rows = [[task.title, name, *subset.cells()] for task in tasks for name, subset in task.subsets.items()]
         if subset_rows:
             tables.append(Table("Subsets", ["dataset", "subset", *columns[1:]], subset_rows))
         for task in self.tasks.values():
@@ -215,9 +203,7 @@ def _compare_task(name: str, runs: tuple[Run, Run]) -> TaskComparison:
     largest = [i for i in np.argsort(-changes, kind="stable")[:NUM_RANK_CHANGES] if changes[i] > 0]
     return TaskComparison(
         title=runs[0].summary["tasks"][name]["title"],
-        pairs=len(scores),
-        agreements=(agreement(distances[0], scores), agreement(distances[1], scores)),
-        difference=difference(distances[0], distances[1], scores),
+        **vars(compare(distances[0], distances[1], scores)),
         rank_changes=[
             RankChange(
                 name,

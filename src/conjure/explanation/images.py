@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, TypeAlias
 
@@ -16,13 +16,12 @@ from conjure.deprecation import deprecated_property
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.jobs import TrajectoryResult
-from conjure.diffusion.media import media_of
+from conjure.diffusion.media import KIND_NAMES, media_of
 from conjure.diffusion.process import Process
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.layout import LatentLayout
 from conjure.plotting.media import Media
 
-KIND_NAMES = {"image": "image", "video": "video", "audio": "sound"}
 DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
 DECODE_NUMBERS = DECODE_BATCH * 4 * 64 * 64  # numbers of the latents of more images in one call, if they are small
 
@@ -121,10 +120,11 @@ def decode_trajectories(process: Process, trajectories: Sequence[Trajectory]) ->
     ]
     decoded = iter(decode_media(process, torch.cat(latents)))
     parts = [list(islice(decoded, len(part))) for part in latents]
-    return [
-        _images(process, result, final, shown, per_step)
-        for (result, _, per_step), (final, *shown) in zip(trajectories, parts, strict=True)
-    ]
+    images = []
+    for (result, _, per_step), (final, *shown) in zip(trajectories, parts, strict=True):
+        white, layout = _white_images(process, result, final, per_step)
+        images.append(_with_pictures(white, np.stack([media.picture(layout.parts) for media in shown])))
+    return images
 
 
 def iter_decoded(
@@ -144,10 +144,12 @@ def iter_decoded(
     text_cache = TextEmbeddingCache()
     sequence = _shown_latents(result, text_index)
     (final,) = decode_media(process, result.final_latent[None], text_cache)
-    decoded: list[Media | None] = [None] * (3 * len(sequence))
+    white, layout = _white_images(process, result, final, per_step)
+    pictures = np.ones((3 * len(sequence), *white.final.shape), white.final.dtype)
     for step, latents in enumerate(sequence):
-        decoded[3 * step : 3 * step + 3] = decode_media(process, latents, text_cache)
-        yield _images(process, result, final, decoded, per_step)
+        decoded = decode_media(process, latents, text_cache)
+        pictures[3 * step : 3 * step + 3] = [media.picture(layout.parts) for media in decoded]
+        yield _with_pictures(white, pictures.copy())
 
 
 def _shown_latents(result: TrajectoryResult, text_index: Literal[0, 1]) -> Float[Tensor, "steps 3 *latent"]:
@@ -158,24 +160,24 @@ def _shown_latents(result: TrajectoryResult, text_index: Literal[0, 1]) -> Float
     return torch.stack([latents.x_t, x0[:, 0], x0[:, 1]], 1)
 
 
-def _images(
-    process: Process,
-    result: TrajectoryResult,
-    final: Media,
-    decoded: Sequence[Media | None],
-    per_step: Float[np.ndarray, " steps"],
-) -> TrajectoryImages:
-    """Return the images of a trajectory with its heat maps, from what `_shown_latents` are decoded to; None is shown white."""
+def _white_images(
+    process: Process, result: TrajectoryResult, final: Media, per_step: Float[np.ndarray, " steps"]
+) -> tuple[TrajectoryImages, LatentLayout]:
+    """Return the images of a trajectory with its heat maps, where the images of all steps are white, and their layout."""
     latents = result.step_latents
     assert latents is not None
     layout = LatentLayout.of(process, result.final_latent.shape, final)
     picture = final.picture(layout.parts)
     difference = latents.x0[:, 0] - latents.x0[:, 1]
     heatmaps, over_time = media_heatmaps(difference, per_step, layout, picture.shape[0] / picture.shape[1])
-    white = np.ones_like(picture)
-    shown = np.stack([white if media is None else media.picture(layout.parts) for media in decoded])
-    x_t, x0_first, x0_second = shown.reshape(-1, 3, *picture.shape).swapaxes(0, 1)
-    return TrajectoryImages(result.job.text, x_t, x0_first, x0_second, per_step, heatmaps, picture, final, over_time)
+    white = np.ones((len(latents.x_t), *picture.shape), picture.dtype)
+    return TrajectoryImages(result.job.text, white, white, white, per_step, heatmaps, picture, final, over_time), layout
+
+
+def _with_pictures(images: TrajectoryImages, pictures: Float[np.ndarray, "rows height width 3"]) -> TrajectoryImages:
+    """Return images with those of all steps: pictures of what `_shown_latents` are decoded to, step by step."""
+    x_t, x0_first, x0_second = pictures.reshape(-1, 3, *images.final.shape).swapaxes(0, 1)
+    return replace(images, x_t=x_t, x0_first=x0_first, x0_second=x0_second)
 
 
 def decode_latents(process: Process, latents: Float[Tensor, "rows *latent"]) -> Float[np.ndarray, "rows *media"]:
@@ -213,7 +215,7 @@ def media_heatmaps(
     layout: LatentLayout,
     aspect_ratio: float,
 ) -> tuple[Float[np.ndarray, "steps rows columns"] | None, Float[np.ndarray, "steps times"] | None]:
-    """Return the contributions of positions as heat maps in the layout of `Media.picture`, and those of times.
+    """Return heat maps of the contributions of positions, and the contributions of times. The heat maps fit `Media.picture`.
 
     Args:
         x0_difference: Differences of the two predicted x0.

@@ -51,7 +51,7 @@ class LatentLayout:
 
     @property
     def parts(self) -> int:
-        """The number of frames in the picture of a video."""
+        """How many frames of a video its picture shows."""
         return min(STRIP_FRAMES, self.frames)
 
     def contributions(
@@ -87,7 +87,7 @@ class LatentLayout:
         return np.divide(energy, total, out=np.zeros_like(energy), where=total > 0) * per_step[:, None, None, None]
 
     def heatmaps(self, contributions: Float[np.ndarray, "steps times rows columns"]) -> Float[np.ndarray, "steps height width"]:
-        """Return contributions in the layout of `Media.picture`. Their sum does not change.
+        """Return heat maps that fit the image of `Media.picture`. The sum of the contributions does not change.
 
         Args:
             contributions: What `contributions` returns.

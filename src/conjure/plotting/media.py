@@ -1,4 +1,4 @@
-"""Decoded results of a kind: images, videos and sounds, with a picture of each for figures, and files."""
+"""Images, videos and sounds: their files, and a picture of each for figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs compared in each subset of a dataset, such as each part of speech."""
+"""Two runs on the same pairs, and in each subset of a dataset, such as each part of speech."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from conjure.evaluation.correlation import Agreement, Difference, agreement, dif
 from conjure.evaluation.report import format_interval
 
 
-@dataclass(frozen=True)
-class SubsetComparison:
+@dataclass(frozen=True, kw_only=True)
+class PairedComparison:
     """Two runs on the same pairs.
 
     Attributes:
@@ -27,25 +27,6 @@ class SubsetComparison:
     agreements: tuple[Agreement, Agreement]
     difference: Difference
 
-    @classmethod
-    def of(
-        cls,
-        first: Float[np.ndarray, "pairs first_samples"],
-        second: Float[np.ndarray, "pairs second_samples"],
-        scores: Float[np.ndarray, " pairs"],
-    ) -> SubsetComparison:
-        """Compare the distances of two runs.
-
-        Args:
-            first: Distances of the first run.
-            second: Distances of the second run.
-            scores: Human rating of each pair.
-
-        Raises:
-            InputError: As for `agreement`.
-        """
-        return cls(len(scores), (agreement(first, scores), agreement(second, scores)), difference(first, second, scores))
-
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100."""
         return {
@@ -54,23 +35,36 @@ class SubsetComparison:
             "difference": self.difference.summary(),
         }
 
+    def cells(self) -> list[str]:
+        """Return a row of a table: pairs, both agreements, their difference with its interval and p, and the rank correlation."""
+        change = self.difference
+        return [
+            str(self.pairs),
+            *(f"{100 * agreement.spearman:.1f}" for agreement in self.agreements),
+            f"{100 * change.spearman:+.1f}",
+            format_interval([100 * end for end in change.ci95]),
+            f"{change.p:.2g}",
+            f"{100 * change.rank_correlation:.1f}",
+        ]
 
-def table_cells(pairs: int, agreements: tuple[Agreement, Agreement], difference: Difference) -> list[str]:
-    """Return a row of a table: pairs, both agreements, their difference with its interval and p, and the rank correlation.
+
+def compare(
+    first: Float[np.ndarray, "pairs first_samples"],
+    second: Float[np.ndarray, "pairs second_samples"],
+    scores: Float[np.ndarray, " pairs"],
+) -> PairedComparison:
+    """Compare the distances of two runs.
 
     Args:
-        pairs: Number of pairs.
-        agreements: Agreement of each run with human ratings.
-        difference: Agreement of the first run minus that of the second.
+        first: Distances of the first run.
+        second: Distances of the second run.
+        scores: Human rating of each pair.
+
+    Raises:
+        InputError: As for `agreement`.
     """
-    return [
-        str(pairs),
-        *(f"{100 * agreement.spearman:.1f}" for agreement in agreements),
-        f"{100 * difference.spearman:+.1f}",
-        format_interval([100 * end for end in difference.ci95]),
-        f"{difference.p:.2g}",
-        f"{100 * difference.rank_correlation:.1f}",
-    ]
+    agreements = (agreement(first, scores), agreement(second, scores))
+    return PairedComparison(pairs=len(scores), agreements=agreements, difference=difference(first, second, scores))
 
 
 def compare_subsets(
@@ -78,7 +72,7 @@ def compare_subsets(
     second: Float[np.ndarray, "pairs second_samples"],
     scores: Float[np.ndarray, " pairs"],
     subsets: Sequence[str | None],
-) -> dict[str, SubsetComparison]:
+) -> dict[str, PairedComparison]:
     """Compare two runs in each subset; those for which no correlation is defined are left out.
 
     Args:
@@ -95,5 +89,5 @@ def compare_subsets(
     for name in names if len(names) > 1 else ():
         mask = np.array([subset == name for subset in subsets])
         if all(len(np.unique(values[mask])) > 1 for values in (scores, first.mean(1), second.mean(1))):
-            comparisons[name] = SubsetComparison.of(first[mask], second[mask], scores[mask])
+            comparisons[name] = compare(first[mask], second[mask], scores[mask])
     return comparisons

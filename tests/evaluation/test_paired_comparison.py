@@ -9,7 +9,7 @@ import conjure
 from conjure.evaluation.correlation import agreement, difference
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.pair_files import from_rows
-from conjure.evaluation.subset_comparison import compare_subsets
+from conjure.evaluation.paired_comparison import compare_subsets
 
 SUBSETS = ["noun"] * 24 + ["verb"] * 22 + ["other"] * 2
 
