@@ -48,6 +48,9 @@ def test_an_unknown_error_has_no_interval():
     assert all(map(math.isnan, similarity.ci95))
     assert str(similarity) == "0.50"
     assert Similarity(0.93, (0.88, 0.97)).sentence == "similarity 0.93 (0.88 to 0.97): closer than 93% of unrelated pairs"
+    assert Similarity(0.9967, (0.97, 1)).sentence == "similarity 1.00 (0.97 to 1.00): closer than 99.7% of unrelated pairs"
+    assert Similarity(1, (0.97, 1)).sentence == "similarity 1.00 (0.97 to 1.00): closer than all unrelated pairs"
+    assert Similarity(0, (0, 0.03)).sentence == "similarity 0.00 (0.00 to 0.03): farther apart than all unrelated pairs"
 
 
 def simulated_distances(rng: np.random.Generator, true: np.ndarray, samples: int) -> np.ndarray:

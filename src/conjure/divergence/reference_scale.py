@@ -65,7 +65,11 @@ class Similarity:
             >>> Similarity(0.93, (0.88, 0.97)).sentence
             'similarity 0.93 (0.88 to 0.97): closer than 93% of unrelated pairs'
         """
-        return f"similarity {self}: closer than {self.value:.0%} of unrelated pairs"
+        if self.value in (0, 1):  # "100% of unrelated pairs" could also be rounded, and would then not be all
+            meaning = f"{'closer' if self.value else 'farther apart'} than all unrelated pairs"
+        else:
+            meaning = f"closer than {self.value:.{0 if 0.005 <= self.value < 0.995 else 1}%} of unrelated pairs"
+        return f"similarity {self}: {meaning}"
 
 
 @dataclass(frozen=True)
