@@ -171,11 +171,16 @@ def make_table(folder: Path, human_scores: np.ndarray) -> list[str]:
     antithetic = (x + y) / 2
     relative_deviation = np.sqrt((variance(distance) / squared_mean).mean())
     random_step = variance(distance) + step_variance.sum(-1).mean(1)
+    # Asymmetries are signed and can be near zero, so their variances are relative to the squared distance as well
+    asymmetry, asymmetry_negated = (
+        (value / squared_mean).sum() for value in (variance(forward - backward), independent - crossed)
+    )
     return [
         f"{pairs} pairs of STS-B dev, {NUM_SEEDS} samples per pair, default model, conjure {package_version()}. The relative "
         f"standard deviation of a sample is {relative_deviation:.3f} (root mean square over pairs).",
         "Variances are relative to the default design, at equal numbers of denoiser rows (elements of a batch), with 95% "
-        "intervals over pairs.",
+        "intervals over pairs. With negated noise in the second direction, the variance of the asymmetry f - b is "
+        f"{asymmetry_negated / asymmetry:.1f} times that with shared noise.",
         "",
         "| design | rows per sample | relative variance | 1 - rank correlation of two estimates, k = 4 "
         "| Spearman x100 with human ratings |",
