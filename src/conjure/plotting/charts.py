@@ -1,4 +1,4 @@
-"""Charts: lines with error bars, and labelled points of a plane."""
+"""Charts: lines and bars with error bars."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
-from conjure.io.text import quote_and_wrap
 from conjure.plotting.output import axes_or_new, figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BAR_COLOR = "#7a8ca3"
 ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
@@ -101,28 +98,3 @@ def step_bars(
     axes.set_ylabel(y_label, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
-
-
-def scatter_plot(points: Float[np.ndarray, "n 2"], labels: Sequence[str], groups: Sequence[int], title: str) -> Figure:
-    """Return a chart of labelled points with equal scales on both axes.
-
-    Args:
-        points: Coordinates of the n points.
-        labels: The name of each point.
-        groups: The number of the group of each point; each group has its own color.
-        title: The title of the figure.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    axes = figure.subplots()
-    colors = [f"C{group}" for group in groups]
-    axes.scatter(points[:, 0], points[:, 1], s=26, c=colors)
-    for label, point, color in zip(labels, points, colors, strict=True):
-        name = quote_and_wrap(label, 28, lines=2)
-        axes.annotate(name, point, (5, 3), textcoords="offset points", fontsize=8, color=color, parse_math=False)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.margins(0.18)
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=9, parse_math=False)
-    return figure
