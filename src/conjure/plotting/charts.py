@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conjure.io.text import wrap
 from conjure.plotting.output import axes_or_new, figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BAR_COLOR = "#7a8ca3"
-ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
+ERROR_BARS: dict[str, Any] = {"capsize": 2, "ecolor": "0.4", "error_kw": {"linewidth": 0.8}}
 LINE_CHART_SIZE = (7.2, 3.8)  # inches
 MAX_TICKS = 25  # more values have a label at every second tick, or at fewer
 
@@ -97,4 +98,25 @@ def step_bars(
     axes.set_xlabel("timestep", fontsize=7)
     axes.set_ylabel(y_label, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def draw_points(axes: Axes | None, names: Sequence[str], values: Sequence[tuple[float, float, float]], x_label: str) -> Axes:
+    """Draw one point with its error bar per name, from top to bottom, and return the axes.
+
+    Args:
+        axes: The axes; None makes a new figure.
+        names: The names, beside the vertical axis.
+        values: The value of each name, and the lower and the upper end of its interval, which are NaN where unknown.
+        x_label: What the values are, with their unit.
+    """
+    axes = axes_or_new(axes)
+    mean, low, high = np.array(values).T
+    errors = None if np.isnan(low).any() else [mean - low, high - mean]
+    axes.errorbar(mean, range(len(names)), xerr=errors, fmt="o", markersize=4, capsize=2, linewidth=1.2, color=BAR_COLOR)
+    labels = [wrap(name, 34, lines=2) for name in names]
+    axes.set_yticks(range(len(names)), labels, fontsize=8, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(x_label)
+    axes.grid(axis="x", alpha=0.3)
     return axes

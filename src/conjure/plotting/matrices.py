@@ -91,7 +91,7 @@ def draw_matrix(
     _annotate(axes, distances, stderr, order)
 
 
-def text_color(background: Sequence[float]) -> str:
+def text_color(background: Float[np.ndarray, " channels"]) -> str:
     """Return black or white, whichever has the larger contrast to a background.
 
     Args:
@@ -131,7 +131,7 @@ def _annotate(axes: Axes, distances: Float[np.ndarray, "n n"], stderr: Float[np.
     width, height = (length / len(ordered) / _pixels(axes, 1.0) for length in (box.width, box.height))
     widest = min(LARGEST_NUMBER, FILLED_WIDTH * width / (CHARACTER_WIDTH * num_characters))
     with_error = min(widest, FILLED_HEIGHT * height / (LINE_HEIGHT * (1 + ERROR_SIZE)))
-    has_errors = with_error >= SMALLEST_WITH_ERROR and not np.isnan(errors[off_diagonal]).any()
+    has_errors = bool(with_error >= SMALLEST_WITH_ERROR and not np.isnan(errors[off_diagonal]).any())
     size = with_error if has_errors else min(widest, FILLED_HEIGHT * height / LINE_HEIGHT)
     if size < SMALLEST_NUMBER:
         return False
@@ -144,7 +144,7 @@ def _annotate(axes: Axes, distances: Float[np.ndarray, "n n"], stderr: Float[np.
             color=text_color(colors[i, j]),
         )  # fmt: skip
 
-    for i, j in zip(*np.nonzero(off_diagonal), strict=True):
+    for i, j in np.argwhere(off_diagonal).tolist():
         number = f"{ordered[i, j]:.{decimals}f}"
         if has_errors:
             write(i, j, number, size, size * ERROR_SIZE * LINE_HEIGHT / 2)
