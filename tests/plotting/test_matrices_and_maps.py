@@ -32,7 +32,7 @@ def figure_of(n: int, stderr: np.ndarray | None = None) -> Figure:
 
 
 def numbers_of(figure: Figure) -> list[Any]:
-    return figure.axes[1].texts
+    return list(figure.axes[1].texts)
 
 
 @pytest.mark.parametrize(("n", "has_errors"), [(3, True), (20, True), (40, False)])
@@ -94,7 +94,7 @@ def test_legend_of_groups():
     assert [text.get_text() for text in legend.get_texts()] == [
         "1: cat, dog", "2: a $long$ text that does not fit in, …", "no group",
     ]  # fmt: skip
-    colors = [tuple(collection.get_facecolor()[0]) for collection in axes.collections]
-    assert len(set(colors)) == 3
+    colors = [np.asarray(collection.get_facecolor())[0] for collection in axes.collections]
+    assert len(np.unique(colors, axis=0)) == 3
     (single,) = scatter_plot(points, labels, [0] * 7, "title").axes
     assert single.get_legend() is None

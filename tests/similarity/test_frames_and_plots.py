@@ -46,7 +46,7 @@ def test_neighbours(fast_process):
     assert frame["text"].tolist() == [neighbour.text for neighbour in result.ranked]
     assert frame["ci95_low"].tolist() == [neighbour.ci95[0] for neighbour in result.ranked]
     assert frame["similarity"].dtype == float
-    axes = result.plot()
+    axes: Any = result.plot()
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"“{text}”" for text in frame["text"]]
     assert list(axes.lines[0].get_xdata()) == frame["distance"].tolist()
     assert axes.get_ylim() == (2.5, -0.5)  # the nearest is on top
@@ -58,7 +58,7 @@ def test_effects_of_words(fast_process):
     frame = result.to_pandas()
     assert frame["change"].tolist() == [effect.change for effect in result.effects]
     assert np.isnan(frame["ci95_high"]).all()
-    axes = result.plot()
+    axes: Any = result.plot()
     assert list(axes.lines[0].get_xdata()) == frame["change"].tolist()
     assert axes.get_yticklabels()[1].get_text() == "without “red” in “a red fox”"
     assert_notebook_table(result)
@@ -66,7 +66,7 @@ def test_effects_of_words(fast_process):
 
 def test_matrices(fast_process):
     matrix = conjure.matrix(fast_process, ["dog", "wolf", "train"], samples=1)
-    axes = matrix.plot()
+    axes: Any = matrix.plot()
     order = list(matrix.order)
     np.testing.assert_array_equal(axes.images[0].get_array(), matrix.distance[np.ix_(order, order)])
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"“{matrix.texts[i]}”" for i in order]
@@ -81,7 +81,7 @@ def test_evaluations_and_their_comparison(fast_process, tmp_path):
     (evaluation, _), (result, *_) = evaluations, evaluations[0].tasks.values()
     for shown in (evaluation, result):
         assert_notebook_table(shown)
-    axes = evaluation.plot()
+    axes: Any = evaluation.plot()
     assert list(axes.lines[0].get_xdata()) == evaluation.to_pandas()["spearman"].tolist()
     comparison = conjure.diff(tmp_path / "guidance2", tmp_path / "guidance3")
     assert_notebook_table(comparison)
@@ -95,7 +95,7 @@ def test_evaluations_and_their_comparison(fast_process, tmp_path):
 def test_tables_of_distances(fast_process):
     table = conjure.distance_table(fast_process, [("dog", "wolf"), ("dog", "train"), ("sun", "moon")], samples=1)
     assert_notebook_table(table)
-    axes = table.plot()
+    axes: Any = table.plot()
     assert sum(bar.get_height() for bar in axes.patches) == 3
     assert axes.get_xlabel() == "jeffreys, squared norm of noise"
 
@@ -103,7 +103,7 @@ def test_tables_of_distances(fast_process):
 def test_drifts(fast_process):
     drift = conjure.drift(fast_process, fast_process.set(guidance=3), ["dog", "train"], samples=2)
     assert_notebook_table(drift)
-    axes = drift.plot()
+    axes: Any = drift.plot()
     assert [label.get_text() for label in axes.get_yticklabels()] == [f"“{text.text}”" for text in drift.texts]
     assert list(axes.lines[0].get_xdata()) == [text.divergence.value for text in drift.texts]
 
