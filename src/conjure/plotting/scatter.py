@@ -52,7 +52,7 @@ def scatter_plot(points: Float[np.ndarray, "n 2"], labels: Sequence[str], groups
         name = "no group" if group is None else f"{group + 1}: {_first_texts([labels[i] for i in members])}"
         axes.scatter(points[members, 0], points[members, 1], s=26, c=color, marker=marker, label=name)
     axes.set_aspect("equal", adjustable="datalim")
-    axes.margins(0.12)
+    axes.margins(0.16)
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9, parse_math=False)
     if len(numbers) > 1:
