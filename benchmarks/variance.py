@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-from dataclasses import replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,21 @@ PAIRS_PER_BAND = 16  # in each of five bands of human scores
 NUM_PAIRS = 50  # of these, taken from the bands in turn
 
 Pair = tuple[str, str, float]
+
+
+@dataclass(frozen=True)
+class ProcessWithNoise(Process):
+    """A process that starts from given noise.
+
+    Attributes:
+        noises: The initial noise of each row, (rows, channels, height, width).
+    """
+
+    noises: torch.Tensor | None = None
+
+    def call_kwargs(self, *args: Any) -> dict[str, Any]:
+        """Return the arguments of the pipeline's call, with the noise."""
+        return super().call_kwargs(*args) | {"latents": self.noises}
 
 
 def dev_pairs(path: Path) -> list[Pair]:
@@ -69,7 +85,8 @@ def measure(process: Process, a: str, b: str, noises: torch.Tensor) -> np.ndarra
         difference = prediction[:, :, 0] - prediction[:, :, 1]
         squared_differences.append(difference.square().sum(-1).T.double().numpy() * scale**2)
 
-    process_with_noise = replace(process, pipeline_kwargs={**process.pipeline_kwargs, "latents": noises.repeat_interleave(4, 0)})
+    settings = {field.name: getattr(process, field.name) for field in fields(process)}
+    process_with_noise = ProcessWithNoise(**settings, noises=noises.repeat_interleave(4, 0))
     source_rows = [4 * sample + row for sample in range(k) for row in (0, 0, 2, 2)]
     run_on_shared_trajectories(process_with_noise, [a, b, b, a] * k, source_rows, [0] * 4 * k, on_step)
     return np.stack(squared_differences, -1)
