@@ -8,8 +8,9 @@ Populations of the values of a sample:
 - Gaussians in one and in two dimensions, conditions of different variance. Their predictions differ by a linear map of the noise,
   so a value is a multiple of a chi-squared variable with one or two degrees of freedom: the most skewed case.
 - The default model: values of all pairs of ten texts for 100 seeds, drawn without replacement. A matrix takes the same seeds for
-  all its pairs. The largest number of degrees of freedom of pooled errors was chosen on these values.
-- Matrices of Gaussian texts in one and in two dimensions, which had no part in that choice. Means and variances are new in each
+  all its pairs. The largest number of degrees of freedom of pooled errors was chosen on such values of version 4 of the model, so
+  those of later versions had no part in that choice.
+- Matrices of Gaussian texts in one and in two dimensions, which had no part in it either. Means and variances are new in each
   matrix. Their scores are exact, so the value of a pair is a quadratic function of the noise, which all pairs share.
 
 Width is the mean ratio of the width to the true value.
@@ -234,7 +235,7 @@ def main() -> None:
         *single_intervals(values),
         "",
         f"All entries of a matrix, square-root scale; {MATRICES:,} matrices. The bound of the degrees of freedom was chosen on "
-        "the values of the population “default model”.",
+        "values of version 4 of the default model; none of these populations had a part in that choice.",
         "",
         *matrix_intervals(values),
     ]
