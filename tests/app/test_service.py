@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import threading
 import warnings
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ import pytest
 import conjure
 from conjure import InputError, load
 from conjure.app.answers import Answer, AnswerCache
+from conjure.app.comparison import TextComparison
 from conjure.app.limits import Limits
 from conjure.app.service import CancelledError, Service
 from conjure.app.thread_warnings import record_warning
@@ -164,6 +166,30 @@ def test_a_busy_server_is_reported(service, monkeypatch):
         list(service.compare("five", "six", ("default", 1, 1, 0, None)))
     running.close()
     list(service.compare("five", "six", ("default", 1, 1, 0, None)))
+
+
+def test_examples_give_way_to_visitors(monkeypatch):
+    """A visitor does not wait for the examples that the server computes, and they are computed afterwards."""
+    monkeypatch.setattr("conjure.app.service.EXAMPLES", (("dog", "cat"),))
+    monkeypatch.setattr("conjure.app.limits.DEFAULT_STEPS", 40)
+    service = Service(limits=Limits(samples=3, steps=40))
+    service.process("default", 1)
+    started = threading.Event()
+    order: list[str] = []
+    compute = TextComparison.answers
+
+    def answers(self, *arguments):
+        started.set()
+        yield from compute(self, *arguments)
+        order.append(self.a)
+
+    monkeypatch.setattr(TextComparison, "answers", answers)
+    thread = threading.Thread(target=service.compute_examples)
+    thread.start()
+    assert started.wait(60)
+    list(service.compare("one", "two", ("default", 1, 1, 0, None)))
+    thread.join(120)
+    assert order == ["one", "dog"]
 
 
 def test_limits_below_the_default_settings():
@@ -314,7 +340,10 @@ def test_runs_are_listed_and_compared(tmp_path, default_process):
     for name, guidance in (("ten", 10.0), ("two", 2.0)):
         conjure.evaluate(default_process.set(steps=1, guidance=guidance), [pairs], out=runs / name)
     summary = json.loads((runs / "two" / "summary.json").read_text())
-    summary["process"] |= {"model": "/home/me/my-model", "lora": [{"name": "/home/me/style.safetensors", "weight": 1.0}]}
+    summary["process"] |= {
+        "model": "/home/me/my-model",
+        "lora": [{"name": "/home/me/style.safetensors", "weight": 1.0, "sha256": "0" * 64}],
+    }
     (runs / "two" / "summary.json").write_text(json.dumps(summary))
     service = Service(runs=runs)
     rows = service.table_of_runs()

@@ -20,6 +20,12 @@ MAX_GUIDANCE_CHARS = 20
 # The example, or the end of a long page, may be far below the result
 SCROLL_TO_RESULT_JS = "() => document.querySelector('#go').scrollIntoView({behavior: 'smooth'})"
 
+# A link to a comparison opens its result
+COMPARE_LINK_JS = """() => {
+  const query = new URLSearchParams(location.search);
+  if (query.has("a") && query.has("b")) document.querySelector("#go").click();
+}"""
+
 
 def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -> None:
     """Build the tab.
@@ -44,7 +50,6 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
     draw = gr.Button("Download the figure (PNG)", size="sm", interactive=False, elem_id="figure")
     label = "Examples: click one to compare its texts"
     examples = gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label=label, elem_id="examples")
-    opened = gr.State(False)  # whether the address of the page contains texts
 
     def compare(
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any, words: Any, replacements: Any,
@@ -83,14 +88,14 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
             values.append(min(int(value), maximum) if is_valid else default)
         guidance = query.get("guidance", "")
         values.append(guidance if len(guidance) <= MAX_GUIDANCE_CHARS else "")
-        return [*values, query.get("words") == "1", query.get("replace", ""), "a" in query and "b" in query]
+        return [*values, query.get("words") == "1", query.get("replace", "")]
 
-    read = blocks.load(read_link, None, [*inputs, opened], queue=False, api_visibility="private")
-    read.then(None, opened, None, js=f"(opened) => opened && ({SCROLL_TO_RESULT_JS})()", api_visibility="private")
+    read = blocks.load(read_link, None, inputs, queue=False, api_visibility="private")
+    read.then(None, None, None, js=COMPARE_LINK_JS, api_visibility="private")
     by_example = examples.load_input_event.then(None, None, None, js=SCROLL_TO_RESULT_JS, api_visibility="private")
     connect(
         service, visitors, compare, inputs, [number, grid, csv, draw], buttons, "compare",
-        triggers=[first.submit, second.submit, opened.change], previous_events=[by_example],
+        triggers=[first.submit, second.submit], previous_events=[by_example],
     )  # fmt: skip
     drawn = draw.click(
         draw_figure, inputs, figure, concurrency_id="model", concurrency_limit=service.limits.concurrency, preprocess=False,

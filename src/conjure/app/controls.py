@@ -96,7 +96,8 @@ def connect(
             preprocess=False,  # the service validates the values; messages of Gradio contain them in full
             **visible,
         )  # fmt: skip
-        computation.then(end, None, [go, stop], **quick)
+        for ended in (computation.success, computation.failure):  # `then` does not follow some of the failures
+            ended(end, None, [go, stop], **quick)
         running.append(computation)
     stop.click(cancel, None, [go, stop], cancels=running, **quick)
 

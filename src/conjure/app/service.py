@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,6 +37,7 @@ EXAMPLES = (
     ("a big red apple", "a small green apple"),
     ("a man is riding a horse", "a woman is riding a bicycle"),
 )
+PAUSE = 0.1  # seconds until an example that gave way to a visitor is computed again
 JOB_TIMEOUT = 30  # seconds that a request waits for a free job; a cancelled job ends only after its current step
 
 
@@ -69,6 +71,8 @@ class Service:
         self._load_locks = {label: threading.Lock() for label in self.labels}
         self._answers = AnswerCache()
         self._jobs = threading.BoundedSemaphore(self.limits.concurrency)
+        self._waiting = 0  # requests that wait for a free job
+        self._lock = threading.Lock()
 
     def process(self, model: object, steps: int, guidance: float | None = None) -> Process:
         """Return the process of a model, which is loaded on first use.
@@ -257,11 +261,25 @@ class Service:
         return self._runs.difference(first, second)
 
     def compute_examples(self) -> None:
-        """Compute and cache the answers to the examples that are within the limits."""
+        """Compute and cache the answers to the examples that are within the limits, while no visitor waits."""
         for a, b in EXAMPLES:
             with contextlib.suppress(InputError):
-                for _ in self.compare(a, b, (next(iter(self.labels)), *self.limits.default_sampling, 0, None)):
-                    pass
+                while not self._compute_example(a, b):
+                    time.sleep(PAUSE)
+
+    def _compute_example(self, a: str, b: str) -> bool:
+        """Compute an answer with the default settings, and return False if a visitor needs the job."""
+
+        def give_way(*_: int) -> None:
+            if self._waiting:
+                raise CancelledError
+
+        try:
+            for _ in self.compare(a, b, (next(iter(self.labels)), *self.limits.default_sampling, 0, None), progress=give_way):
+                give_way()
+        except CancelledError:
+            return False
+        return True
 
     def _sampling(self, settings: Settings) -> Sampling:
         model, samples, steps, seed, guidance = settings
@@ -298,7 +316,14 @@ class Service:
     @contextlib.contextmanager
     def _job(self) -> Iterator[None]:
         """Context manager for one of the jobs that run at the same time. A cancelled job counts until it has really ended."""
-        if not self._jobs.acquire(timeout=JOB_TIMEOUT):
+        with self._lock:
+            self._waiting += 1
+        try:
+            is_free = self._jobs.acquire(timeout=JOB_TIMEOUT)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        if not is_free:
             raise InputError("the server is busy with other requests; try again in a moment")
         try:
             yield
