@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-from dataclasses import replace
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,21 @@ PAIRS_PER_BAND = 16  # in each of five bands of human scores
 NUM_PAIRS = 50  # of these, taken from the bands in turn
 
 Pair = tuple[str, str, float]
+
+
+@dataclass(frozen=True)
+class ProcessWithNoise(Process):
+    """A process that starts from given noise.
+
+    Attributes:
+        noises: The initial noise of each row, (rows, channels, height, width).
+    """
+
+    noises: torch.Tensor | None = None
+
+    def call_kwargs(self, *args: Any) -> dict[str, Any]:
+        """Return the arguments of the pipeline's call, with the noise."""
+        return super().call_kwargs(*args) | {"latents": self.noises}
 
 
 def dev_pairs(path: Path) -> list[Pair]:
@@ -69,7 +85,8 @@ def measure(process: Process, a: str, b: str, noises: torch.Tensor) -> np.ndarra
         difference = prediction[:, :, 0] - prediction[:, :, 1]
         squared_differences.append(difference.square().sum(-1).T.double().numpy() * scale**2)
 
-    process_with_noise = replace(process, pipeline_kwargs={**process.pipeline_kwargs, "latents": noises.repeat_interleave(4, 0)})
+    settings = {field.name: getattr(process, field.name) for field in fields(process)}
+    process_with_noise = ProcessWithNoise(**settings, noises=noises.repeat_interleave(4, 0))
     source_rows = [4 * sample + row for sample in range(k) for row in (0, 0, 2, 2)]
     run_on_shared_trajectories(process_with_noise, [a, b, b, a] * k, source_rows, [0] * 4 * k, on_step)
     return np.stack(squared_differences, -1)
@@ -171,11 +188,16 @@ def make_table(folder: Path, human_scores: np.ndarray) -> list[str]:
     antithetic = (x + y) / 2
     relative_deviation = np.sqrt((variance(distance) / squared_mean).mean())
     random_step = variance(distance) + step_variance.sum(-1).mean(1)
+    # Asymmetries are signed and can be near zero, so their variances are relative to the squared distance as well
+    asymmetry, asymmetry_negated = (
+        (value / squared_mean).sum() for value in (variance(forward - backward), independent - crossed)
+    )
     return [
         f"{pairs} pairs of STS-B dev, {NUM_SEEDS} samples per pair, default model, conjure {package_version()}. The relative "
         f"standard deviation of a sample is {relative_deviation:.3f} (root mean square over pairs).",
         "Variances are relative to the default design, at equal numbers of denoiser rows (elements of a batch), with 95% "
-        "intervals over pairs.",
+        "intervals over pairs. With negated noise in the second direction, the variance of the asymmetry f - b is "
+        f"{asymmetry_negated / asymmetry:.1f} times that with shared noise.",
         "",
         "| design | rows per sample | relative variance | 1 - rank correlation of two estimates, k = 4 "
         "| Spearman x100 with human ratings |",

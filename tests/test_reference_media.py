@@ -70,8 +70,10 @@ def audioldm2(pipeline: Any, guidance: float) -> GuidedPrediction:
 
 def stable_audio(pipeline: Any, guidance: float) -> GuidedPrediction:
     def predict(x_t: Tensor, t: Any, text: str) -> Tensor:
-        durations = pipeline.encode_duration(0.0, AUDIO["seconds"], "cpu", True, 1)
-        states = torch.cat([pipeline.encode_prompt([text], "cpu", True, [""]), *durations], 1)
+        durations = pipeline.encode_duration(0.0, AUDIO["seconds"], "cpu", False, 1)
+        conditional = torch.cat([pipeline.encode_prompt([text], "cpu", False), *durations], 1)
+        states = torch.cat([torch.zeros_like(conditional), conditional])  # this pipeline has no empty text, but zeros
+        durations = [duration.repeat(2, 1, 1) for duration in durations]
         positions = get_1d_rotary_pos_embed(
             pipeline.rotary_embed_dim, x_t.shape[2] + 1, use_real=True, repeat_interleave_real=False
         )

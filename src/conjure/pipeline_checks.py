@@ -228,13 +228,21 @@ def _run_stock_pipeline(
             if getattr(pipeline, "safety_checker", None) is not None:
                 pipeline.__dict__["safety_checker"] = None
             pipeline.set_progress_bar_config(disable=True)
-            run.images = generated(pipeline(**process.call_kwargs([text], [SEED], output_type)))
+            run.images = generated(pipeline(**_stock_kwargs(process, text, output_type)))
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
             raise InputError(f"the stock pipeline fails: {' '.join(str(error).split())[:200]}") from error
     if final_state is None:
         raise InputError(f"{type(pipeline).__name__} does not call scheduler.step")
     run.states.append(final_state)
     return run
+
+
+def _stock_kwargs(process: Process, text: str, output_type: str) -> dict[str, Any]:
+    """Return the arguments with which a user calls the pipeline: no negative prompt, unless the process has one."""
+    arguments = process.call_kwargs([text], [SEED], output_type)
+    if "negative_prompt" not in process.pipeline_kwargs and "true_cfg_scale" not in process.call_parameters:
+        arguments.pop("negative_prompt", None)
+    return arguments
 
 
 def _compare(process: Process, result: torch.Tensor, expected: torch.Tensor) -> tuple[bool, str]:

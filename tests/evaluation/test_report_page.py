@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import conjure
+from conjure.diffusion.media import media_of
 from conjure.diffusion.seeding import NoiseSeeds
 from conjure.evaluation import outlier_images as outlier_images_module
 from conjure.evaluation.datasets import read_file
@@ -21,6 +22,7 @@ from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.report_page import html_page
 from conjure.evaluation.scatter import _label_positions, outliers, scatter_svg
 from rated_pairs import RATED_PAIRS, write_pairs
+from tiny_media_pipelines import AUDIO_FAMILIES, VIDEO_FAMILIES
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -70,11 +72,35 @@ def test_a_report_is_written_even_if_images_cannot_be_decoded(fast_process, pair
     def fail(*_):
         raise RuntimeError(f"no memory {HOSTILE}")
 
-    monkeypatch.setattr(outlier_images_module, "decode_latents", fail)
+    monkeypatch.setattr(outlier_images_module, "decode_media", fail)
     evaluate(fast_process, [pairs], out=tmp_path / "run", floors=False)
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Images could not be decoded (RuntimeError): no memory &lt;img" in page
     assert "<img" not in page
+
+
+@pytest.mark.parametrize(
+    ("name", "note", "shape"),
+    [("LTX-Video", "middle frames of the generated videos", (64, 64, 3)), ("Stable Audio", "mel spectrograms", (64, 128, 3))],
+)
+def test_videos_and_sounds_are_shown_as_images(name, note, shape, tmp_path):
+    family = (VIDEO_FAMILIES | AUDIO_FAMILIES)[name]
+    process = conjure.load(family.save(tmp_path / "model"), steps=2, **family.settings)
+    rows = [("a dog", "a cat", 5.0), ("a dog", "rain", 1.0), ("a cat", "rain", 2.0)]
+    evaluate(process, [read_file(write_pairs(tmp_path / "own.tsv", rows))], samples=1, out=tmp_path / "run", floors=False)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert note in page
+    shown = re.findall(r'<img alt="image for ([^"]*)" src="data:image/png;base64,([^"]*)"', page)
+    assert {text for text, _ in shown} == {"a dog", "a cat", "rain"}
+    images = {text: np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))) for text, content in shown}
+    assert images["rain"].shape == shape
+    # That of the first sample of a pair, as `Media.picture` draws it
+    text, content = shown[0]
+    seed = next(NoiseSeeds(0, False).seed_for(0, text, b) for b in ("a dog", "a cat", "rain") if b != text)
+    (media,) = media_of(process.run([text], [seed], "np"), process.kind, process.media_rate)
+    expected = media.values[len(media.values) // 2] if process.kind == "video" else media.picture()
+    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(content)))) / 255
+    np.testing.assert_allclose(first, expected.clip(0, 1), atol=0.02)
 
 
 def test_methods_and_citation(evaluated):

@@ -69,7 +69,7 @@ def test_differences_in_time_add_up_to_the_estimate(name, tmp_path):
     assert labels[:3] == [f"{kind} predicted for “{A}”", f"noisy {kind}", f"{kind} predicted for “{B}”"]
     page = explanation_page(explanation.estimate, explanation.sample_images, None)
     assert page.count("<audio controls" if name in AUDIO_FAMILIES else '<img alt="video" src="data:image/webp') == 2
-    assert "Contributions over time" in page
+    assert "contributions over time" in page
     assert A not in page
     files = explanation.save_media(tmp_path / "media")
     assert [file.name for file in files] == [

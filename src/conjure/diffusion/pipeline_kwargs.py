@@ -27,17 +27,21 @@ def call_kwargs(
     seeds: Sequence[int],
     output_type: str,
     settings: Mapping[str, Any],
-    parameters: Collection[str],
+    parameters: Mapping[str, inspect.Parameter],
     kwargs: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the arguments of a pipeline's call.
+
+    Without a negative prompt among `kwargs`, guidance leads away from what the pipeline uses when it gets only a prompt: for most
+    pipelines the embedding of an empty text, for others, such as Stable Diffusion XL, zeros. Pipelines with `true_cfg_scale`,
+    which have no guidance then, get an empty text.
 
     Args:
         texts: One text per row.
         seeds: One seed per row.
         output_type: The output type.
         settings: The settings of a process as arguments of the call. Those that are None are left out.
-        parameters: The names of the parameters of the call.
+        parameters: The parameters of the call, by name.
         kwargs: `Process.pipeline_kwargs`.
     """
     arguments: dict[str, Any] = {
@@ -46,7 +50,9 @@ def call_kwargs(
         "output_type": output_type,
     }
     if "negative_prompt" in parameters:
-        arguments["negative_prompt"] = [""] * len(texts)  # a list, since some pipelines broadcast a string incorrectly
+        default = "" if "true_cfg_scale" in parameters else parameters["negative_prompt"].default
+        if isinstance(default, str):
+            arguments["negative_prompt"] = [default] * len(texts)  # a list, since some pipelines broadcast a string incorrectly
     arguments |= {name: value for name, value in settings.items() if value is not None}
     arguments |= {name: value for name, value in DISABLED_PROMPT_PREPROCESSING.items() if name in parameters}
     return arguments | per_row_kwargs(kwargs, len(texts))

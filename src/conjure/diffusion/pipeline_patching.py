@@ -19,11 +19,10 @@ from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
-# Besides autoencoders: networks that prepare texts for the denoiser, of which one keeps a state between its calls, and networks
-# for images and sounds
-UNPATCHED_COMPONENTS = (
-    *AUTOENCODERS, "safety_checker", "image_encoder", "projection_model", "language_model", "motion_adapter", "vocoder",
-)  # fmt: skip
+# What text encoders return passes through it, so it must not depend on the other texts of a batch either, not even in rounding
+PROJECTION = "projection_model"
+# Besides autoencoders: a network that prepares texts and keeps a state between its calls, and networks for images and sounds
+UNPATCHED_COMPONENTS = (*AUTOENCODERS, "safety_checker", "image_encoder", "language_model", "motion_adapter", "vocoder")
 # diffusers installs its hooks for offloading again at the end of every call
 OFFLOADING_ATTRIBUTES = ("_all_hooks", "_offload_device", "_offload_gpu_id")
 
@@ -57,7 +56,7 @@ def patched_pipeline(
         pipeline.__dict__["scheduler"] = scheduler
         pipeline.set_progress_bar_config(disable=True)
         for name, part in pipeline.components.items():
-            if isinstance(part, torch.nn.Module) and name.startswith("text_encoder"):
+            if isinstance(part, torch.nn.Module) and name.startswith(("text_encoder", PROJECTION)):
                 stack.enter_context(text_cache.cached_encoder(part, name))
             elif isinstance(part, torch.nn.Module) and name in AUTOENCODERS:
                 stack.enter_context(finite_decoding(part))

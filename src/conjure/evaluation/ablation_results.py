@@ -14,7 +14,7 @@ from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.report import INTERVAL, format_interval, settings_line
 from conjure.evaluation.results import Evaluation
 from conjure.io.csv_files import csv_text
-from conjure.io.documents import Document, Table
+from conjure.io.documents import Document, Table, rows_to_html
 from conjure.io.files import import_pandas, write_output
 from conjure.plotting.charts import draw_lines, line_chart
 
@@ -163,6 +163,9 @@ class Ablation:
             InputError: If pandas is not installed.
         """
         return import_pandas().DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), self.rows())
 
     def save(self, folder: str | Path) -> None:
         """Write `ablation.json`, `ablation.csv`, `ablation.md`, `ablation.html` and one PNG file per setting.

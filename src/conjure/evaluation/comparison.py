@@ -20,12 +20,14 @@ from conjure.evaluation.matched_runs import common_tasks, matched_distances, run
 from conjure.evaluation.paired_comparison import PairedComparison, compare, compare_subsets
 from conjure.evaluation.report import INTERVAL, describe_process, format_interval
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
-from conjure.io.documents import Document, Table
+from conjure.io.documents import Document, Table, rows_to_html
 from conjure.io.files import import_pandas
 from conjure.io.text import quote_and_wrap
+from conjure.plotting.charts import draw_points
 from conjure.plotting.images import contact_sheet
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 NUM_RANK_CHANGES = 20
@@ -138,6 +140,24 @@ class Comparison:
         Raises:
             InputError: If pandas is not installed.
         """
+        return import_pandas().DataFrame(self._rows())
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the difference of the correlations of each task with its 95% interval, and return the axes of matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        rows = self._rows()
+        values = [(row["difference"], row["ci95_low"], row["ci95_high"]) for row in rows]
+        axes = draw_points(ax, [row["title"] for row in rows], values, f"{self.names[0]} minus {self.names[1]}, Spearman x100")
+        axes.axvline(0, color="0.5", linewidth=0.8)
+        return axes
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for name, task in self.tasks.items():
             summary = task.difference.summary()
@@ -146,7 +166,7 @@ class Comparison:
             columns = dict(zip(("spearman_first", "spearman_second"), spearman, strict=True))
             difference = {"difference": summary["spearman"], "ci95_low": low, "ci95_high": high, "p": summary["p"]}
             rows.append({"task": name, "title": task.title, "pairs": task.pairs, **columns, **difference})
-        return import_pandas().DataFrame(rows)
+        return rows
 
     def document(self, images: Mapping[str, bytes] | None = None, images_note: str = "") -> Document:
         """Return the comparison as a document.

@@ -15,14 +15,17 @@ from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.intervals import few_samples_note, pooled_note
 from conjure.evaluation.text_pairs import TextPairs
 from conjure.io.csv_files import csv_text
+from conjure.io.documents import rows_to_html
 from conjure.io.files import import_pandas, import_pyarrow, parquet_bytes, write_output
 from conjure.io.formatting import format_value, pluralize
 from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import quote_and_wrap
-from conjure.plotting.output import check_path
+from conjure.plotting.charts import BAR_COLOR
+from conjure.plotting.output import axes_or_new, check_path
 from conjure.similarity.trajectory_cache import non_finite_message
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 TABLE_SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -102,6 +105,20 @@ class DistanceTable:
             InputError: If pandas is not installed.
         """
         return import_pandas().DataFrame(self.to_rows())
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw a histogram of the distances, and return the axes of matplotlib. Pairs without a distance are left out.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        axes, distances = axes_or_new(ax), self.columns["distance"]
+        axes.hist(distances[np.isfinite(distances)], bins="auto", color=BAR_COLOR)
+        axes.set(xlabel=f"{self.divergences[0]}, {self.units[self.divergences[0]]}", ylabel="pairs")
+        return axes
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), self.to_rows())
 
     def to_csv(self, *, raw: bool = False) -> str:
         """Return one row per pair as comma-separated values; unknown values are empty.

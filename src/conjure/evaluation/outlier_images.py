@@ -1,4 +1,4 @@
-"""The images of the pairs for which distances and human ratings differ most, from the final latents of a run."""
+"""Images of the pairs for which distances and human ratings differ most, from the final latents of a run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ import torch
 from conjure.diffusion.process import Process
 from conjure.evaluation.results import TaskResult
 from conjure.evaluation.scatter import outliers
-from conjure.explanation.images import decode_latents
+from conjure.explanation.images import decode_media
 from conjure.io.text import shorten
 from conjure.plotting.images import encode_image, mosaic
+from conjure.plotting.media import MediaKind
 from conjure.similarity.trajectory_cache import TrajectoryCache
 
 IMAGE_SIDE = 256  # pixels
+NOTES: dict[MediaKind, str] = {
+    "image": "",
+    "video": "The images of pairs are the middle frames of the generated videos.",
+    "audio": "The images of pairs are mel spectrograms of the generated sounds: time from left to right, low frequencies below.",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class OutlierImages:
 
     Attributes:
         by_task: For each task the data URIs of the images of both texts, by index of the pair.
-        note: Why images are missing; empty if they are not.
+        note: What the images show of a video or a sound, or why images are missing; empty for images of texts.
     """
 
     by_task: Mapping[str, Mapping[int, tuple[str, str]]] = field(default_factory=dict)
@@ -34,6 +40,8 @@ class OutlierImages:
 
 def outlier_images(process: Process, cache: TrajectoryCache, results: Mapping[str, TaskResult]) -> OutlierImages:
     """Decode the images of the first sample of the pairs that differ most. No trajectory is run.
+
+    A video is shown by its middle frame, and a sound by its mel spectrogram.
 
     Args:
         process: The process.
@@ -50,17 +58,17 @@ def outlier_images(process: Process, cache: TrajectoryCache, results: Mapping[st
     if not latents:
         return OutlierImages()
     try:
-        images = decode_latents(process, torch.stack(list(latents.values())))
+        decoded = decode_media(process, torch.stack(list(latents.values())))
+        images = [media.picture(num_frames=1) for media in decoded]
     except Exception as error:  # of any pipeline and device: the report of a long run is written in every case
         return OutlierImages(note=shorten(f"Images could not be decoded ({type(error).__name__}): {error}", 300))
-    if images.ndim != 4 or images.shape[-1] != 3:
-        return OutlierImages(note="The report has no images, because the results of the pipeline are no images.")
     uris = dict(zip(latents, map(_encode, images), strict=True))
     return OutlierImages(
         {
             name: {index: (uris[a], uris[b]) for index, (a, b) in by_index.items() if a in uris and b in uris}
             for name, by_index in keys.items()
-        }
+        },
+        NOTES[process.kind],
     )
 
 

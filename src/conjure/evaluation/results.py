@@ -21,8 +21,10 @@ from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.pair_files import Pairs
 from conjure.evaluation.result_parts import BaselineComparison, Floors
 from conjure.evaluation.scatter import plot_pairs
+from conjure.io.documents import rows_to_html
 from conjure.io.files import import_pandas
 from conjure.io.formatting import pluralize
+from conjure.plotting.charts import draw_points
 from conjure.similarity.trajectory_cache import non_finite_message
 
 if TYPE_CHECKING:
@@ -91,8 +93,14 @@ class TaskResult:
         Raises:
             InputError: If pandas is not installed.
         """
-        baselines = {f"baseline_{name}": baseline.distances.mean(1) for name, baseline in self.baselines.items()}
-        return import_pandas().DataFrame(self.columns()[0] | baselines)
+        return import_pandas().DataFrame(self._columns_of_pairs())
+
+    def _repr_html_(self) -> str:
+        columns = self._columns_of_pairs()
+        return rows_to_html(str(self), [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
+
+    def _columns_of_pairs(self) -> dict[str, Any]:
+        return self.columns()[0] | {f"baseline_{name}": baseline.distances.mean(1) for name, baseline in self.baselines.items()}
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw distances against human ratings, one color per kind of pair, and return the axes of matplotlib.
@@ -185,6 +193,24 @@ class Evaluation:
         Raises:
             InputError: If pandas is not installed.
         """
+        return import_pandas().DataFrame(self._rows())
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the correlation of each task with its 95% interval, and return the axes of matplotlib.
+
+        The pairs of a task are drawn by `evaluation.tasks[name].plot()`.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        rows = self._rows()
+        values = [(row["spearman"], row["ci95_low"], row["ci95_high"]) for row in rows]
+        return draw_points(ax, [row["title"] for row in rows], values, "Spearman x100")
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for name, result in self.tasks.items():
             summary = result.summary()
@@ -194,7 +220,7 @@ class Evaluation:
                 {"task": name, "title": summary["title"], "pairs": summary["pairs"], "spearman": summary["spearman"],
                  "ci95_low": low, "ci95_high": high, **others}
             )  # fmt: skip
-        return import_pandas().DataFrame(rows)
+        return rows
 
     @property
     def notes(self) -> tuple[str, ...]:

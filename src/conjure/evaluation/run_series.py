@@ -14,7 +14,7 @@ from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.matched_runs import common_tasks, matched_distances, run_names
 from conjure.evaluation.report import INTERVAL, describe_process, format_interval
 from conjure.evaluation.run_folder import Run, load_run
-from conjure.io.documents import Document, Table
+from conjure.io.documents import Document, Table, rows_to_html
 from conjure.io.files import import_pandas
 from conjure.plotting.charts import draw_lines, line_chart
 
@@ -134,6 +134,9 @@ class RunSeries:
             InputError: If pandas is not installed.
         """
         return import_pandas().DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), self.rows())
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the correlations of all tasks over the steps of training, and return the axes of matplotlib.

@@ -25,9 +25,11 @@ from conjure.divergence.divergences import Divergence, Reduction
 from conjure.divergence.estimates import check_finite
 from conjure.divergence.intervals import t_interval
 from conjure.divergence.weightings import Weighting
+from conjure.io.documents import rows_to_html
 from conjure.io.files import import_pandas
 from conjure.io.formatting import format_with_error
 from conjure.io.text import shorten
+from conjure.plotting.charts import draw_points
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import MAX_TARGETS_PER_JOB
 from conjure.similarity.token_checks import warn_of_indistinct_texts
@@ -35,6 +37,7 @@ from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_words
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 MAX_SHOWN = 10  # effects in the short description
@@ -116,12 +119,29 @@ class Attribution:
         Raises:
             InputError: If pandas is not installed.
         """
+        return import_pandas().DataFrame(self._rows())
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the effects of the words of both texts with their 95% intervals, and return the axes of matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        names = [f"{effect.label} in “{effect.text}”" for effect in self.effects]
+        axes = draw_points(ax, names, [(effect.change, *effect.ci95) for effect in self.effects], f"change, {self.unit}")
+        axes.axvline(0, color="0.5", linewidth=0.8)
+        return axes
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for effect in self.effects:
             row = asdict(effect)
             low, high = row.pop("ci95")
             rows.append(row | {"ci95_low": low, "ci95_high": high})
-        return import_pandas().DataFrame(rows)
+        return rows
 
     def effects_of(self, text: str) -> tuple[Effect, ...]:
         """Return the effects of the words of `text`."""

@@ -182,7 +182,7 @@ def _word_chart(axes: Axes, words: Attribution) -> None:
     effects, (first, second) = words.effects, words.texts
     rows = [position + 1 + (effect.text != first) for position, effect in enumerate(effects)]  # below the heading of their text
     heading: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": 7, "fontweight": "bold", "va": "center",
-                               "bbox": {"facecolor": "white", "linewidth": 0, "pad": 0.5}}  # fmt: skip
+                               "bbox": {"facecolor": axes.get_facecolor(), "linewidth": 0, "pad": 0.5}}  # fmt: skip
     for row, text in ((0, first), (len(words.effects_of(first)) + 1, second)):
         axes.text(0.01, row, f"in {quote_and_wrap(text, 44)}", parse_math=False, **heading)
     changes = np.array([effect.change for effect in effects])

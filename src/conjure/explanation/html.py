@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -18,6 +20,8 @@ from conjure.io.text import printable
 from conjure.plotting.heatmaps import LOG_RANGE, HeatmapScale, heatmap_limits, scaled, translucent_heatmap
 from conjure.plotting.images import MAX_IMAGE_SIDE, encode_image, mosaic
 
+COLOR_STOPS = 9  # of the color scale of heat maps
+
 
 def explanation_page(
     estimate: Estimate, sample_images: Sequence[SampleImages], words: Attribution | None, heatmap_scale: HeatmapScale = "log"
@@ -32,6 +36,8 @@ def explanation_page(
         words: The effects of words, if they are to be shown.
         heatmap_scale: See `Explanation.save`.
     """
+    from matplotlib.colors import to_hex
+
     ordinals = ("first", "second")
     directions = ", ".join(
         f"{format_value(value, estimate.stderr)} on trajectories of the {ordinal} text"
@@ -58,6 +64,7 @@ def explanation_page(
         "per_step_ci95": estimate.per_step_ci95 if len(estimate.samples) > 1 else None,
         "unit": estimate.unit,
         "num_samples": len(estimate.samples),
+        "words": None if words is None else _word_bars(words),
         "aspect_ratio": f"{width} / {height}",
         "sample_images": [
             [_sprite_sheets(images, vmax_step, vmax_total, heatmap_scale) for images in sample] for sample in trajectories
@@ -76,10 +83,19 @@ def explanation_page(
         vmin_step=f"{vmax_step / LOG_RANGE:.3g}",
         vmax_step=f"{vmax_step:.3g}" if vmax_step else "",
         vmax_total=f"{vmax_total:.3g}",
+        scale_ends=_scale_ends(vmax_step, heatmap_scale),
+        stops=[to_hex(stop, keep_alpha=True) for stop in translucent_heatmap(np.linspace(0, 1, COLOR_STOPS))],
         media=_media(trajectories[0]),
-        times=_time_table(trajectories[0]),
-        words=None if words is None else _word_table(words),
-        steps=steps,
+        words=words,
+        tables=[
+            (title, table)
+            for title, table in (
+                ("Table of the effects of words", None if words is None else _word_table(words)),
+                ("Table of the contributions of steps", steps),
+                ("Table of the contributions over time", _time_table(trajectories[0])),
+            )
+            if table is not None
+        ],
         data=data,
     )
 
@@ -103,6 +119,13 @@ def _heatmap_sheet(heatmaps: np.ndarray, vmax_step: float, vmax_total: float, sc
     """Return the heat maps (T, rows, columns) and their sum, on a linear scale, side by side as RGBA."""
     fractions = np.stack([*scaled(heatmaps, vmax_step, scale), heatmaps.sum(0) / (vmax_total or 1)])
     return mosaic(translucent_heatmap(fractions)[None])
+
+
+def _scale_ends(vmax: float, scale: HeatmapScale) -> tuple[str, str]:
+    """Return what the ends of the color scale of single steps mean."""
+    if scale == "step":
+        return "0", "largest of the step"
+    return f"≤ {vmax / LOG_RANGE:.2g}" if scale == "log" else "0", f"{vmax:.2g}"
 
 
 def _step_table(estimate: Estimate) -> Table:
@@ -136,6 +159,24 @@ def _time_table(trajectories: Sequence[TrajectoryImages]) -> Table | None:
             for index, total in enumerate(totals)
         ]
     return Table("times", ["trajectory", "seconds", "contribution"], rows) if rows else None
+
+
+def _word_bars(words: Attribution) -> list[dict[str, Any]]:
+    """Return what the chart of the page shows of each text: its words with their effects."""
+    return [
+        {
+            "text": printable(text),
+            "effects": [
+                {
+                    "label": printable(effect.label),
+                    "change": effect.change,
+                    "ci95": None if math.isnan(effect.stderr) else effect.ci95,
+                }
+                for effect in words.effects_of(text)
+            ],
+        }
+        for text in words.texts
+    ]
 
 
 def _word_table(words: Attribution) -> Table:

@@ -7,14 +7,17 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup
 
+from conjure.io.formatting import pluralize
 from conjure.io.templating import render
 from conjure.io.text import printable
 
 _NUMBER = r"[-+]?\d[\d.,]*(e[-+]?\d+)?%?"
 NUMBERS = re.compile(rf"({_NUMBER}(( ±| to|) \(?{_NUMBER}\)?)?)?")  # such as 3, 2.5 ± 0.1, 1 to 3, 81.2 (90.1), or nothing
+MAX_NOTEBOOK_ROWS = 20
 NUMBER_CLASS = Markup(' class="number"')
 
 
@@ -65,6 +68,27 @@ class Table:
         is_numeric = [all(NUMBERS.fullmatch(row[i]) for row in table.rows) for i in range(len(table.columns))]
         classes = [NUMBER_CLASS if numeric and table.rows else "" for numeric in is_numeric]
         return Markup(render("conjure.io", "table.html", columns=table.columns, rows=table.rows, classes=classes))
+
+
+def rows_to_html(description: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a result in HTML for a notebook: its description above a table of its first rows.
+
+    Args:
+        description: The text above the table; each line is a line of its own.
+        rows: The rows of its data frame: values by column.
+    """
+    columns = list(rows[0]) if rows else []
+    table = Table("", columns, [[_format_cell(row[column]) for column in columns] for row in rows[:MAX_NOTEBOOK_ROWS]])
+    more = len(rows) - MAX_NOTEBOOK_ROWS
+    note = f"<p>and {pluralize(more, 'more row')}; all: <code>to_pandas()</code></p>" if more > 0 else ""
+    return f"<p>{'<br>'.join(escape_html(line.strip()) for line in description.splitlines())}</p>{table.to_html()}{note}"
+
+
+def _format_cell(value: Any) -> str:
+    """Return a value of a data frame as a text: numbers with four significant digits, unknown ones as nothing."""
+    if value is None or value != value:  # not a number
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)

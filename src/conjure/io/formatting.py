@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from statistics import median
 
 
 def format_value(value: float, error: float = math.nan, sign: str = "") -> str:
@@ -34,6 +36,25 @@ def format_with_error(value: float, error: float, sign: str = "") -> str:
         ('26.3 ± 1.1', '26.35')
     """
     return format_value(value, error, sign) + ("" if math.isnan(error) else f" ± {format_value(error, error)}")
+
+
+def shared_decimals(values: Iterable[float], errors: Iterable[float]) -> int:
+    """Return one number of decimals for many values, so that they can be compared at a glance.
+
+    Args:
+        values: The values; at least one.
+        errors: Their standard errors. The second significant digit of the median error is the last decimal. If errors are NaN
+            (unknown) or 0, it is the fourth significant digit of the median absolute value.
+
+    Examples:
+        >>> shared_decimals([303.2, 12.61], [15.1, 11.3]), shared_decimals([0.5, 0.25], [math.nan, math.nan])
+        (0, 4)
+    """
+    known = [error for error in errors if error > 0]
+    deciding, digits = (median(known), 2) if known else (median(abs(value) for value in values), 4)
+    if not deciding:
+        return 0
+    return max(0, digits - 1 - int(f"{deciding:.{digits - 1}e}".partition("e")[2]))
 
 
 def format_interval(interval: tuple[float, float], error: float | None = None, sign: str = "") -> str:

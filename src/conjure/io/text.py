@@ -56,5 +56,17 @@ def quote_and_wrap(text: str, width: int, lines: int = 1) -> str:
         width: Largest number of characters per line.
         lines: Largest number of lines; a longer text is truncated and ends with an ellipsis.
     """
-    wrapped = textwrap.wrap(f"“{printable(text)}”", width)
-    return "\n".join(wrapped if len(wrapped) <= lines else [*wrapped[: lines - 1], wrapped[lines - 1] + " …”"])
+    return wrap(f"“{printable(text)}”", width, lines, ellipsis=" …”")
+
+
+def wrap(text: str, width: int, lines: int = 1, ellipsis: str = " …") -> str:
+    """Return `text` wrapped.
+
+    Args:
+        text: Any text; unprintable characters become spaces.
+        width: Largest number of characters per line.
+        lines: Largest number of lines.
+        ellipsis: The end of a text that is truncated because it needs more lines.
+    """
+    wrapped = textwrap.wrap(printable(text), width)
+    return "\n".join(wrapped if len(wrapped) <= lines else [*wrapped[: lines - 1], wrapped[lines - 1] + ellipsis])

@@ -1,4 +1,4 @@
-"""Charts: lines with error bars, and labelled points of a plane."""
+"""Charts: lines and bars with error bars."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
-from conjure.io.text import quote_and_wrap
+from conjure.io.text import wrap
 from conjure.plotting.output import axes_or_new, figure_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BAR_COLOR = "#7a8ca3"
-ERROR_BARS: dict[str, Any] = {"capsize": 2, "error_kw": {"linewidth": 0.8}}
+ERROR_BARS: dict[str, Any] = {"capsize": 2, "ecolor": "0.4", "error_kw": {"linewidth": 0.8}}
 LINE_CHART_SIZE = (7.2, 3.8)  # inches
 MAX_TICKS = 25  # more values have a label at every second tick, or at fewer
 
@@ -103,26 +101,22 @@ def step_bars(
     return axes
 
 
-def scatter_plot(points: Float[np.ndarray, "n 2"], labels: Sequence[str], groups: Sequence[int], title: str) -> Figure:
-    """Return a chart of labelled points with equal scales on both axes.
+def draw_points(axes: Axes | None, names: Sequence[str], values: Sequence[tuple[float, float, float]], x_label: str) -> Axes:
+    """Draw one point with its error bar per name, from top to bottom, and return the axes.
 
     Args:
-        points: Coordinates of the n points.
-        labels: The name of each point.
-        groups: The number of the group of each point; each group has its own color.
-        title: The title of the figure.
+        axes: The axes; None makes a new figure.
+        names: The names, beside the vertical axis.
+        values: The value of each name, and the lower and the upper end of its interval, which are NaN where unknown.
+        x_label: What the values are, with their unit.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
-    axes = figure.subplots()
-    colors = [f"C{group}" for group in groups]
-    axes.scatter(points[:, 0], points[:, 1], s=26, c=colors)
-    for label, point, color in zip(labels, points, colors, strict=True):
-        name = quote_and_wrap(label, 28, lines=2)
-        axes.annotate(name, point, (5, 3), textcoords="offset points", fontsize=8, color=color, parse_math=False)
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.margins(0.18)
-    axes.set(xticks=[], yticks=[])
-    axes.set_title(title, fontsize=9, parse_math=False)
-    return figure
+    axes = axes_or_new(axes)
+    mean, low, high = np.array(values).T
+    errors = None if np.isnan(low).any() else [mean - low, high - mean]
+    axes.errorbar(mean, range(len(names)), xerr=errors, fmt="o", markersize=4, capsize=2, linewidth=1.2, color=BAR_COLOR)
+    labels = [wrap(name, 34, lines=2) for name in names]
+    axes.set_yticks(range(len(names)), labels, fontsize=8, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(x_label)
+    axes.grid(axis="x", alpha=0.3)
+    return axes

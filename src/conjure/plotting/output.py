@@ -65,6 +65,13 @@ def axes_or_new(axes: Axes | None) -> Axes:
     return Figure(figsize=(6.4, 4.8), layout="constrained").subplots()
 
 
+def root_figure(axes: Axes) -> Figure:
+    """Return the figure that contains the axes, directly or in a part of it."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
+
+
 def figure_bytes(figure: Figure, file_format: str, *, is_cropped: bool = True) -> bytes:
     """Return the content of a file that holds a figure.
 

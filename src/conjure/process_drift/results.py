@@ -14,11 +14,12 @@ from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
 from conjure.errors import InputError
 from conjure.explanation.figure import comparison_figure
 from conjure.io.csv_files import csv_text
-from conjure.io.documents import Document, Table
+from conjure.io.documents import Document, Table, rows_to_html
 from conjure.io.files import import_pandas, import_pyarrow, parquet_bytes, write_output
 from conjure.io.formatting import pluralize
 from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import quote_and_wrap, shorten
+from conjure.plotting.charts import draw_points
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
@@ -28,8 +29,11 @@ from conjure.process_drift.text_drift import TextDrift
 from conjure.process_drift.validation import TABLE_SUFFIXES
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from pandas import DataFrame
+
+MAX_PLOTTED = 20  # texts in a chart
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,19 @@ class Drift:
             InputError: If pandas is not installed.
         """
         return import_pandas().DataFrame([text.to_row() for text in self.texts])
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the largest divergences of texts with their 95% intervals, and return the axes of matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        shown = self.texts[:MAX_PLOTTED]
+        values = [(text.divergence.value, *text.divergence.ci95) for text in shown]
+        return draw_points(ax, [f"“{text.text}”" for text in shown], values, f"divergence, {self.unit}")
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), [text.to_row() for text in self.texts])
 
     def save_table(self, path: str | Path) -> None:
         """Write the result to a .json file, or one row per text to a .csv or .parquet file.

@@ -18,13 +18,13 @@ from conjure.divergence.intervals import few_samples_note, nonnegative_ends, poo
 from conjure.divergence.reference_scale import UNCALIBRATED, ReferenceScale
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
-from conjure.io.documents import Document, Table
 from conjure.io.files import import_pandas, write_output
 from conjure.io.formatting import format_with_error, pluralize
-from conjure.plotting.charts import scatter_plot
-from conjure.plotting.heatmaps import clustered_heatmap, draw_matrix
+from conjure.plotting.matrices import clustered_heatmap, draw_matrix
 from conjure.plotting.output import EMBEDDING_SUFFIXES, axes_or_new, check_path, figure_bytes
+from conjure.plotting.scatter import scatter_plot
 from conjure.similarity.matrix_analysis import Embedding2D, Separation, average_linkage, classical_mds, group_separation
+from conjure.similarity.matrix_page import MatrixCells, matrix_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -261,7 +261,8 @@ class Matrix:
         """Write the heat map with its dendrogram to `path`.
 
         Args:
-            path: A .png, .svg or .pdf file, or an .html file, which also contains a table of the distances.
+            path: A .png, .svg or .pdf file, or an .html file: a page that shows the error, the interval and the similarity of the
+                cell under the pointer, and contains them as tables. It needs no other file and no network.
 
         Raises:
             InputError: If the suffix is another one, or the file cannot be written.
@@ -276,33 +277,40 @@ class Matrix:
 
         Args:
             path: A .png, .svg or .pdf file.
-            groups: Groups of texts. Each group has its own color.
+            groups: Groups of texts. With at least two, each has its own color and marker, which the legend explains by its number
+                and its first texts.
 
         Raises:
             InputError: If the suffix is another one, or the file cannot be written.
         """
         path = check_path(path, EMBEDDING_SUFFIXES)
-        group_numbers = {text: number for number, group in enumerate(groups) for text in group}
+        numbers = {text: number for number, group in enumerate(groups) for text in group}
         embedding = self.mds_embedding
         title = f"{self.process['model']}, {self.divergence}; the plane explains {embedding.explained:.0%} of the variance"
-        figure = scatter_plot(embedding.points, self.texts, [group_numbers.get(text, 0) for text in self.texts], title)
+        figure = scatter_plot(embedding.points, self.texts, [numbers.get(text) for text in self.texts], title)
         write_output(path, figure_bytes(figure, path.suffix.lower().removeprefix(".")), make_folders=False)
 
     def _repr_png_(self) -> bytes:
         return figure_bytes(self.heatmap(), "png")
 
     def _html_page(self) -> str:
-        """Return an HTML page with the heat map as an image and the distances with their errors as a table."""
-        rows = [[self.texts[i], *(self.format_entry(i, j) for j in self.order)] for i in self.order]
-        table = Table("Distances and standard errors", ["", *(self.texts[i] for i in self.order)], rows)
-        process = self.process
-        settings = (
-            f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, "
-            f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"
+        process, square = self.process, np.ix_(self.order, self.order)
+        low, high = self.ci95
+        similarities = None if self._similarities is None else tuple(values[square] for values in self._similarities)
+        return matrix_page(
+            MatrixCells(
+                [self.texts[i] for i in self.order],
+                self.distance[square],
+                self.stderr[square],
+                (low[square], high[square]),
+                similarities,
+            ),
+            self.linkage,
+            settings=(
+                f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, "
+                f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"
+            ),
+            unit=self.unit,
+            notes=self.notes,
+            is_directed=self.divergence == "kl",
         )
-        figures = {"Heat map": figure_bytes(self.heatmap(), "png")}
-        tables = [table]
-        if self.similarity is not None:
-            rows = [[self.texts[i], *(self.format_entry(i, j, similarity=True) for j in self.order)] for i in self.order]
-            tables.append(Table("Similarities: shares of unrelated pairs that are farther apart", table.columns, rows))
-        return Document("Distance matrix", [settings], tables, "; ".join(self.notes), figures).to_html()

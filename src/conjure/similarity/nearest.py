@@ -22,9 +22,11 @@ from conjure.divergence.intervals import nonnegative_interval
 from conjure.divergence.reference_scale import ReferenceScale, Similarity
 from conjure.divergence.weightings import Weighting
 from conjure.errors import InputError
+from conjure.io.documents import rows_to_html
 from conjure.io.files import import_pandas
 from conjure.io.formatting import format_with_error
 from conjure.io.text import quote_and_wrap
+from conjure.plotting.charts import draw_points
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import jobs_for_pairs, run_metadata
 from conjure.similarity.token_checks import warn_of_indistinct_texts
@@ -32,6 +34,7 @@ from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_ranking
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
 FIRST_ROUND_SAMPLES = 4  # each further round doubles the number of samples
@@ -146,12 +149,27 @@ class Neighbours:
         Raises:
             InputError: If pandas is not installed.
         """
+        return import_pandas().DataFrame(self._rows())
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the distances of the candidates with their 95% intervals, nearest first, and return the axes of matplotlib.
+
+        Args:
+            ax: The axes to draw on; None makes a new figure, `ax.figure`.
+        """
+        values = [(neighbour.distance, *neighbour.ci95) for neighbour in self.ranked]
+        return draw_points(ax, [f"“{neighbour.text}”" for neighbour in self.ranked], values, f"{self.divergence}, {self.unit}")
+
+    def _repr_html_(self) -> str:
+        return rows_to_html(str(self), self._rows())
+
+    def _rows(self) -> list[dict[str, Any]]:
         rows = []
         for neighbour in self.ranked:
             row = {name: getattr(neighbour, name) for name in ("text", "distance", "stderr", "samples", "eliminated")}
             similarity = math.nan if neighbour.similarity is None else neighbour.similarity.value
             rows.append(row | {"ci95_low": neighbour.ci95[0], "ci95_high": neighbour.ci95[1], "similarity": similarity})
-        return import_pandas().DataFrame(rows)
+        return rows
 
 
 @renamed_keywords(among="candidates")
