@@ -200,7 +200,8 @@ def test_all_tabs(browser, tmp_path):
         page.fill("#words textarea", "dog\npuppy\nwhale")
         page.press("#words textarea", "Tab")
         page.click("#draw")
-        page.wait_for_selector("#heat img")
+        frame = page.wait_for_selector("#heat iframe").content_frame()
+        frame.wait_for_selector("table")
         with page.expect_download() as download:
             page.click("#matrix-head a[download$=csv]")
         assert "dog,0.0," in Path(download.value.path()).read_text()

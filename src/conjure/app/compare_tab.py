@@ -65,7 +65,10 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
                 values |= {"words": "1"} if words else {}
                 values |= {"replace": replacements} if replacements else {}
                 link = f'<p><a href="?{html.escape(urlencode(values))}">Link to this comparison</a></p>'
-                yield answer.head + link, answer.body, answer.csv, gr.Button(interactive=bool(answer.csv))
+                head = answer.head + link
+                if answer.csv:  # the complete answer: one line, so that the result is near the button
+                    head = f'<div style="display:flex;flex-wrap:wrap;gap:0 1.5rem">{head}</div>'
+                yield head, answer.body, answer.csv, gr.Button(interactive=bool(answer.csv))
 
     def draw_figure(
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any, words: Any, replacements: Any,

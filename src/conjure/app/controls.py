@@ -75,7 +75,8 @@ def connect(
         return [gr.Button(interactive=not is_running), gr.Button(interactive=is_running)]
 
     def start() -> list[Any]:
-        return [*[None] * len(outputs), *set_running(True)]
+        cleared = [gr.Button(interactive=False) if isinstance(output, gr.Button) else None for output in outputs]
+        return [*cleared, *set_running(True)]
 
     def end() -> list[Any]:
         return set_running(False)

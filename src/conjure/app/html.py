@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
@@ -19,8 +20,10 @@ from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.images import encode_image, mosaic
 from conjure.plotting.output import figure_bytes
 from conjure.process_drift.results import Drift
-from conjure.similarity.matrices import Matrix
 from conjure.similarity.nearest import Neighbours
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_ROW_WIDTH = 1280  # pixels of a row of images, one image per step
 MIN_IMAGE_SIDE = 32
@@ -93,30 +96,18 @@ def steps_csv(estimate: Estimate) -> str:
     return csv_text([["timestep", "signal_to_noise", "contribution", "ci95_low", "ci95_high"], *rows])
 
 
-def heat_map(matrix: Matrix) -> str:
-    """Return the heat map of a matrix of distances."""
-    texts = html.escape(", ".join(printable(text) for text in matrix.texts))
-    return f'<img style="max-width:100%;background:#fff" alt="distances of {texts}" src="{_heat_map_source(matrix)}">'
-
-
-def matrix_downloads(matrix: Matrix) -> str:
-    """Return links to the heat map and the distances of a matrix."""
-    picture = f'<a download="matrix.png" href="{_heat_map_source(matrix)}">PNG</a>'
-    return downloads(picture, csv_link("matrix", matrix.to_csv()))
-
-
-def _heat_map_source(matrix: Matrix) -> str:
-    return data_uri(figure_bytes(matrix.heatmap(), "png"), "png")
-
-
-def page_downloads(name: str, csv: str) -> str:
-    """Return links to the page of an answer and to its numbers.
+def page_downloads(name: str, csv: str, figure: Figure | None = None) -> str:
+    """Return links to the page of an answer, its numbers and its figure.
 
     Args:
         name: The name of the files.
         csv: The numbers.
+        figure: The figure.
     """
-    return downloads(f'<a class="save-page" href="#" data-name="{name}.html">HTML</a>', csv_link(name, csv))
+    links = [f'<a class="save-page" href="#" data-name="{name}.html">HTML</a>', csv_link(name, csv)]
+    if figure is not None:
+        links.append(f'<a download="{name}.png" href="{data_uri(figure_bytes(figure, "png"), "png")}">PNG</a>')
+    return downloads(*links)
 
 
 def downloads(*links: str) -> str:

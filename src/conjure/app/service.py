@@ -168,7 +168,10 @@ class Service:
         def compute(process: Process, sampling: Sampling, warnings: list[str]) -> Answer:
             with collect_warnings(warnings):
                 result = matrix(process, texts, samples=sampling.samples, seed=sampling.seed, progress=progress)
-            return Answer(html.notes(warnings) + html.matrix_downloads(result), html.heat_map(result), result.to_csv())
+            result = replace(result, process=public_settings(result.process, sampling.model))
+            csv = result.to_csv()
+            head = html.notes(warnings) + html.page_downloads("matrix", csv, result.heatmap())
+            return Answer(head, html.iframe(result.to_html()), csv)
 
         return self._answer(("matrix", *texts), settings, compute)
 
