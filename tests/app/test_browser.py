@@ -108,13 +108,11 @@ def test_below_a_path_of_a_reverse_proxy(browser):
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), StrippingProxy) as proxy:
             threading.Thread(target=proxy.serve_forever, daemon=True).start()
             page = browser.new_page()
-            page.set_default_timeout(240_000)
+            page.set_default_timeout(90_000)
             paths = set[str]()
             page.on("request", lambda request: paths.add(urllib.parse.urlsplit(request.url).path))
             page.goto(f"http://127.0.0.1:{proxy.server_port}/below/conjure/?a=dog&b=animal&samples=1&steps=2")
-            page.wait_for_function("document.querySelector('#first textarea, #first input')?.value === 'dog'")
-            page.click("#go")
-            frame = page.wait_for_selector("#grid iframe").content_frame()
+            frame = page.wait_for_selector("#grid iframe").content_frame()  # a link opens the result
             assert "“dog” and “animal”" in frame.text_content("h1")
             assert {path for path in paths if path.startswith("/") and not path.startswith("/below/conjure/")} <= {"/favicon.ico"}
             page.close()
@@ -131,11 +129,13 @@ def test_all_tabs(browser, tmp_path):
         page.on("request", lambda request: requested_hosts.add(request.url.split("/")[2]))
         page.on("pageerror", lambda error: errors.append(str(error)))
 
-        # a link with settings, then only the keyboard; the grid is shown before the complete answer
-        page.goto(f"{address}?a=dog&b=animal&samples=2&steps=4&seed=7&model=/etc/passwd")
-        page.wait_for_function("document.querySelector('#first textarea, #first input')?.value === 'dog'")
-        page.focus("#second textarea, #second input")
-        page.keyboard.press("Enter")
+        # a link with settings opens the result; then only the keyboard; the grid is shown before the complete answer
+        page.goto(f"{address}?a=dog&b=animal&samples=2&steps=4&seed=7&guidance=4&model=/etc/passwd")
+        frame = page.wait_for_selector("#grid iframe").content_frame()
+        assert "guidance 4" in frame.text_content("body")
+        assert page.input_value("#first textarea, #first input") == "dog"
+        page.fill("#second textarea, #second input", "cat")
+        page.press("#second textarea, #second input", "Enter")
         page.wait_for_selector("#grid img")
         frame = page.wait_for_selector("#grid iframe").content_frame()
         assert "2 samples of 4 steps" in frame.text_content("body")
@@ -155,8 +155,18 @@ def test_all_tabs(browser, tmp_path):
         page.keyboard.press("ArrowRight")
         assert frame.evaluate(position) != first_step
         assert "4 of 4" in frame.text_content("output[for=step]")
-        link = page.get_attribute("#number a", "href")
-        assert "a=dog&b=animal&model=default&samples=2&steps=4&seed=7" in link
+        link = page.get_attribute("#number a[href^='?']", "href")
+        assert "a=dog&b=cat&model=default&samples=2&steps=4&seed=7&guidance=4" in link
+        assert page.locator("button:text-is('Stop'):visible").is_disabled()
+        for click, name, start in (
+            ("#number a.save-page", "comparison.html", b"<!doctype html>"),
+            ("#number a[download]", "comparison.csv", b"timestep,"),
+            ("#figure", "conjure.png", b"\x89PNG"),
+        ):
+            with page.expect_download() as download:
+                page.click(click)
+            assert download.value.suggested_filename == name
+            assert Path(download.value.path()).read_bytes().lower().startswith(start.lower())
 
         # a text is never markup
         page.fill("#first textarea, #first input", HOSTILE)
@@ -171,11 +181,15 @@ def test_all_tabs(browser, tmp_path):
         page.fill("#second textarea, #second input", "")
         page.click("#go")
         page.wait_for_selector("text=a text is empty; give two texts")
+        assert page.query_selector("#grid iframe") is None  # the result of other texts does not remain
+        page.wait_for_selector("#go:enabled")
+        assert page.locator("button:text-is('Stop'):visible").is_disabled()
 
         page.fill("#second textarea, #second input", "x" * 151)  # pasted text is rejected, and not truncated without a message
         page.click("#go")
         page.wait_for_selector("text=a text has 151 characters; at most 150 are allowed")
 
+        page.wait_for_selector("#go:enabled")
         page.click("#examples tbody tr >> nth=1")
         page.wait_for_function("document.querySelector('#grid iframe')?.srcdoc.includes('“dog” and “animal”')")
         assert page.input_value("#second textarea, #second input") == "animal"
@@ -186,8 +200,15 @@ def test_all_tabs(browser, tmp_path):
         page.fill("#words textarea", "dog\npuppy\nwhale")
         page.press("#words textarea", "Tab")
         page.click("#draw")
-        page.wait_for_selector("#heat img")
-        assert "dog,0.0," in page.input_value("#csv textarea")
+        frame = page.wait_for_selector("#heat iframe").content_frame()
+        frame.wait_for_selector("table")
+        with page.expect_download() as download:
+            page.click("#matrix-head a[download$=csv]")
+        assert "dog,0.0," in Path(download.value.path()).read_text()
+
+        page.get_by_role("tab", name="Nearest").click()
+        page.click("#rank")
+        page.wait_for_selector("#ranking td:text('puppy')")
 
         page.get_by_role("tab", name="Drift").click()
         page.wait_for_function("document.querySelector('#drift-texts textarea')?.value.includes('\\n')")
@@ -207,7 +228,9 @@ def test_all_tabs(browser, tmp_path):
         frame = page.wait_for_selector("#drift-result iframe").content_frame()
         frame.wait_for_selector("img")
         assert "Final images from the same noise" in frame.text_content("body")
-        assert page.input_value("#drift-csv textarea").startswith("text,")
+        with page.expect_download() as download:
+            page.click("#drift-mean a[download]")
+        assert Path(download.value.path()).read_text().startswith("text,")
 
         page.get_by_role("tab", name="Runs").click()
         page.click("#run input")

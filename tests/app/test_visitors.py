@@ -41,10 +41,9 @@ class EndlessService(Service):
         self.started: list[object] = []
         self.ended = threading.Semaphore(0)
 
-    def compare(self, a, b, model, samples, steps, seed, progress=None) -> Iterator[Answer]:
+    def compare(self, a, b, settings, words=False, replacements=None, progress=None) -> Iterator[Answer]:
         self.started.append(self.limits.validated_text(a))
-        self.limits.validated_settings(samples, steps, seed)
-        self.labels[model]
+        self._sampling(settings)
         try:
             while progress is not None:
                 progress(1, 2)
@@ -140,7 +139,7 @@ def wait_until(condition) -> bool:
     return False
 
 
-SETTINGS = ("cat", "default", 1, 1, 0)
+SETTINGS = ("cat", "default", 1, 1, 0, "", False, "")  # all values after the first text
 
 
 def test_requests_of_visitors_who_left_are_dropped():
@@ -234,9 +233,9 @@ def test_routes_show_names_instead_of_paths(app, folder):
         assert str(folder) not in text
     assert "model-a" in request(app, "GET", "/config")[1]
     for model in ("nothing", str(folder / MODEL_FOLDER)):
-        text = answer(app, "dog", "cat", model, 1, 1, 0)
+        text = answer(app, "dog", "cat", model, 1, 1, 0, "", False, "")
         assert "is not available here; allowed are default, model-a" in text
-    text = answer(app, "dog", "cat", "model-a", 1, 1, 0)  # the folder is empty
+    text = answer(app, "dog", "cat", "model-a", 1, 1, 0, "", False, "")  # the folder is empty
     assert "model-a" in text
     assert str(folder) not in text
 
@@ -251,31 +250,31 @@ VALUES = {
 @pytest.mark.parametrize("name", VALUES)
 def test_invalid_values_are_reported_in_one_line(app, capfd, name):
     value = VALUES[name]
-    valid = ["dog", "cat", "default", 1, 1, 0]
-    for index in range(6):
+    valid = ["dog", "cat", "default", 1, 1, 0, "", False, ""]
+    for index in range(len(valid)):
         values = [*valid[:index], value, *valid[index + 1 :]]
-        if index == 5 and value is None:
+        if (value is None and index >= 5) or (index, name) in ((6, "a number"), (7, "true")):  # valid values
             continue
         text = answer(app, *values)
         assert "Request rejected" in text
         assert len(text) < 500
-    for values in ([value, *valid[2:]], [f"dog\n{value}", "no model", *valid[3:]]):
+    for values in ([value, *valid[2:7]], [f"dog\n{value}", "no model", *valid[3:7]]):
         text = answer(app, *values, name="matrix")
         assert "Request rejected" in text
         assert len(text) < 500
     if value is not None:
-        assert "there is no run" in answer(app, value, name="run")
+        assert "there is no run" in answer(app, value, None, name="run")
     assert capfd.readouterr().err == ""
 
 
 def test_a_surrogate_has_the_message_of_the_command_line(app):
     message = "is not valid Unicode; give it in UTF-8"
-    assert message in answer(app, "\udc00 dog", "cat", "default", 1, 1, 0)
-    assert message in answer(app, "dog\n\udc00 cat", "default", 1, 1, 0, name="matrix")
+    assert message in answer(app, "\udc00 dog", "cat", "default", 1, 1, 0, "", False, "")
+    assert message in answer(app, "dog\n\udc00 cat", "default", 1, 1, 0, "", name="matrix")
 
 
 def test_a_run_that_cannot_be_read(app, folder):
-    text = answer(app, "broken", name="run")
+    text = answer(app, "broken", None, name="run")
     assert "event: complete" in text  # it replaces the report of another run
     assert "the report of the run &#x27;broken&#x27; cannot be read" in text
     assert str(folder) not in text
@@ -289,7 +288,7 @@ def test_a_run_that_cannot_be_read(app, folder):
         ("POST", "/gradio_api/call/nothing", '{"data": []}', 400),
         ("POST", "/gradio_api/call/v2/compare", '{"nothing": 1}', 400),
         ("POST", "/gradio_api/queue/join", '{"data": [], "fn_index": 999, "session_hash": "a"}', 400),
-        ("POST", "/gradio_api/run/compare", '{"data": ["dog", "cat", "default", 1, 1, 0]}', 404),
+        ("POST", "/gradio_api/run/compare", '{"data": ["dog", "cat", "default", 1, 1, 0, "", false, ""]}', 404),
         ("POST", "/gradio_api/run/nothing", '{"data": []}', 400),
         ("POST", "/gradio_api/call/compare", b"\xff", 400),
         ("POST", "/gradio_api/call/compare", json.dumps({"data": ["x" * 10**6]}), 413),

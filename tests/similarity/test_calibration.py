@@ -151,8 +151,8 @@ def test_matrices_and_neighbours_have_similarities(few_pairs, tiny_process):
     assert len(plain["similarity_ci95"][0][2]) == 2
     assert matrix.to_csv(similarity=True).splitlines()[1].startswith("sun,1.0,")
     assert matrix.format_entry(0, 2, similarity=True) == f"{pair.value:.2f}"
-    assert "Similarities" in matrix._html_page()
-    assert "Similarities" not in uncalibrated._html_page()
+    assert "Similarities" in matrix.to_html()
+    assert "Similarities" not in uncalibrated.to_html()
     ranked = conjure.nearest(tiny_process, "sun", texts[1:], samples=2)
     plain = json.loads(json.dumps(ranked.to_dict(), allow_nan=False, default=str))
     assert plain["ranked"][0]["similarity"] == known(ranked.ranked[0].similarity).value

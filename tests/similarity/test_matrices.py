@@ -61,7 +61,7 @@ def test_errors_of_many_pairs_are_pooled(default_process, divergence):
     assert relative.max() / relative.min() < raw.max() / raw.min()
     assert (pooled.ci95[0] >= 0).all()
     assert (pooled.stderr == pooled.stderr.T).all() == (divergence != "kl")
-    assert pooled.notes[0] in pooled._html_page()
+    assert pooled.notes[0] in pooled.to_html()
 
 
 def test_linkage_is_that_of_scipy(matrix):

@@ -17,12 +17,35 @@ class Answer:
     Attributes:
         head: The distance and notes, as HTML.
         body: The images, as HTML.
-        csv: The distances of a matrix, or the divergences of texts, as comma-separated values.
+        csv: The numbers of the answer as comma-separated values.
     """
 
     head: str
     body: str
     csv: str = ""
+
+
+Settings = tuple[object, object, object, object, object]
+"""Settings of a request as a visitor gives them: model, samples, steps, seed and guidance, see `Sampling`."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The valid settings of a request.
+
+    Attributes:
+        model: The label of the model.
+        samples: The number of samples.
+        steps: The number of denoising steps.
+        seed: The seed of the noise.
+        guidance: The guidance scale; None for that of the model.
+    """
+
+    model: str
+    samples: int
+    steps: int
+    seed: int
+    guidance: float | None
 
 
 class AnswerCache:

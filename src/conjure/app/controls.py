@@ -1,11 +1,11 @@
-"""What the tabs of the web app have in common: controls of settings, progress, cancellation and messages."""
+"""What the tabs of the web app have in common: controls of settings, buttons, progress, cancellation and messages."""
 
 from __future__ import annotations
 
 import contextlib
 import html
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -17,7 +17,7 @@ from conjure.errors import InputError
 
 
 def build_settings(service: Service) -> list[Any]:
-    """Build the controls of the model, the samples, the steps and the seed."""
+    """Build the controls of the model, the samples, the steps, the seed and the guidance."""
     limits = service.limits
     samples, steps = limits.default_sampling
     with gr.Accordion("Settings", open=False), gr.Row():
@@ -26,7 +26,81 @@ def build_settings(service: Service) -> list[Any]:
             gr.Slider(1, max(2, limits.samples), samples, step=1, label="Samples k"),
             gr.Slider(1, max(2, limits.steps), steps, step=1, label="Steps T"),
             gr.Number(0, precision=0, minimum=0, label="Seed"),
+            # Not a field for numbers: those cannot be blank, Gradio fills them with 0
+            gr.Textbox("", label="Guidance (blank: the model's own)", max_lines=1),
         ]
+
+
+def build_buttons(label: str, elem_id: str) -> tuple[Any, Any]:
+    """Build the button that starts a computation, and the one that stops it.
+
+    Args:
+        label: The label of the first button.
+        elem_id: Its identifier in the page.
+    """
+    with gr.Row():
+        return gr.Button(label, variant="primary", elem_id=elem_id), gr.Button("Stop", interactive=False)
+
+
+def connect(
+    service: Service,
+    visitors: Visitors,
+    compute: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    buttons: tuple[Any, Any],
+    api_name: str,
+    triggers: Sequence[Any] = (),
+    previous_events: Sequence[Any] = (),
+) -> None:
+    """Connect a computation with the buttons that start and stop it.
+
+    A start removes the former result, so that it does not remain beside other inputs if the computation fails.
+
+    Args:
+        service: What the app computes.
+        visitors: The visitors, whose computations can be cancelled.
+        compute: The computation.
+        inputs: The components of its arguments.
+        outputs: The components of its result. The first one shows the progress.
+        buttons: What `build_buttons` returned.
+        api_name: The name of the computation for programs.
+        triggers: Other events of components that start it.
+        previous_events: Event listeners after which it starts.
+    """
+    go, stop = buttons
+    quick: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
+
+    def set_running(is_running: bool) -> list[Any]:
+        return [gr.Button(interactive=not is_running), gr.Button(interactive=is_running)]
+
+    def start() -> list[Any]:
+        cleared = [gr.Button(interactive=False) if isinstance(output, gr.Button) else None for output in outputs]
+        return [*cleared, *set_running(True)]
+
+    def end() -> list[Any]:
+        return set_running(False)
+
+    def cancel(request: gr.Request) -> list[Any]:
+        visitors.cancel(str(request.session_hash))
+        return set_running(False)
+
+    start_options: dict[str, Any] = {"fn": start, "outputs": [*outputs, go, stop], **quick}
+    starts = [gr.on([go.click, *triggers], **start_options)]
+    starts += [event.then(**start_options) for event in previous_events]
+    running = []
+    for number, event in enumerate(starts):
+        visible: dict[str, Any] = {"api_name": api_name} if number == 0 else {"api_visibility": "private"}
+        computation = event.then(
+            compute, inputs, outputs, concurrency_id="model", concurrency_limit=service.limits.concurrency,
+            show_progress_on=outputs[0],
+            preprocess=False,  # the service validates the values; messages of Gradio contain them in full
+            **visible,
+        )  # fmt: skip
+        for ended in (computation.success, computation.failure):  # `then` does not follow some of the failures
+            ended(end, None, [go, stop], **quick)
+        running.append(computation)
+    stop.click(cancel, None, [go, stop], cancels=running, **quick)
 
 
 def cancel_with(visitors: Visitors) -> Callable[..., None]:

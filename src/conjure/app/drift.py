@@ -12,7 +12,6 @@ from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.pipeline_kwargs import with_negative_prompt
 from conjure.diffusion.process import Process
 from conjure.errors import InputError
-from conjure.io.numbers import is_finite_number
 from conjure.process_drift.compute import drift
 from conjure.process_drift.results import Drift
 
@@ -44,16 +43,14 @@ class OtherSettings:
             InputError: A value is invalid or above a limit, or no setting is given.
         """
         given = [None if value is None or (isinstance(value, str) and not value.strip()) else value
-                 for value in (_number_or_same(guidance), _number_or_same(steps), dtype, negative_prompt)]  # fmt: skip
+                 for value in (guidance, _number_or_same(steps), dtype, negative_prompt)]  # fmt: skip
         guidance, steps, dtype, negative_prompt = given
         if all(value is None for value in given):
             raise InputError("process B has the settings of process A; change at least one setting of B")
-        if guidance is not None and not _is_scale(guidance):
-            raise InputError(f"the guidance of B is {str(guidance)[:80]!r}; must be a finite number >= 0")
         if dtype is not None and dtype not in DTYPES:
             raise InputError(f"the data type of B is {str(dtype)[:80]!r}; allowed are {', '.join(DTYPES)}")
         return cls(
-            guidance=float(guidance) if isinstance(guidance, int | float) else None,
+            guidance=limits.validated_guidance("the guidance of B", guidance),
             steps=None if steps is None else limits.validated_steps("steps of B", steps),
             dtype=str(dtype) if dtype is not None else None,
             negative_prompt=None if negative_prompt is None else limits.validated_text(negative_prompt),
@@ -114,7 +111,3 @@ def _number_or_same(value: object) -> object:
             with contextlib.suppress(ValueError):
                 return parse(value)
     return value
-
-
-def _is_scale(value: object) -> bool:
-    return is_finite_number(value) and isinstance(value, int | float) and value >= 0

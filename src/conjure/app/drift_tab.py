@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from conjure.app.controls import build_settings, cancel_with, progress_callback, user_errors
+from conjure.app.controls import build_buttons, build_settings, connect, progress_callback, user_errors
 from conjure.app.drift import DTYPES
 from conjure.app.service import Service
 from conjure.app.visitors import Visitors
@@ -40,26 +40,18 @@ def build_drift_tab(service: Service, visitors: Visitors) -> None:
             gr.Textbox("", label="Negative prompt of B", elem_id="drift-negative"),
         ]
     inputs = [texts, *other, *build_settings(service)]
-    with gr.Row():
-        go = gr.Button("Compare the processes", variant="primary", elem_id="drift-go")
-        stop = gr.Button("Stop")
-    head, body = gr.HTML(elem_id="drift-mean"), gr.HTML(elem_id="drift-result")
-    table = gr.Textbox(label="Comma-separated values", buttons=["copy"], visible=False, elem_id="drift-csv")
+    buttons = build_buttons("Compare the processes", "drift-go")
+    head, body, csv = gr.HTML(elem_id="drift-mean"), gr.HTML(elem_id="drift-result"), gr.Textbox(visible=False)
 
     def compare(
         lines: Any, guidance: Any, other_steps: Any, dtype: Any, negative_prompt: Any,
-        model: Any, samples: Any, steps: Any, seed: Any,
+        model: Any, samples: Any, steps: Any, seed: Any, own_guidance: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> tuple[str, str, Any]:  # fmt: skip
+    ) -> tuple[str, str, str]:  # fmt: skip
         with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            answer = service.drift(
-                lines, guidance, other_steps, dtype, negative_prompt, model, samples, steps, seed,
-                progress_callback(raise_if_cancelled, progress),
-            )  # fmt: skip
-        return answer.head, answer.body, gr.Textbox(value=answer.csv, visible=True)
+            report = progress_callback(raise_if_cancelled, progress)
+            settings = (model, samples, steps, seed, own_guidance)
+            answer = service.drift(lines, guidance, other_steps, dtype, negative_prompt, settings, report)
+        return answer.head, answer.body, answer.csv
 
-    limit = limits.concurrency
-    comparing = go.click(
-        compare, inputs, [head, body, table], concurrency_id="model", concurrency_limit=limit, api_name="drift", preprocess=False,
-    )  # fmt: skip
-    stop.click(cancel_with(visitors), cancels=comparing, queue=False, api_visibility="private")
+    connect(service, visitors, compare, inputs, [head, body, csv], buttons, "drift")

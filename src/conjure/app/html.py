@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 
@@ -11,13 +13,17 @@ from conjure.divergence.estimates import Estimate
 from conjure.divergence.reference_scale import UNCALIBRATED
 from conjure.explanation.explain import Explanation
 from conjure.explanation.images import counted_trajectories
-from conjure.io.documents import data_uri, escape_html
-from conjure.io.formatting import pluralize
+from conjure.io.csv_files import csv_text
+from conjure.io.documents import Table, data_uri, escape_html
+from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.images import encode_image, mosaic
 from conjure.plotting.output import figure_bytes
 from conjure.process_drift.results import Drift
-from conjure.similarity.matrices import Matrix
+from conjure.similarity.nearest import Neighbours
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_ROW_WIDTH = 1280  # pixels of a row of images, one image per step
 MIN_IMAGE_SIDE = 32
@@ -27,10 +33,23 @@ REPORT_HEIGHT_JS = """<script>
 new ResizeObserver(() => parent.postMessage({height: document.documentElement.getBoundingClientRect().height}, "*"))
   .observe(document.documentElement);
 </script>"""
-RESIZE_IFRAME_JS = """<script>
+# A link to save a page writes the result, which the document contains already, to a file without the server
+PAGE_JS = """<script>
 addEventListener("message", ({data, source}) => {
   const frame = [...document.querySelectorAll("iframe.page")].find(iframe => iframe.contentWindow === source);
   if (frame && data?.height > 0 && data.height < 1e5) frame.style.height = `${Math.ceil(data.height)}px`;
+});
+function save(address, name) {
+  if (address) Object.assign(document.createElement("a"), {href: address, download: name}).click();
+}
+addEventListener("click", event => {
+  const link = event.target.closest?.("a.save-page");
+  const frame = link?.closest("[role=tabpanel]")?.querySelector("iframe.page");
+  if (!frame) return;
+  event.preventDefault();
+  const address = URL.createObjectURL(new Blob([frame.srcdoc], {type: "text/html"}));
+  save(address, link.dataset.name);
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
 });
 </script>"""
 
@@ -70,11 +89,61 @@ def trajectory_grid(explanation: Explanation) -> str:
     return "".join(figures)
 
 
-def heat_map(matrix: Matrix) -> str:
-    """Return the heat map of a matrix of distances."""
-    texts = html.escape(", ".join(printable(text) for text in matrix.texts))
-    source = data_uri(figure_bytes(matrix.heatmap(), "png"), "png")
-    return f'<img style="max-width:100%;background:#fff" alt="distances of {texts}" src="{source}">'
+def steps_csv(estimate: Estimate) -> str:
+    """Return the contribution of each denoising step with its 95% interval, as comma-separated values."""
+    steps = zip(estimate.timesteps, estimate.snr, estimate.per_step, estimate.per_step_ci95, strict=True)
+    rows = [[timestep, snr, value, *ci95] for timestep, snr, value, ci95 in steps]
+    return csv_text([["timestep", "signal_to_noise", "contribution", "ci95_low", "ci95_high"], *rows])
+
+
+def page_downloads(name: str, csv: str, figure: Figure | None = None) -> str:
+    """Return links to the page of an answer, its numbers and its figure.
+
+    Args:
+        name: The name of the files.
+        csv: The numbers.
+        figure: The figure.
+    """
+    links = [f'<a class="save-page" href="#" data-name="{name}.html">HTML</a>', csv_link(name, csv)]
+    if figure is not None:
+        links.append(f'<a download="{name}.png" href="{data_uri(figure_bytes(figure, "png"), "png")}">PNG</a>')
+    return downloads(*links)
+
+
+def downloads(*links: str) -> str:
+    """Return a paragraph with links."""
+    return f"<p>Download: {' · '.join(links)}</p>"
+
+
+def csv_link(name: str, csv: str) -> str:
+    """Return a link to comma-separated values, which it contains."""
+    return f'<a download="{name}.csv" href="data:text/csv;charset=utf-8,{quote(csv)}">CSV</a>'
+
+
+def ranking(neighbours: Neighbours) -> str:
+    """Return the candidates with their distances, nearest first, as a table."""
+    rows = [
+        [
+            str(place),
+            printable(neighbour.text),
+            format_value(neighbour.distance, neighbour.stderr),
+            format_interval(neighbour.ci95, neighbour.stderr),
+            "" if neighbour.similarity is None else str(neighbour.similarity),
+        ]
+        for place, neighbour in enumerate(neighbours.ranked, 1)
+    ]
+    columns = ["", "text", f"distance ({neighbours.divergence}, {neighbours.unit})", "95% CI", "similarity"]
+    note = "" if neighbours.scale else f"<p>{html.escape(UNCALIBRATED)}</p>"
+    return f'<div style="overflow-x:auto">{Table("ranking", columns, rows).to_html()}</div>{note}'
+
+
+def ranking_csv(neighbours: Neighbours) -> str:
+    """Return the candidates with their distances, nearest first, as comma-separated values."""
+    rows = []
+    for neighbour in neighbours.ranked:
+        similarity = "" if neighbour.similarity is None else neighbour.similarity.value
+        rows.append([neighbour.text, neighbour.distance, neighbour.stderr, *neighbour.ci95, neighbour.samples, similarity])
+    return csv_text([["text", "distance", "stderr", "ci95_low", "ci95_high", "samples", "similarity"], *rows])
 
 
 def drift_summary(result: Drift, warnings: Sequence[str]) -> str:
@@ -96,3 +165,10 @@ def iframe(page: str) -> str:
         '<iframe class="page" sandbox="allow-scripts" title="result" style="width:100%;border:0;background:Canvas" '
         f'srcdoc="{html.escape(page + REPORT_HEIGHT_JS)}"></iframe>'
     )
+
+
+def side_by_side(parts: Sequence[str]) -> str:
+    """Return parts beside each other, or below each other where the window is narrow."""
+    columns = "repeat(auto-fit, minmax(min(100%, 28rem), 1fr))"
+    cells = "".join(f"<div>{part}</div>" for part in parts)
+    return f'<div style="display:grid;gap:1rem;grid-template-columns:{columns}">{cells}</div>'

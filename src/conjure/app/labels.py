@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def label_models(models: Sequence[str]) -> dict[str, str]:
@@ -23,6 +24,26 @@ def label_models(models: Sequence[str]) -> dict[str, str]:
             number += 1
         labels[label] = model
     return labels
+
+
+def public_settings(settings: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Return the settings of a process without the paths of the operator's files: the names of files instead.
+
+    Args:
+        settings: `Process.settings()`.
+        model: The label of the model.
+    """
+    public = {**settings, "model": model}
+    for key in ("lora", "textual_inversion"):
+        if key in public:
+            public[key] = [{**change, "name": file_label(change["name"])} for change in public[key]]
+    return public
+
+
+def file_label(name: str) -> str:
+    """Return the name of a file or folder without its path; another name, such as one of the Hub, unchanged."""
+    path = Path(name).expanduser()
+    return path.name if path.is_absolute() or path.exists() else name
 
 
 def replace_paths(message: str, models: Mapping[str, str], other_paths: Mapping[str, str]) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 
 from conjure.errors import InputError
-from conjure.io.text import split_lines
+from conjure.io.numbers import is_finite_number
+from conjure.io.text import shorten, split_lines
 from conjure.process_drift.groups import built_in_texts
-from conjure.similarity.validation import check_distinct, check_matrix_texts, check_texts
+from conjure.similarity.validation import check_distinct, check_matrix_texts, check_ranking, check_texts, parse_replacements
 
 DEFAULT_SAMPLES = 3
 DEFAULT_STEPS = 10
@@ -21,7 +23,7 @@ class Limits:
 
     Attributes:
         max_chars: Characters per text.
-        max_texts: Texts per matrix, and per drift.
+        max_texts: Texts per matrix, drift and ranking, and words that are replaced in a comparison.
         samples: Largest number of samples k.
         steps: Largest number of steps T.
         max_queue: Requests that wait.
@@ -66,9 +68,17 @@ class Limits:
         Raises:
             InputError: There are fewer than two texts or too many, a text is too long, or a text is given twice.
         """
-        if not isinstance(lines, str) or len(lines) > self.max_total_chars:
-            raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
-        return check_matrix_texts(self.validated_text(line) for line in self._nonblank_lines(lines))
+        return check_matrix_texts(self._texts(lines))
+
+    def validated_candidates(self, lines: object) -> list[str]:
+        """Return the candidates of a ranking, which are given one per line.
+
+        Raises:
+            InputError: There are no texts or too many, a text is too long, or a text is given twice.
+        """
+        texts = self._texts(lines)
+        check_ranking(texts, 1, 0.5)
+        return texts
 
     def validated_drift_lines(self, lines: object) -> list[str]:
         """Return the texts of a drift, which are given one per line; a sample of the built-in texts if there are none.
@@ -76,9 +86,7 @@ class Limits:
         Raises:
             InputError: There are too many texts, a text is too long, or a text is given twice.
         """
-        if not isinstance(lines, str) or len(lines) > self.max_total_chars:
-            raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
-        texts = [self.validated_text(line) for line in self._nonblank_lines(lines)] or self.built_in_sample(self.max_texts)
+        texts = self._texts(lines) or self.built_in_sample(self.max_texts)
         check_distinct(texts)
         return texts
 
@@ -88,11 +96,52 @@ class Limits:
         allowed = (text for text in by_rank if len(text) <= self.max_chars)
         return list(itertools.islice(allowed, min(number, self.max_texts)))
 
-    def _nonblank_lines(self, lines: str) -> list[str]:
+    def _texts(self, lines: object) -> list[str]:
+        if not isinstance(lines, str) or len(lines) > self.max_total_chars:
+            raise InputError(f"give one text per line, at most {self.max_texts} of at most {self.max_chars} characters each")
         nonblank = [line for line in split_lines(lines) if line.strip()]
         if len(nonblank) > self.max_texts:
             raise InputError(f"there are {len(nonblank)} texts; at most {self.max_texts} are allowed")
-        return nonblank
+        return [self.validated_text(line) for line in nonblank]
+
+    def validated_replacements(self, pairs: object) -> dict[str, str]:
+        """Return the words that replace others, by the words that they replace.
+
+        Args:
+            pairs: OLD=NEW, one per line; None or blank for no replacement.
+
+        Raises:
+            InputError: It is not a text of this form, or has too many pairs or characters.
+        """
+        if pairs is None or (isinstance(pairs, str) and not pairs.strip()):
+            return {}
+        if not isinstance(pairs, str) or len(pairs) > self.max_total_chars:
+            raise InputError(f"the words to replace are {_shown(pairs)}; give OLD=NEW, such as snow=desert, one per line")
+        parts = [part.strip() for part in split_lines(pairs) if part.strip()]
+        if len(parts) > self.max_texts:
+            raise InputError(f"there are {len(parts)} words to replace; at most {self.max_texts} are allowed")
+        replacements = parse_replacements(parts, "the word to replace")
+        for text in replacements.values():
+            self.validated_text(text)
+        return replacements
+
+    def validated_guidance(self, name: str, guidance: object) -> float | None:
+        """Return a guidance scale; None if it is None or blank, which stands for that of the model.
+
+        Raises:
+            InputError: It is not a finite number of at least 0.
+        """
+        value = guidance
+        if isinstance(value, str):
+            if not value.strip():
+                return None
+            with contextlib.suppress(ValueError):
+                value = float(value)
+        if value is None:
+            return None
+        if not is_finite_number(value) or not isinstance(value, int | float) or value < 0:
+            raise InputError(f"{name} is {_shown(guidance)}; must be a finite number >= 0")
+        return float(value)
 
     def validated_steps(self, name: str, steps: object) -> int:
         """Return a number of denoising steps.
@@ -118,4 +167,9 @@ class Limits:
 def _validated_integer(name: str, value: object, smallest: int, largest: int) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool) and smallest <= value <= largest and value == int(value):
         return int(value)
-    raise InputError(f"{name} is {str(value)[:80]!r}; it must be an integer from {smallest} to {largest}")
+    raise InputError(f"{name} is {_shown(value)}; it must be an integer from {smallest} to {largest}")
+
+
+def _shown(value: object) -> str:
+    """Return a value of a visitor as a message shows it."""
+    return repr(shorten(str(value)))

@@ -1,15 +1,22 @@
-"""The finished runs that visitors of the web app can view."""
+"""The finished runs that visitors of the web app can view and compare."""
 
 from __future__ import annotations
 
+import contextlib
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from markupsafe import escape
 
+from conjure.app.labels import file_label
 from conjure.errors import InputError
+from conjure.evaluation.comparison import diff
 from conjure.io.files import read_json
+from conjure.io.text import shorten
 
 
 @dataclass(frozen=True)
@@ -40,32 +47,75 @@ class FinishedRuns:
         except (OSError, RuntimeError, UnicodeError):  # no permission, a loop of links, bytes that are no UTF-8
             return False
 
+    def table(self) -> list[list[Any]]:
+        """Return one row per run and dataset: run, model, dataset, pairs, correlation x100, ends of its interval, and date.
+
+        Runs without a summary, and with one that cannot be read, are left out.
+        """
+        rows = []
+        for name in self.names():
+            with contextlib.suppress(InputError, KeyError, TypeError, ValueError, AttributeError, OSError):
+                summary = self._summary(name)
+                date = datetime.fromtimestamp(self._path(name, "summary.json").stat().st_mtime, UTC)
+                model = file_label(str(summary["process"]["model"]))
+                for task in summary["tasks"].values():
+                    values = [task["pairs"], task["spearman"], *task["ci95"]]
+                    rows.append([name, model, str(task["title"]), *values, f"{date:%Y-%m-%d %H:%M}"])
+        return rows
+
     def report(self, name: object) -> str:
-        """Return the HTML report of a run. It contains the name of a model, but not the path of its folder.
+        """Return the HTML report of a run. It contains the names of models and other files, but not their paths.
 
         Raises:
             InputError: `name` is not one of `names`, or the report or the summary of the run cannot be read.
         """
-        names = self.names()
-        if self.folder is None or not isinstance(name, str) or name not in names:
-            raise InputError(f"there is no run {str(name)[:80]!r}; allowed are {', '.join(names) or 'none yet'}")
+        name = self._validated(name)
         try:
-            page = (self.folder / name / "report.html").read_text(encoding="utf-8")
+            page = self._path(name, "report.html").read_text(encoding="utf-8")
         except (OSError, UnicodeError) as error:
             raise InputError(f"the report of the run {name!r} cannot be read; run conjure bench again") from error
-        model = self._model(name)
-        if Path(model).is_absolute() or Path(model).is_dir():
-            for path in (str(escape(model)), html.escape(model), model):  # as this version and earlier ones escape it
-                page = page.replace(path, str(escape(Path(model).name)))
-        return page
+        return self._without_paths(page, [name])
 
-    def _model(self, name: str) -> str:
-        """Return the model of a run as its summary names it, and an empty text if the run has no summary."""
+    def difference(self, first: object, second: object) -> str:
+        """Return the HTML page of `conjure diff` for two runs, without paths and images.
+
+        Raises:
+            InputError: One of them is not one of `names`, cannot be read, or has no task in common with the other.
+        """
+        names = [self._validated(first), self._validated(second)]
+        if names[0] == names[1]:
+            raise InputError(f"both runs are {names[0]!r}; choose two runs")
+        page = diff(self._path(names[0]), self._path(names[1])).document().to_html()
+        return self._without_paths(page, names)
+
+    def _validated(self, name: object) -> str:
+        names = self.names()
+        if not isinstance(name, str) or name not in names:
+            raise InputError(f"there is no run {shorten(str(name))!r}; allowed are {', '.join(names) or 'none yet'}")
+        return name
+
+    def _path(self, name: str, file: str = "") -> Path:
         assert self.folder is not None
-        path = self.folder / name / "summary.json"
-        if not path.exists():
-            return ""
-        try:
-            return str(read_json(path, "its summary.json")["process"]["model"])
-        except (InputError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"the summary of the run {name!r} cannot be read; run conjure bench again") from error
+        return self.folder / name / file
+
+    def _summary(self, name: str) -> dict[str, Any]:
+        """Return the summary of a run, and an empty one if it has none."""
+        path = self._path(name, "summary.json")
+        return read_json(path, "its summary.json", allow_nan=True) if path.exists() else {}
+
+    def _without_paths(self, page: str, names: Sequence[str]) -> str:
+        """Return a page about runs, in which the paths of runs, models, LoRAs and textual inversions are replaced by names."""
+        replacements: dict[str, str] = {}
+        for name in names:
+            try:
+                process = self._summary(name).get("process", {"model": ""})
+                changes = [*process.get("lora", ()), *process.get("textual_inversion", ())]
+                files = [str(process["model"]), *(str(change["name"]) for change in changes)]
+            except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+                raise InputError(f"the summary of the run {name!r} cannot be read; run conjure bench again") from error
+            replacements |= {str(self._path(name)): name} | {file: file_label(file) for file in files if file}
+        for path, label in sorted(replacements.items(), key=lambda item: -len(item[0])):
+            if path != label:
+                for escaped in (str(escape(path)), html.escape(path), path):  # as this version and earlier ones escape it
+                    page = page.replace(escaped, str(escape(label)))
+        return page

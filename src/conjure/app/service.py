@@ -1,4 +1,4 @@
-"""What the web app computes, without its user interface: comparisons, matrices, drifts and finished runs, within limits.
+"""What the web app computes, without its user interface, within limits: comparisons, matrices, rankings, drifts, finished runs.
 
 Values of visitors are validated before anything is computed.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conjure.app import html
-from conjure.app.answers import Answer, AnswerCache
+from conjure.app.answers import Answer, AnswerCache, Sampling, Settings
+from conjure.app.comparison import TextComparison
 from conjure.app.drift import OtherSettings, compute_drift
-from conjure.app.labels import label_models, replace_paths
+from conjure.app.labels import label_models, public_settings, replace_paths
 from conjure.app.limits import Limits
 from conjure.app.runs import FinishedRuns
 from conjure.app.thread_warnings import collect_warnings
@@ -25,16 +27,17 @@ from conjure.diffusion.loading import load
 from conjure.diffusion.process import Process
 from conjure.engine.store import Store
 from conjure.errors import InputError
-from conjure.explanation.explain import iter_explanations
-from conjure.explanation.html import explanation_page
+from conjure.io.text import shorten
 from conjure.similarity.matrices import matrix
+from conjure.similarity.nearest import nearest
 
 EXAMPLES = (
-    ("snow leopard", "bengal tiger"),
+    ("smiling face", "crying face"),
     ("dog", "animal"),
     ("a big red apple", "a small green apple"),
     ("a man is riding a horse", "a woman is riding a bicycle"),
 )
+PAUSE = 0.1  # seconds until an example that gave way to a visitor is computed again
 JOB_TIMEOUT = 30  # seconds that a request waits for a free job; a cancelled job ends only after its current step
 
 
@@ -68,23 +71,26 @@ class Service:
         self._load_locks = {label: threading.Lock() for label in self.labels}
         self._answers = AnswerCache()
         self._jobs = threading.BoundedSemaphore(self.limits.concurrency)
+        self._waiting = 0  # requests that wait for a free job
+        self._lock = threading.Lock()
 
-    def process(self, model: object, steps: int) -> Process:
+    def process(self, model: object, steps: int, guidance: float | None = None) -> Process:
         """Return the process of a model, which is loaded on first use.
 
         Args:
             model: One of `labels`.
             steps: The number of denoising steps.
+            guidance: The guidance scale; None for that of the model.
 
         Raises:
-            InputError: The model is not one of `labels`, or cannot be loaded.
+            InputError: The model is not one of `labels`, cannot be loaded, or has no guidance.
         """
-        if not isinstance(model, str) or model not in self.labels:
-            raise InputError(f"the model {str(model)[:80]!r} is not available here; allowed are {', '.join(self.labels)}")
+        model = self._validated_model(model)
         with self._load_locks[model]:
             if model not in self._processes:
                 self._processes[model] = load(self.labels[model], **self.load_arguments)
-        return self._processes[model].set(steps=steps, store=self.store)
+        process = self._processes[model].set(steps=steps, store=self.store)
+        return process if guidance is None else process.set(guidance=guidance)
 
     def without_paths(self, message: str) -> str:
         """Return a message for visitors, in which paths of the operator's models, runs, store and home are replaced by names."""
@@ -96,10 +102,9 @@ class Service:
         self,
         a: object,
         b: object,
-        model: object,
-        samples: object,
-        steps: object,
-        seed: object,
+        settings: Settings,
+        words: object = False,
+        replacements: object = None,
         progress: ProgressCallback | None = None,
     ) -> Iterator[Answer]:
         """Compare two texts and yield answers with more and more images.
@@ -107,10 +112,9 @@ class Service:
         Args:
             a: The first text.
             b: The second text.
-            model: One of `labels`.
-            samples: The number of samples.
-            steps: The number of denoising steps.
-            seed: The seed of the noise.
+            settings: The settings, as for all requests.
+            words: Whether to measure the effects of words.
+            replacements: Words to replace, as OLD=NEW, one per line; None or blank for none.
             progress: Called after each denoising step; its exceptions end the computation.
 
         Yields:
@@ -119,75 +123,91 @@ class Service:
         Raises:
             InputError: A value is invalid or above a limit.
         """
-        a, b = self.limits.validated_text(a), self.limits.validated_text(b)
-        num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
-        key = ("compare", a, b, str(model), num_samples, num_steps, num_seed)
+        request = TextComparison.validated(self.limits, a, b, words, replacements)
+        sampling = self._sampling(settings)
+        key = ("compare", request, sampling)
         if cached := self._answers.get(key):
             yield cached
             return
-        process = self.process(model, num_steps)
-        warnings: list[str] = []
-        explanation = None
+        process = self._process(sampling)
         with self._job():
-            explanations = iter_explanations(process, a, b, samples=num_samples, seed=num_seed, progress=progress)
-            while True:
-                with collect_warnings(warnings):  # the thread may change between two iterations of a generator
-                    following = next(explanations, None)
-                if following is None:
-                    break
-                explanation = following
-                yield Answer(html.distance(explanation.estimate, warnings), html.trajectory_grid(explanation))
-        assert explanation is not None
-        estimate = explanation.estimate
-        if self.labels[str(model)] != model:
-            estimate = replace(estimate, process=estimate.process | {"model": model})  # the page shows it
-        page = explanation_page(estimate, explanation.sample_images, explanation.words)
-        yield self._answers.add(key, Answer(html.notes(warnings), html.iframe(page)))
+            for answer in request.answers(process, sampling, progress):
+                yield answer
+        self._answers.add(key, answer)
 
-    def matrix(
+    def figure(
         self,
-        lines: object,
-        model: object,
-        samples: object,
-        steps: object,
-        seed: object,
+        a: object,
+        b: object,
+        settings: Settings,
+        words: object = False,
+        replacements: object = None,
         progress: ProgressCallback | None = None,
-    ) -> Answer:
+    ) -> str:
+        """Return the figure of a comparison as the data URI of a PNG file. Arguments and errors are those of `compare`."""
+        request = TextComparison.validated(self.limits, a, b, words, replacements)
+
+        def compute(process: Process, sampling: Sampling, _: list[str]) -> Answer:
+            return Answer("", request.figure(process, sampling, progress))
+
+        return self._answer(("figure", request), settings, compute).body
+
+    def matrix(self, lines: object, settings: Settings, progress: ProgressCallback | None = None) -> Answer:
         """Compare all pairs of texts.
 
         Args:
             lines: The texts, one per line.
-            model: One of `labels`.
-            samples: The number of samples.
-            steps: The number of denoising steps.
-            seed: The seed of the noise.
+            settings: The settings.
             progress: Called after each denoising step; its exceptions end the computation.
 
         Raises:
             InputError: A value is invalid or above a limit.
         """
         texts = self.limits.validated_lines(lines)
-        num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
-        key = ("matrix", *texts, str(model), num_samples, num_steps, num_seed)
-        if cached := self._answers.get(key):
-            return cached
-        process = self.process(model, num_steps)
-        warnings: list[str] = []
-        with self._job(), collect_warnings(warnings):
-            result = matrix(process, texts, samples=num_samples, seed=num_seed, progress=progress)
-        return self._answers.add(key, Answer(html.notes(warnings), html.heat_map(result), result.to_csv()))
+
+        def compute(process: Process, sampling: Sampling, warnings: list[str]) -> Answer:
+            with collect_warnings(warnings):
+                result = matrix(process, texts, samples=sampling.samples, seed=sampling.seed, progress=progress)
+            result = replace(result, process=public_settings(result.process, sampling.model))
+            csv = result.to_csv()
+            head = html.notes(warnings) + html.page_downloads("matrix", csv, result.heatmap())
+            return Answer(head, html.iframe(result.to_html()), csv)
+
+        return self._answer(("matrix", *texts), settings, compute)
+
+    def nearest(self, text: object, lines: object, settings: Settings, progress: ProgressCallback | None = None) -> Answer:
+        """Rank texts by their distance to one text. All of them have the same number of samples.
+
+        Args:
+            text: The text.
+            lines: The candidates, one per line.
+            settings: The settings.
+            progress: Called after each denoising step; its exceptions end the computation.
+
+        Raises:
+            InputError: A value is invalid or above a limit.
+        """
+        query, candidates = self.limits.validated_text(text), self.limits.validated_candidates(lines)
+        top = len(candidates)  # so that no candidate is eliminated, and has fewer samples than the others
+
+        def compute(process: Process, sampling: Sampling, warnings: list[str]) -> Answer:
+            with collect_warnings(warnings):
+                result = nearest(
+                    process, query, candidates, top=top, samples=sampling.samples, seed=sampling.seed, progress=progress
+                )
+            csv = html.ranking_csv(result)
+            return Answer(html.notes(warnings) + html.downloads(html.csv_link("nearest", csv)), html.ranking(result), csv)
+
+        return self._answer(("nearest", query, *candidates), settings, compute)
 
     def drift(
         self,
         lines: object,
         guidance: object,
-        other_steps: object,
+        steps: object,
         dtype: object,
         negative_prompt: object,
-        model: object,
-        samples: object,
-        steps: object,
-        seed: object,
+        settings: Settings,
         progress: ProgressCallback | None = None,
     ) -> Answer:
         """Compare the process of a model with one of other settings, on the same texts.
@@ -195,37 +215,37 @@ class Service:
         Args:
             lines: The texts, one per line; blank for a sample of the built-in texts.
             guidance: The guidance of the other process; None or blank for no change, as for the next three.
-            other_steps: Its number of denoising steps.
+            steps: Its number of denoising steps.
             dtype: The data type of its weights.
             negative_prompt: Its negative prompt.
-            model: One of `labels`.
-            samples: The number of samples.
-            steps: The number of denoising steps of the first process.
-            seed: The seed of the noise.
+            settings: The settings of the first process, and of both where they are not changed.
             progress: Called after each denoising step; its exceptions end the computation.
 
         Raises:
             InputError: A value is invalid or above a limit, or the processes are the same.
         """
         texts = self.limits.validated_drift_lines(lines)
-        num_samples, num_steps, num_seed = self.limits.validated_settings(samples, steps, seed)
-        other = OtherSettings.validated(self.limits, guidance, other_steps, dtype, negative_prompt)
-        key = ("drift", *texts, other, str(model), num_samples, num_steps, num_seed)
-        if cached := self._answers.get(key):
-            return cached
-        process = self.process(model, num_steps)
-        load_other = partial(load, self.labels[str(model)], **self.load_arguments)
-        warnings: list[str] = []
-        with self._job(), collect_warnings(warnings):
-            result = compute_drift(process, other, load_other, texts, num_samples, num_seed, progress)
-        name = {"model": model}  # on the page, instead of a path
-        result = replace(result, process_a=result.process_a | name, process_b=result.process_b | name)
-        page = result.document(trajectories=False).to_html()
-        return self._answers.add(key, Answer(html.drift_summary(result, warnings), html.iframe(page), result.to_csv()))
+        other = OtherSettings.validated(self.limits, guidance, steps, dtype, negative_prompt)
+
+        def compute(process: Process, sampling: Sampling, warnings: list[str]) -> Answer:
+            load_other = partial(load, self.labels[sampling.model], **self.load_arguments)
+            with collect_warnings(warnings):
+                result = compute_drift(process, other, load_other, texts, sampling.samples, sampling.seed, progress)
+            process_a, process_b = (public_settings(side, sampling.model) for side in (result.process_a, result.process_b))
+            result = replace(result, process_a=process_a, process_b=process_b)
+            csv = result.to_csv()
+            head = html.drift_summary(result, warnings) + html.page_downloads("drift", csv)
+            return Answer(head, html.iframe(result.document(trajectories=False).to_html()), csv)
+
+        return self._answer(("drift", *texts, other), settings, compute)
 
     def finished_runs(self) -> list[str]:
         """Return the names of the runs with a report."""
         return self._runs.names()
+
+    def table_of_runs(self) -> list[list[Any]]:
+        """Return one row per finished run and dataset, see `FinishedRuns.table`."""
+        return self._runs.table()
 
     def report(self, name: object) -> str:
         """Return the HTML report of a run.
@@ -235,17 +255,78 @@ class Service:
         """
         return self._runs.report(name)
 
+    def difference(self, first: object, second: object) -> str:
+        """Return the HTML page of the differences between two runs.
+
+        Raises:
+            InputError: One of them is not one of `finished_runs`, cannot be read, or has no task in common with the other.
+        """
+        return self._runs.difference(first, second)
+
     def compute_examples(self) -> None:
-        """Compute and cache the answers to the examples that are within the limits."""
+        """Compute and cache the answers to the examples that are within the limits, while no visitor waits."""
         for a, b in EXAMPLES:
             with contextlib.suppress(InputError):
-                for _ in self.compare(a, b, next(iter(self.labels)), *self.limits.default_sampling, 0):
-                    pass
+                while not self._compute_example(a, b):
+                    time.sleep(PAUSE)
+
+    def _compute_example(self, a: str, b: str) -> bool:
+        """Compute an answer with the default settings, and return False if a visitor needs the job."""
+
+        def give_way(*_: int) -> None:
+            if self._waiting:
+                raise CancelledError
+
+        try:
+            for _ in self.compare(a, b, (next(iter(self.labels)), *self.limits.default_sampling, 0, None), progress=give_way):
+                give_way()
+        except CancelledError:
+            return False
+        return True
+
+    def _sampling(self, settings: Settings) -> Sampling:
+        model, samples, steps, seed, guidance = settings
+        numbers = self.limits.validated_settings(samples, steps, seed)
+        return Sampling(self._validated_model(model), *numbers, self.limits.validated_guidance("the guidance", guidance))
+
+    def _validated_model(self, model: object) -> str:
+        if not isinstance(model, str) or model not in self.labels:
+            raise InputError(f"the model {shorten(str(model))!r} is not available here; allowed are {', '.join(self.labels)}")
+        return model
+
+    def _process(self, sampling: Sampling) -> Process:
+        return self.process(sampling.model, sampling.steps, sampling.guidance)
+
+    def _answer(
+        self, request: tuple[Any, ...], settings: Settings, compute: Callable[[Process, Sampling, list[str]], Answer]
+    ) -> Answer:
+        """Return the answer to a request, from the cache if it contains it.
+
+        Args:
+            request: What identifies the request, without its settings.
+            settings: Its settings.
+            compute: Returns the answer of a process with valid settings, and appends warnings to a list.
+        """
+        sampling = self._sampling(settings)
+        key = (*request, sampling)
+        if cached := self._answers.get(key):
+            return cached
+        process = self._process(sampling)
+        with self._job():
+            answer = compute(process, sampling, [])
+        return self._answers.add(key, answer)
 
     @contextlib.contextmanager
     def _job(self) -> Iterator[None]:
         """Context manager for one of the jobs that run at the same time. A cancelled job counts until it has really ended."""
-        if not self._jobs.acquire(timeout=JOB_TIMEOUT):
+        with self._lock:
+            self._waiting += 1
+        try:
+            is_free = self._jobs.acquire(timeout=JOB_TIMEOUT)
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        if not is_free:
             raise InputError("the server is busy with other requests; try again in a moment")
         try:
             yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, cast
 
 import typer
@@ -81,7 +81,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two texts: how far do the model's predictions for them differ?"""
-    replacements = _parse_replacements(replace or ())
+    from conjure.similarity.validation import check_words, parse_replacements
+
+    replacements = parse_replacements(replace or (), "--replace")
     target = None if target_relative_error is None else parse_fraction(target_relative_error, "--target-relative-error")
     if figure is not None:
         from conjure.plotting.heatmaps import check_heatmap_scale
@@ -94,8 +96,6 @@ def compare(
     if media is not None:
         check_folder(media)
     if words or replacements:
-        from conjure.similarity.validation import check_words
-
         check_words(first, second, replacements, divergence)
     sampling = validated_sampling(
         (first, second, *replacements.values()), process_options.unit, samples=samples, seed=seed, divergence=divergence,
@@ -131,19 +131,6 @@ def compare(
             from conjure.cli.display import print_estimate
 
             print_estimate(estimate, attribution)
-
-
-def _parse_replacements(pairs: Sequence[str]) -> dict[str, str]:
-    """Parse the values OLD=NEW of `--replace`."""
-    replacements: dict[str, str] = {}
-    for pair in pairs:
-        old, separator, new = pair.partition("=")
-        if not separator:
-            raise InputError(f"--replace is {pair!r}; it must be OLD=NEW, as in snow=desert")
-        if old in replacements:
-            raise InputError(f"--replace is given twice for the word {old!r}; give one replacement per word")
-        replacements[old] = new
-    return replacements
 
 
 @with_process_options()

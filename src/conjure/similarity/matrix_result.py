@@ -269,7 +269,7 @@ class Matrix:
         """
         path = check_path(path)
         file_format = path.suffix.lower().removeprefix(".")
-        content = self._html_page().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
+        content = self.to_html().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
         write_output(path, content, make_folders=False)
 
     def save_mds(self, path: str | Path, groups: Sequence[Iterable[str]] = ()) -> None:
@@ -293,7 +293,8 @@ class Matrix:
     def _repr_png_(self) -> bytes:
         return figure_bytes(self.heatmap(), "png")
 
-    def _html_page(self) -> str:
+    def to_html(self) -> str:
+        """Return the page of the matrix as one HTML document without external files."""
         process, square = self.process, np.ix_(self.order, self.order)
         low, high = self.ci95
         similarities = None if self._similarities is None else tuple(values[square] for values in self._similarities)

@@ -47,6 +47,27 @@ def check_words(a: str, b: str, replacements: Mapping[str, str], divergence: str
             raise InputError(f"the replacement of {word!r} is {replacement!r}; must be a word")
 
 
+def parse_replacements(pairs: Iterable[str], name: str) -> dict[str, str]:
+    """Return the words that replace others, by the words that they replace.
+
+    Args:
+        pairs: Texts OLD=NEW.
+        name: What messages call a pair, such as the option that gives it.
+
+    Raises:
+        InputError: If a text has no equals sign, or a word is replaced twice.
+    """
+    replacements: dict[str, str] = {}
+    for pair in pairs:
+        old, separator, new = pair.partition("=")
+        if not separator:
+            raise InputError(f"{name} is {pair!r}; it must be OLD=NEW, as in snow=desert")
+        if old in replacements:
+            raise InputError(f"{name} is given twice for the word {old!r}; give one replacement per word")
+        replacements[old] = new
+    return replacements
+
+
 def check_matrix_texts(texts: Iterable[str]) -> list[str]:
     """Check the texts of a matrix and return them as a list.
 
