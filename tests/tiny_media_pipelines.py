@@ -76,14 +76,15 @@ def wan(two_denoisers: bool) -> d.DiffusionPipeline:
     )
 
 
-def cogvideox() -> d.DiffusionPipeline:
+def cogvideox(version: str = "1.0") -> d.DiffusionPipeline:
+    joined = {"patch_size_t": 2, "use_rotary_positional_embeddings": True, "patch_bias": False} if version == "1.5" else {}
     size = {"in_channels": 4, "out_channels": 4, "time_embed_dim": 8, "text_embed_dim": WIDTH, "num_layers": 1}
     samples = {"sample_width": 4, "sample_height": 4, "sample_frames": 9}
     levels = {"block_out_channels": FLAT, "layers_per_block": 1, "norm_num_groups": 2, "latent_channels": 4}
     betas = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     return d.CogVideoXPipeline(
         vae=d.AutoencoderKLCogVideoX(**levels),
-        transformer=d.CogVideoXTransformer3DModel(**HEADS, **size, **samples),
+        transformer=d.CogVideoXTransformer3DModel(**HEADS, **size, **samples, **joined),
         scheduler=d.CogVideoXDDIMScheduler(**BETAS | {"steps_offset": 0}, **betas, snr_shift_scale=3.0, clip_sample=False),
         **text(t5()),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -67,6 +68,37 @@ def test_length_of_sounds(tiny_sound):
     assert tiny_sound.fingerprint() != tiny_sound.set(seconds=0.1).fingerprint()
     decoded = tiny_sound.decode(tiny_sound.run([TEXT_A, TEXT_B], [0, 1]))
     assert decoded.shape == (2, 2, 8820)
+
+
+@pytest.mark.parametrize(
+    ("upsample_rates", "shortest", "message"),
+    [(None, 1 / 44100, "must be at least 2.3e-05, the length of 1 sample"), ([5, 8], 0.01, "0.01, the length of 160 samples")],
+)
+def test_sounds_without_samples_are_refused(upsample_rates, shortest, message):
+    configs = [
+        SimpleNamespace(config=SimpleNamespace(sampling_rate=rate, upsample_rates=upsample_rates)) for rate in (44100, 16000)
+    ]
+    pipeline = SimpleNamespace(vae=configs[0], vocoder=configs[1] if upsample_rates else None, vae_scale_factor=4)
+    MediaSettings(seconds=shortest).check(pipeline, ["audio_end_in_s"])
+    with pytest.raises(InputError, match=message):
+        MediaSettings(seconds=shortest / 2).check(pipeline, ["audio_end_in_s"])
+
+
+@pytest.mark.parametrize(
+    ("name", "patch_size_t", "config", "rate"),
+    [
+        ("CogVideoXPipeline", None, {}, 8),
+        ("CogVideoXPipeline", 2, {}, 16),  # version 1.5
+        ("WanPipeline", None, {"expand_timesteps": False}, 16),
+        ("WanPipeline", None, {"expand_timesteps": True}, 24),  # Wan 2.2 TI2V-5B
+        ("HunyuanVideoPipeline", None, {}, 24),
+        ("LattePipeline", None, {}, 16),
+    ],
+)
+def test_frame_rates_of_models_that_take_none(name, patch_size_t, config, rate):
+    transformer = SimpleNamespace(config={"patch_size_t": patch_size_t})
+    pipeline: Any = type(name, (), {"transformer": transformer, "config": config})()
+    assert MediaSettings().rate(pipeline, {"num_frames": None}) == rate
 
 
 def test_results_of_a_network_with_weight_normalisation_can_be_stored(tiny_sound, tmp_path):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
-import torch
+from matplotlib.patches import Rectangle, StepPatch
 
 import conjure
 from conjure.explanation.explain import Explanation
 from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
-from conjure.explanation.layout import LatentLayout
-from conjure.plotting.media import COLUMNS, MEL_BINS
-from tiny_media_pipelines import AUDIO_FAMILIES, VIDEO_FAMILIES
+from conjure.explanation.images import TrajectoryImages
+from conjure.plotting.media import COLUMNS, MEL_BINS, Media
+from tiny_media_pipelines import AUDIO_FAMILIES, VIDEO, VIDEO_FAMILIES, Family, cogvideox
 
 A, B = "a dog runs </script>", "a dog sleeps"
 ALL = VIDEO_FAMILIES | AUDIO_FAMILIES
@@ -28,6 +30,15 @@ SHAPES = {
     "AudioLDM 2": (8, (4, 8)),
 }
 QUICK = ("LTX-Video", "CogVideoX", "Stable Audio")
+
+
+def positions(images: TrajectoryImages) -> tuple[Media, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the video or sound, the heat maps, and the contributions of times with the times."""
+    assert images.media is not None
+    assert images.heatmaps is not None
+    assert images.over_time is not None
+    assert images.times is not None
+    return images.media, images.heatmaps, images.over_time, images.times
 
 
 def explain(name: str, folder) -> Explanation:
@@ -87,30 +98,51 @@ def test_images_have_no_time(default_process, tmp_path):
     assert [file.name for file in explanation.save_media(tmp_path)] == ["first.png", "second.png"]
 
 
-@pytest.mark.parametrize(
-    ("layout", "shape", "place", "expected"),
-    [
-        (LatentLayout("video", 6), (1, 4, 6, 2, 3), (0, 1, 4, 1, 2), (4, 1, 2)),
-        (LatentLayout("video", 6, True), (1, 6, 4, 2, 3), (0, 4, 1, 1, 2), (4, 1, 2)),
-        (LatentLayout("video", 6, aspect_ratio=2 / 3), (1, 36, 4), (0, 4 * 6 + 5, 1), (4, 1, 2)),
-        (LatentLayout("audio"), (1, 4, 6, 3), (0, 1, 4, 2), (4, 2, 0)),
-        (LatentLayout("audio"), (1, 4, 6), (0, 1, 4), (4, 0, 0)),
-    ],
-)
-def test_a_difference_at_one_position_is_found_there(layout, shape, place, expected):
-    difference = torch.zeros(shape)
-    difference[place] = 3.0
-    contributions = layout.contributions(difference, np.array([7.0]))
-    assert np.argwhere(contributions).tolist() == [[0, *expected]]
-    assert contributions[0][expected] == 7.0
-    (heatmap,) = layout.heatmaps(contributions)
-    time, row, _ = expected
-    if layout.kind == "audio":
-        assert heatmap[::-1][row, time] == 7.0  # low frequencies are below
-    else:  # frames 4 and 5 are the last of 4 parts: 2, 2, 1, 1
-        assert heatmap[2 * 2 + row, 2] == 7.0
+def test_final_latents_have_no_contributions_of_times(tmp_path):
+    family = VIDEO_FAMILIES["LTX-Video"]
+    process = conjure.load(family.save(tmp_path / "model"), steps=2, **family.settings)
+    explanation = conjure.explain(process, A, B, samples=1, divergence="direct")
+    for images in (explanation.forward, explanation.backward):
+        assert (images.heatmaps, images.over_time, images.times) == (None, None, None)
+    assert "Contributions over time" not in explanation_page(explanation.estimate, explanation.sample_images, None)
+    figure = comparison_figure(explanation.estimate, explanation.sample_images, None)
+    assert not any(axes.get_title().startswith("time") for axes in figure.axes)
 
 
-def test_other_layouts_have_no_positions():
-    assert LatentLayout("video", 5).contributions(torch.ones(1, 36, 4), np.ones(1)) is None
-    assert LatentLayout("audio").contributions(torch.ones(1, 4), np.ones(1)) is None
+def test_a_sound_that_is_cut_is_shown_with_the_true_times(tmp_path):
+    family = AUDIO_FAMILIES["Stable Audio"]
+    process = conjure.load(family.save(tmp_path / "model"), steps=2, seconds=0.1)
+    explanation = conjure.explain(process, A, B, samples=1)
+    media, heatmaps, over_time, times = positions(explanation.forward)
+    hop = 2048 / 44100
+    np.testing.assert_allclose(times, hop * np.stack([np.arange(8), np.arange(8) + 1], axis=1))
+    assert media.seconds == 0.1
+    assert over_time.shape == (2, 8)
+    np.testing.assert_allclose(over_time.sum(1), explanation.forward.per_step)
+    # 0.1 s are 2.15 latents: the third is shown in part, and the others are not in the sound
+    assert heatmaps.shape == (2, 1, 3)
+    np.testing.assert_allclose(heatmaps.sum((1, 2)), over_time[:, :3].sum(1))
+    page = explanation_page(explanation.estimate, explanation.sample_images, None)
+    for start, end in ("0.000", "0.046"), ("0.046", "0.093"), ("0.093", "0.139"):
+        assert f"{start} to {end}" in page
+    assert "0.139 to" not in page
+    assert page.count("not in the sound") == 2
+    assert f"{over_time[:, 3:].sum():.3g}" in page
+    figure = comparison_figure(explanation.estimate, explanation.sample_images, None)
+    (chart,) = (axes for axes in figure.axes if axes.get_title().startswith("time"))
+    assert chart.get_xlabel() == "seconds (gray: not in the sound)"
+    curve = chart.patches[0]
+    assert isinstance(curve, StepPatch)
+    np.testing.assert_allclose(np.array(curve.get_data()[1]), np.arange(9) * hop)
+    assert [patch.get_x() for patch in chart.patches if isinstance(patch, Rectangle)] == [0.0, 0.1]
+
+
+def test_a_pair_of_latents_is_not_shown_with_the_padding(tmp_path):
+    process = conjure.load(Family(partial(cogvideox, "1.5"), 226, {}).save(tmp_path / "model"), steps=2, **VIDEO | {"frames": 9})
+    assert process.run([A], [0])[0].shape[0] == 4
+    images = conjure.explain(process, A, B, samples=1).forward
+    _, heatmaps, over_time, times = positions(images)
+    np.testing.assert_allclose(times, np.array([(0, 1), (1, 5), (5, 9)]) / 16)
+    assert heatmaps.shape == (2, 3 * 4, 4)
+    np.testing.assert_allclose(heatmaps.sum((1, 2)), over_time.sum(1))
+    assert (over_time.sum(1) < images.per_step).all()  # the rest is the contribution of the padding

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import wave
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from conjure import InputError
-from conjure.plotting.media import COLUMNS, MEL_BINS, Media
+from conjure.plotting.media import COLUMNS, MEL_BINS, Media, mel_spectrogram
 
 VIDEO = Media("video", np.linspace(0, 1, 8)[:, None, None, None] * np.ones((8, 16, 24, 3)), 8.0)
 TONE = Media("audio", 0.5 * np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)[None], 16000.0)
@@ -32,6 +33,49 @@ def test_animations_have_the_frames_and_the_rate(suffix, tolerance, tmp_path):
         assert np.abs(np.stack(frames_of(file)) - VIDEO.values).max() <= tolerance
         assert file.info["duration"] in (120, 125)  # GIF has a resolution of 10 ms
         assert file.info["loop"] == 0
+
+
+def durations_of(content: bytes) -> list[int]:
+    """Return the duration of each frame of a file in milliseconds."""
+    file: Any = Image.open(io.BytesIO(content))
+    durations = []
+    for index in range(file.n_frames):
+        file.seek(index)
+        file.load()
+        durations.append(file.info["duration"])
+    return durations
+
+
+@pytest.mark.parametrize("rate", [8, 16, 24, 25, 30, 50])
+def test_gifs_have_the_speed_of_the_video(rate):
+    video = Media("video", np.zeros((9, 16, 24, 3)), float(rate))  # equal frames remain separate
+    np.testing.assert_allclose(np.cumsum(durations_of(video.encode("gif"))), 1000 * (np.arange(9) + 1) / rate, atol=5)
+
+
+@pytest.mark.parametrize(("suffix", "rate", "frames"), [("gif", 60, [0, 1, 2, 3, 5, 6, 7]), ("webp", 120, [0, 1, 3, 4, 6, 7])])
+def test_frames_that_are_too_short_for_a_file_are_left_out(suffix, rate, frames):
+    values = np.linspace(0, 1, 9)[:, None, None, None] * np.ones((9, 16, 24, 3))
+    content = Media("video", values, float(rate)).encode(suffix)
+    with Image.open(io.BytesIO(content)) as file:
+        np.testing.assert_allclose(np.stack(frames_of(file)), values[frames], atol=3 / 255)
+    assert sum(durations_of(content)) == pytest.approx(9000 / rate, abs=5)
+    assert min(durations_of(content)) > 10
+
+
+@pytest.mark.parametrize("samples", [50, 800, 1151, 1279, 4410, 80000])
+def test_spectrograms_show_the_whole_sound(samples):
+    for part in range(4):  # a noise in one quarter of the sound
+        sound = np.zeros(samples)
+        place = slice(part * samples // 4, (part + 1) * samples // 4)
+        sound[place] = np.random.default_rng(0).normal(size=sound[place].shape)
+        columns = mel_spectrogram(sound, 16000.0).sum((0, 2))
+        if samples < 1024:  # a window is longer than the sound
+            assert columns.min() > 2 * MEL_BINS * 0.01
+            continue
+        center = (part + 0.5) * COLUMNS / 4
+        loudest = np.flatnonzero(columns >= np.sort(columns)[-COLUMNS // 8])
+        assert loudest.mean() == pytest.approx(center, abs=COLUMNS / 8)
+        assert columns[:: COLUMNS - 1].argmax() == part // 2
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg does not close all of its pipes
@@ -73,9 +117,10 @@ def test_wrong_suffix(tmp_path):
 
 
 def test_pictures():
-    strip = VIDEO.picture(4)
+    strip = VIDEO.picture()
     assert strip.shape == (4 * 16, 24, 3)
     np.testing.assert_allclose(strip[::16, 0, 0], VIDEO.values[[1, 3, 5, 7], 0, 0, 0])
+    np.testing.assert_allclose(VIDEO.picture([0, 6])[::16, 0, 0], VIDEO.values[[0, 6], 0, 0, 0])
     spectrogram = TONE.picture()
     assert spectrogram.shape == (MEL_BINS, COLUMNS, 3)
     brightest = spectrogram.sum(2)[:, COLUMNS // 2].argmax()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ FRAME_MULTIPLES = {"CogVideoX": 2}
 # Frames per second of the videos that models without an argument for it were trained on
 FRAME_RATES = {"CogVideoX": 8, "AnimateDiff": 8, "Wan": 16, "HunyuanVideo": 24, "Mochi": 30}
 DEFAULT_FRAME_RATE = 16
+COGVIDEOX_1_5_RATE = 16  # CogVideoX 1.5, whose denoiser joins latents in time: https://github.com/zai-org/CogVideo
+WAN_2_2_TI2V_RATE = 24  # Wan 2.2 TI2V-5B, whose denoiser has a timestep per position: https://github.com/Wan-Video/Wan2.2
 
 KIND_NAMES: dict[MediaKind, str] = {"image": "image", "video": "video", "audio": "sound"}
 PLURALS: dict[MediaKind, str] = {"image": "images", "video": "videos", "audio": "audio"}
@@ -131,6 +134,11 @@ class MediaSettings:
                 f"frames is {self.frames}, which {cls} does not generate; must be 1 more than a multiple "
                 f"of {factor}, such as {below} or {below + factor}"
             )
+        if self.seconds is not None and self.seconds * (rate := audio_rate(pipeline)) < (shortest := _min_samples(pipeline)):
+            raise InputError(
+                f"seconds is {self.seconds:g}, which is too short for {cls}; must be at least {shortest / rate:.2g}, the length "
+                f"of {'1 sample' if shortest == 1 else f'{shortest} samples'}"
+            )
 
     def rate(self, pipeline: Any, parameters: Mapping[str, Any]) -> float | None:
         """Return the frames per second of the videos of a pipeline, or the samples per second of its sounds; None for images.
@@ -142,13 +150,57 @@ class MediaSettings:
         match media_kind(parameters):
             case "image":
                 return None
-            case "audio":  # the rate of the vocoder, or that of the autoencoder without one
-                network = getattr(pipeline, "vocoder", None) or pipeline.vae
-                return float(network.config.sampling_rate)
+            case "audio":
+                return audio_rate(pipeline)
         default = next((parameters[name].default for name in ARGUMENTS["fps"] if name in parameters), None)
-        name = type(pipeline).__name__
-        trained = next((rate for prefix, rate in FRAME_RATES.items() if name.startswith(prefix)), DEFAULT_FRAME_RATE)
-        return float(self.fps or default or trained)
+        return float(self.fps or default or _trained_frame_rate(pipeline))
+
+
+def audio_rate(pipeline: Any) -> float:
+    """Return the samples per second of a pipeline of sounds: those of its vocoder, or of its autoencoder without one."""
+    network = getattr(pipeline, "vocoder", None) or pipeline.vae
+    return float(network.config.sampling_rate)
+
+
+def samples_per_latent(pipeline: Any) -> int | None:
+    """Return how many samples of a sound correspond to one time of its latents, None for pipelines that do not tell it."""
+    vocoder = getattr(pipeline, "vocoder", None)
+    if vocoder is None:
+        return getattr(pipeline.vae, "hop_length", None)
+    rates, factor = getattr(vocoder.config, "upsample_rates", None), getattr(pipeline, "vae_scale_factor", None)
+    return math.prod(rates) * factor if rates and factor else None
+
+
+def _min_samples(pipeline: Any) -> int:
+    """Return the samples of the shortest sound: pipelines without a vocoder cut a longer one, the others denoise its length."""
+    return 1 if getattr(pipeline, "vocoder", None) is None else samples_per_latent(pipeline) or 1
+
+
+def padding_latents(pipeline: Any, num_latents: int) -> int:
+    """Return how many of the first latents of a video the pipeline drops before decoding.
+
+    CogVideoX 1.5 denoises latents in pairs, and adds one latent where their number is odd.
+
+    Args:
+        pipeline: The pipeline.
+        num_latents: The number of latents that are decoded.
+    """
+    patch_size = _temporal_patch_size(pipeline)
+    return -num_latents % patch_size if type(pipeline).__name__.startswith("CogVideoX") else 0
+
+
+def _trained_frame_rate(pipeline: Any) -> int:
+    name = type(pipeline).__name__
+    if name.startswith("CogVideoX") and _temporal_patch_size(pipeline) > 1:
+        return COGVIDEOX_1_5_RATE
+    if name.startswith("Wan") and pipeline.config.get("expand_timesteps"):
+        return WAN_2_2_TI2V_RATE
+    return next((rate for prefix, rate in FRAME_RATES.items() if name.startswith(prefix)), DEFAULT_FRAME_RATE)
+
+
+def _temporal_patch_size(pipeline: Any) -> int:
+    """Return how many latents the denoiser of a video joins in time."""
+    return pipeline.transformer.config.get("patch_size_t") or 1
 
 
 def temporal_factor(pipeline: Any) -> int:

@@ -179,7 +179,7 @@ def explain(
     decoded = decode_trajectories(process, trajectories)
     sample_images = [SampleImages(*images) for images in zip(decoded[::2], decoded[1::2], strict=True)]
     if divergence == "direct":
-        sample_images = [_without_heatmaps(images) for images in sample_images]
+        sample_images = [_without_positions(images) for images in sample_images]
     attribution = None
     if words or replacements:
         attribution = attribute(
@@ -241,5 +241,6 @@ def iter_explanations(
         sample_images.append(images)
 
 
-def _without_heatmaps(images: SampleImages) -> SampleImages:
-    return SampleImages(replace(images.forward, heatmaps=None), replace(images.backward, heatmaps=None))
+def _without_positions(images: SampleImages) -> SampleImages:
+    """Return images without contributions of positions and times."""
+    return SampleImages(*(replace(part, heatmaps=None, over_time=None, times=None) for part in (images.forward, images.backward)))

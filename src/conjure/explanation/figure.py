@@ -147,16 +147,23 @@ def _step_chart(axes: Axes, estimate: Estimate) -> None:
 
 
 def _time_chart(axes: Axes, directions: Sequence[TrajectoryImages], unit: str) -> None:
-    """Draw the contribution of each time of a video or a sound, summed over steps and positions, for each trajectory."""
+    """Draw the contribution of each time of a video or a sound, summed over steps and positions, for each trajectory.
+
+    Times before and after a sound that the pipeline cuts are gray.
+    """
     for images in directions:
-        if images.over_time is not None and images.media is not None:
-            totals = images.over_time.sum(0)
-            seconds = (np.arange(len(totals)) + 0.5) * images.media.seconds / len(totals)
-            axes.plot(seconds, totals, ".-", linewidth=1, label=quote_and_wrap(images.text, 22, lines=2))
+        if images.over_time is not None and images.times is not None:
+            edges = np.append(images.times[:, 0], images.times[-1, 1])
+            axes.stairs(images.over_time.sum(0), edges, baseline=None, label=quote_and_wrap(images.text, 22, lines=2))
+    first = directions[0]
+    is_cut = first.times is not None and not first.are_times_inside.all()
+    if is_cut and first.times is not None and first.media is not None:
+        for start, end in ((min(first.times[0, 0], 0.0), 0.0), (first.media.seconds, first.times[-1, 1])):
+            axes.axvspan(start, max(start, end), color="0.9", linewidth=0)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
     axes.set_title("time: contribution of each time,\nsum over all steps", fontsize=8)
-    axes.set_xlabel("seconds", fontsize=7)
+    axes.set_xlabel(f"seconds{f' (gray: not in the {first.kind_name})' if is_cut else ''}", fontsize=7)
     axes.set_ylabel(unit, fontsize=7)
     for text in axes.legend(fontsize=6, frameon=False).get_texts():
         text.set_parse_math(False)

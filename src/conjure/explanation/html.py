@@ -150,14 +150,15 @@ def _time_table(trajectories: Sequence[TrajectoryImages]) -> Table | None:
     """Return the contributions over time, or None for images and where latents have no time."""
     rows = []
     for images in trajectories:
-        if images.over_time is None or images.media is None or images.media.kind == "image":
+        if images.over_time is None or images.times is None:
             continue
-        totals = images.over_time.sum(0)
-        length = images.media.seconds / len(totals)
+        text, totals, are_inside = printable(images.text), images.over_time.sum(0), images.are_times_inside
         rows += [
-            [printable(images.text), f"{index * length:.2f} to {(index + 1) * length:.2f}", f"{total:.3g}"]
-            for index, total in enumerate(totals)
+            [text, f"{start:.3f} to {end:.3f}", f"{total:.3g}"]
+            for (start, end), total in zip(images.times[are_inside], totals[are_inside], strict=True)
         ]
+        if not are_inside.all():
+            rows.append([text, f"not in the {images.kind_name}", f"{totals[~are_inside].sum():.3g}"])
     return Table("times", ["trajectory", "seconds", "contribution"], rows) if rows else None
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from conjure.deprecation import deprecated_property
@@ -19,7 +19,7 @@ from conjure.diffusion.jobs import TrajectoryResult
 from conjure.diffusion.media import KIND_NAMES, media_of
 from conjure.diffusion.process import Process
 from conjure.divergence.estimates import Estimate
-from conjure.explanation.layout import LatentLayout
+from conjure.explanation.layout import LatentLayout, are_inside
 from conjure.plotting.media import Media
 
 DECODE_BATCH = 16  # images in one call of the autoencoder, which needs far more memory per row than the denoiser
@@ -38,11 +38,14 @@ class TrajectoryImages:
         x0_first: The predicted x0 for the first text of the pair at each x_t, decoded.
         x0_second: The predicted x0 for the second text.
         per_step: The contribution of each step to the directed divergence.
-        heatmaps: The contribution of each position of the latents to each step; the sums over positions are `per_step`. None if
-            the latents have no positions, and for the divergence `direct`, which compares final latents.
+        heatmaps: The contribution of each position of the latents to each step; the sums over positions are `per_step`, less the
+            contributions of latents outside of the video or sound. None if the latents have no positions, and for the divergence
+            `direct`, which compares final latents.
         final: The image at the end of the trajectory.
         media: The image, video or sound at the end of the trajectory.
-        over_time: For videos and sounds, the contribution of each frame or time of the latents to each step; None for images.
+        over_time: For videos and sounds, the contribution of each time of the latents to each step. Sounds may be shorter than
+            their latents. None for images, and where `heatmaps` is None.
+        times: The start and the end of each time of `over_time` in seconds after the start of the video or sound.
     """
 
     text: str
@@ -54,11 +57,19 @@ class TrajectoryImages:
     final: Float[np.ndarray, "height width 3"]
     media: Media | None = field(default=None, repr=False)
     over_time: Float[np.ndarray, "steps times"] | None = field(default=None, repr=False)
+    times: Float[np.ndarray, "times 2"] | None = field(default=None, repr=False)
 
     @property
     def kind_name(self) -> str:
         """What the texts generate, as a word for labels: image, video or sound."""
         return "image" if self.media is None else KIND_NAMES[self.media.kind]
+
+    @property
+    def are_times_inside(self) -> Bool[np.ndarray, " times"]:
+        """Which of `times` are in the video or sound: a pipeline may decode a longer sound and cut it."""
+        assert self.times is not None
+        assert self.media is not None
+        return are_inside(self.times, self.media.seconds)
 
     def longest_side(self, side: int) -> int:
         """Return the longest side of an image on a page in pixels: `side` for an image or a spectrogram.
@@ -123,7 +134,7 @@ def decode_trajectories(process: Process, trajectories: Sequence[Trajectory]) ->
     images = []
     for (result, _, per_step), (final, *shown) in zip(trajectories, parts, strict=True):
         white, layout = _white_images(process, result, final, per_step)
-        images.append(_with_pictures(white, np.stack([media.picture(layout.parts) for media in shown])))
+        images.append(_with_pictures(white, np.stack([media.picture(layout.shown_frames) for media in shown])))
     return images
 
 
@@ -148,7 +159,7 @@ def iter_decoded(
     pictures = np.ones((3 * len(sequence), *white.final.shape), white.final.dtype)
     for step, latents in enumerate(sequence):
         decoded = decode_media(process, latents, text_cache)
-        pictures[3 * step : 3 * step + 3] = [media.picture(layout.parts) for media in decoded]
+        pictures[3 * step : 3 * step + 3] = [media.picture(layout.shown_frames) for media in decoded]
         yield _with_pictures(white, pictures.copy())
 
 
@@ -167,11 +178,12 @@ def _white_images(
     latents = result.step_latents
     assert latents is not None
     layout = LatentLayout.of(process, result.final_latent.shape, final)
-    picture = final.picture(layout.parts)
+    picture = final.picture(layout.shown_frames)
     difference = latents.x0[:, 0] - latents.x0[:, 1]
     heatmaps, over_time = media_heatmaps(difference, per_step, layout, picture.shape[0] / picture.shape[1])
     white = np.ones((len(latents.x_t), *picture.shape), picture.dtype)
-    return TrajectoryImages(result.job.text, white, white, white, per_step, heatmaps, picture, final, over_time), layout
+    times = None if over_time is None else np.array(layout.spans)
+    return TrajectoryImages(result.job.text, white, white, white, per_step, heatmaps, picture, final, over_time, times), layout
 
 
 def _with_pictures(images: TrajectoryImages, pictures: Float[np.ndarray, "rows height width 3"]) -> TrajectoryImages:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -15,6 +17,9 @@ from conjure.errors import InputError
 from conjure.io.documents import data_uri
 from conjure.io.files import write_output
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MediaKind = Literal["image", "video", "audio"]
 
 SUFFIXES: dict[MediaKind, tuple[str, ...]] = {"image": (".png",), "video": (".gif", ".webp", ".mp4"), "audio": (".wav",)}
@@ -22,6 +27,8 @@ STRIP_FRAMES = 4  # frames of a video in its picture
 MEL_BINS, COLUMNS = 64, 128  # rows and columns of a spectrogram
 WINDOW = 1024  # samples of one column of a spectrogram
 MAX_PAGE_SIDE = 480  # pixels of the longer side of a video on an HTML page
+# Milliseconds of which durations in a file are multiples, and below which browsers show a frame for 100 ms
+RESOLUTIONS = {"gif": (10, 20), "webp": (1, 11)}
 DECIBELS = 80.0  # below the full scale, shown as black
 
 
@@ -47,18 +54,18 @@ class Media:
             return 0.0
         return self.values.shape[0 if self.kind == "video" else -1] / self.rate
 
-    def picture(self, num_frames: int = STRIP_FRAMES) -> Float[np.ndarray, "height width 3"]:
+    def picture(self, frames: Sequence[int] | None = None) -> Float[np.ndarray, "height width 3"]:
         """Return an image as it is, frames of a video from top to bottom, or the mel spectrogram of a sound, as RGB in 0..1.
 
         Args:
-            num_frames: The number of frames of a video: the middle of each of as many parts.
+            frames: The frames of a video that are shown. None for the middle of each of `STRIP_FRAMES` equal parts.
         """
         match self.kind:
             case "image":
                 return self.values
             case "video":
-                parts = np.array_split(np.arange(len(self.values)), min(num_frames, len(self.values)))
-                return np.concatenate([self.values[part[len(part) // 2]] for part in parts])
+                parts = np.array_split(np.arange(len(self.values)), min(STRIP_FRAMES, len(self.values)))
+                return np.concatenate(list(self.values[[part[len(part) // 2] for part in parts] if frames is None else frames]))
         return mel_spectrogram(self.values.mean(0), self.rate or 1.0)
 
     def save(self, path: str | Path) -> None:
@@ -77,7 +84,8 @@ class Media:
         """Return the content of a file.
 
         Args:
-            file_format: `png`, `gif`, `webp`, `mp4` or `wav`, as the kind allows.
+            file_format: `png`, `gif`, `webp`, `mp4` or `wav`, as the kind allows. A .gif file shows at most 50 frames per second,
+                and a .webp file at most 90: of faster videos, it leaves out frames evenly.
         """
         if self.kind == "audio":
             return _wav(self.values, self.rate or 1.0)
@@ -103,21 +111,25 @@ class Media:
 def mel_spectrogram(samples: Float[np.ndarray, " samples"], rate: float) -> Float[np.ndarray, "bins columns 3"]:
     """Return the log-mel spectrogram of a sound as an RGB image in 0..1, with low frequencies below.
 
+    The columns have equal lengths, which together are that of the sound. Each is the mean over windows around times in it.
+
     Args:
-        samples: Samples in -1..1.
+        samples: Samples in -1..1; at least one.
         rate: Samples per second.
     """
     from matplotlib import colormaps
-    from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+    from transformers.audio_utils import mel_filter_bank, window_function
 
-    bins = 1 + WINDOW // 2
     with np.errstate(divide="ignore"):
-        filters = mel_filter_bank(bins, MEL_BINS, 0.0, rate / 2, int(rate), mel_scale="slaney")
-    padded = np.pad(samples.astype(np.float64), (0, max(0, WINDOW - len(samples))))
-    hop = max(1, len(padded) // COLUMNS)
-    energy = spectrogram(
-        padded, window_function(WINDOW, "hann"), WINDOW, hop, power=2.0, pad_mode="constant", mel_filters=filters
-    )[:, :COLUMNS]
+        filters = mel_filter_bank(1 + WINDOW // 2, MEL_BINS, 0.0, rate / 2, int(rate), mel_scale="slaney")
+    per_column = -(-2 * len(samples) // (COLUMNS * WINDOW))  # windows, which overlap by at least half of their length
+    padded = np.pad(samples.astype(np.float64), WINDOW // 2)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)
+    centers = (np.arange(COLUMNS * per_column) + 0.5) * len(samples) / (COLUMNS * per_column)
+    columns = centers.astype(int).reshape(COLUMNS, per_column)
+    hann = window_function(WINDOW, "hann")
+    power = np.stack([np.square(np.abs(np.fft.rfft(windows[column] * hann))).mean(0) for column in columns])
+    energy = (power @ filters).T
     level = 10 * np.log10(np.maximum(energy, 1e-12)) - 20 * np.log10(WINDOW / 4)  # a sine of full scale has about 0
     return colormaps["magma"]((level / DECIBELS + 1).clip(0, 1))[::-1, :, :3]
 
@@ -138,14 +150,45 @@ def _animation(
     """Return the file of an image or a video, with a longer side of at most `largest` pixels (0: no limit)."""
     from PIL import Image
 
-    first, *others = (Image.fromarray(frame) for frame in pixels)
-    for image in (first, *others) if largest else ():
-        image.thumbnail((largest, largest))
+    durations: list[int] = []
     if rate is not None:
-        options |= {"save_all": True, "append_images": others, "duration": max(1, round(1000 / rate)), "loop": 0}
+        shown, durations = _timing(len(pixels), rate, *RESOLUTIONS[file_format])
+        pixels = pixels[shown]
+    images = [Image.fromarray(frame) for frame in pixels]
+    for image in images if largest else ():
+        image.thumbnail((largest, largest))
+    if file_format == "gif":
+        return _gif(images, durations)
+    if durations:
+        options |= {"save_all": True, "append_images": images[1:], "duration": durations, "loop": 0}
     buffer = io.BytesIO()
-    first.save(buffer, file_format, **options)
+    images[0].save(buffer, file_format, **options)
     return buffer.getvalue()
+
+
+def _timing(num_frames: int, rate: float, resolution: int, shortest: int) -> tuple[list[int], list[int]]:
+    """Return which frames an animation shows, and for how many milliseconds each.
+
+    The durations are multiples of `resolution`. Each frame ends at the multiple that is nearest to its end in the video, so that
+    the errors do not add up. Where frames are shorter than `shortest`, which programs show more slowly, some are left out.
+    """
+    length = 1000 * num_frames / rate
+    count = min(num_frames, max(1, int(length / shortest + 1e-9)))
+    ends = [resolution * round(length * (index + 1) / count / resolution) for index in range(count)]
+    return [index * num_frames // count for index in range(count)], np.diff(ends, prepend=0).tolist()
+
+
+def _gif(images: Sequence[Image], durations: Sequence[int]) -> bytes:
+    """Return a .gif file in which each image is one frame. `Image.save` would join equal frames."""
+    from PIL import GifImagePlugin, Image
+
+    frames = [image.convert("P", palette=Image.Palette.ADAPTIVE) for image in images]
+    header, _ = GifImagePlugin.getheader(frames[0].copy(), info={"loop": 0})
+    blocks = [
+        GifImagePlugin.getdata(frame, duration=duration, include_color_table=True)
+        for frame, duration in zip(frames, durations, strict=True)
+    ]
+    return b"".join([*header, *itertools.chain.from_iterable(blocks), b";"])
 
 
 def _mp4(pixels: UInt8[np.ndarray, "frames height width 3"], rate: float) -> bytes:

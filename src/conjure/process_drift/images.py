@@ -77,7 +77,8 @@ def decode_images(
         media_a, media_b = (Media(process.kind, image.numpy(), process.media_rate) for image in finals)
         squared = np.square(media_a.values - media_b.values).sum(-1)
         if process.kind == "video":
-            (squared,) = LatentLayout("video", len(squared)).heatmaps(squared[None])
+            layout = LatentLayout.of_frames([range(frame, frame + 1) for frame in range(len(squared))], media_a.rate or 1.0)
+            (squared,) = layout.heatmaps(squared[None])
         return TextImages(text, media_a.picture(), media_b.picture(), squared, None)
     results = [
         _result(direction, text, seed, label, final, spool)
@@ -86,7 +87,7 @@ def decode_images(
     if not grid.is_same:
         media_a, media_b = decode_media(process, torch.stack(finals))
         layout = LatentLayout.of(process, finals[0].shape, media_a)
-        final_a, final_b = (media.picture(layout.parts) for media in (media_a, media_b))
+        final_a, final_b = (media.picture(layout.shown_frames) for media in (media_a, media_b))
         latents = results[0].step_latents
         assert latents is not None
         x0 = latents.x0[list(grid.kept)]
