@@ -89,8 +89,9 @@ def measure_process(process: Any, folder: Path) -> dict[str, Any]:
         "matrix": {"distance": matrix.distance.tolist(), "stderr": matrix.stderr.tolist(), "order": matrix.order},
         "words": [[effect.word, effect.change, effect.stderr] for effect in words.effects],
         "images": images,
-        "summary": {key: summary[key] for key in ("spearman", "ci95", "pearson", "p", "pairs", "reliability", "ceiling")}
-        | {"divergences": {name: one["spearman"] for name, one in summary["divergences"].items()}},
+        "summary": {key: np.round(summary[key], 2).tolist() for key in ("spearman", "ci95", "pearson", "reliability", "ceiling")}
+        | {key: summary[key] for key in ("p", "pairs")}
+        | {"divergences": {name: round(one["spearman"], 2) for name, one in summary["divergences"].items()}},
         "rows": stored_rows(store),
     }
 

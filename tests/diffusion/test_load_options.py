@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from conjure import InputError
-from conjure.diffusion.load_options import LoadOptions, Lora, TextualInversion, parse_inversions, parse_loras
+from conjure.cli.display import print_store
+from conjure.diffusion.load_options import (
+    LoadOptions,
+    Lora,
+    TextualInversion,
+    parse_inversions,
+    parse_loras,
+    summarize_settings,
+)
+from conjure.engine.store_maintenance import ProcessSummary
+from conjure.evaluation.report import describe_process
 
 
 @pytest.mark.parametrize(
@@ -86,3 +96,19 @@ def test_absolute_paths(tmp_path, monkeypatch):
     absolute = options.with_absolute_paths()
     assert [lora.name for lora in absolute.lora] == [str(tmp_path / "style.safetensors"), "owner/name"]
     assert absolute.textual_inversion == options.textual_inversion
+
+
+def test_size_and_length_are_part_of_every_description(tiny_video, tiny_sound, default_process, capsys):
+    sound = tiny_sound.set(pipeline_kwargs={"negative_prompt": "noise"})
+    for process, described in (
+        (tiny_video, "32 x 32 pixels, 9 frames, 12 frames per second"),
+        (tiny_video.set(height=32, width=64, frames=17, fps=7.5),
+         "height 32 and width 64 pixels, 17 frames, 7.5 frames per second"),
+        (sound, "0.2 seconds, negative prompt 'noise'"),
+    ):  # fmt: skip
+        settings = process.settings()
+        assert summarize_settings(settings).endswith(f", {described}")
+        assert describe_process(settings).endswith(f", {settings['dtype']}, {described}")
+        print_store([ProcessSummary("0" * 64, settings, 1, 1, 1, 1)])
+        assert described in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert not {"pixels", "frames", "seconds"} & set(summarize_settings(default_process.settings()).split())

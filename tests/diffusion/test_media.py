@@ -210,6 +210,7 @@ def test_the_command_writes_what_both_texts_generate(conjure_command, tiny_video
     options = ("--model", tiny_video.model, "--steps", 2, "--height", 32, "--width", 32, "--frames", 9, "--samples", 1)
     code, out, _ = conjure_command("compare", "a cat", "a dog", *options, "--media", tmp_path / "media")
     assert (code, f"wrote {tmp_path / 'media'}" in out) == (0, True)
+    assert ", 32 x 32 pixels, 9 frames, seed 0" in out
     assert sorted(file.name for file in (tmp_path / "media").iterdir()) == ["first.gif", "second.gif"]
     with Image.open(tmp_path / "media" / "first.gif") as file:
         assert (file.size, getattr(file, "n_frames", 1)) == ((32, 32), 9)
@@ -225,3 +226,12 @@ def test_matrices_and_nearest_texts_of_sounds(tiny_sound, tmp_path):
     assert np.count_nonzero(result.distance) == 6
     neighbours = conjure.nearest(tiny_sound, "a cat", ["a dog", "rain"], samples=1)
     assert {neighbour.text for neighbour in neighbours.ranked} == {"a dog", "rain"}
+
+
+@pytest.mark.parametrize("name", ["Mochi", "LTX-Video"])
+def test_noise_schedules_that_need_two_steps(name):
+    """Both divide by the number of steps minus 1."""
+    family = VIDEO_FAMILIES[name]
+    process = conjure.load(family.build(), **family.settings | {"steps": 1})
+    with pytest.raises(InputError, match=r"cannot run 1 step: .*; give more steps$"):
+        conjure.distance(process, TEXT_A, TEXT_B, samples=1)

@@ -103,6 +103,7 @@ def test_diff_command(conjure_command, runs, tmp_path):
     code, out, err = conjure_command("diff", runs / "2", runs / "3", "--images", 2, "--out", page)
     assert (code, "two runs" in out, err) == (0, True, f"wrote {page}\n")
     assert "2 minus 3" in page.read_text()
+    assert page.read_text().count(", seed 0, ") == 2
     assert 'rank in 2</th><th class="number">rank in 3' in page.read_text()
     assert page.read_text().count("data:image/png;base64") == 2
     assert "http" not in page.read_text()

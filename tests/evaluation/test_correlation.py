@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +11,7 @@ from scipy import stats
 from conjure import InputError
 from conjure.evaluation.bootstrap import _resample_counts, weighted_spearman
 from conjure.evaluation.correlation import agreement, difference, percentile_ranks, reliability
+from conjure.evaluation.report import format_interval
 
 
 def test_agreement_equals_scipy():
@@ -29,6 +32,16 @@ def test_random_distances_have_no_agreement():
     result = agreement(rng.normal(size=(1000, 1)), rng.normal(size=1000))
     assert abs(result.spearman) < 0.1
     assert result.ci95[0] < 0 < result.ci95[1]
+
+
+def test_results_are_rounded_once():
+    """Data keep all digits: 30.95238 is printed as 31.0, and not as 30.9 by way of 30.95."""
+    measured = agreement(-np.arange(8.0)[:, None], np.array([1.0, 2.0, 5.0, 8.0, 7.0, 6.0, 4.0, 3.0]))
+    assert measured.spearman == pytest.approx(13 / 42)
+    measured = replace(measured, ci95=(-0.2, 0.3905238))
+    assert str(measured).startswith("31.0 (95% CI: -20.0 to 39.1)")
+    summary = measured.summary()
+    assert (f"{summary['spearman']:.1f}", format_interval(summary["ci95"])) == ("31.0", "-20.0 to 39.1")
 
 
 def test_percentile_ranks():

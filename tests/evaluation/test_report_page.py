@@ -19,6 +19,7 @@ from conjure.evaluation import outlier_images as outlier_images_module
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.error_analysis import main_kind, residuals
 from conjure.evaluation.evaluate import evaluate
+from conjure.evaluation.report_notes import methods
 from conjure.evaluation.report_page import html_page
 from conjure.evaluation.scatter import _label_positions, outliers, scatter_svg
 from rated_pairs import RATED_PAIRS, write_pairs
@@ -112,6 +113,11 @@ def test_methods_and_citation(evaluated):
     assert ("opposite noise" in antithetic, "opposite noise" in page) == (True, False)
 
 
+def test_methods_name_the_size_and_the_length_of_videos(evaluated, tiny_video):
+    text = methods(replace(evaluated[0], process=tiny_video.settings()))
+    assert "with 2 steps, guidance 3, float32, 32 x 32 pixels, 9 frames, 12 frames per second, and averaged" in text
+
+
 def test_texts_are_no_markup(evaluated):
     evaluation, _ = evaluated
     result = evaluation.tasks["own"]
@@ -166,7 +172,7 @@ def test_frames_and_axes(evaluated, fast_process, pairs):
     assert frame["distance"].tolist() == pytest.approx(result.distances.mean(1))
     assert {"text1", "text2", "score", "stderr", "kl", "direct"} <= set(frame)
     tasks = evaluation.to_pandas()
-    assert (tasks["task"].tolist(), tasks["spearman"][0]) == (["own"], round(100 * result.agreement.spearman, 2))
+    assert (tasks["task"].tolist(), tasks["spearman"][0]) == (["own"], 100 * result.agreement.spearman)
     axes = result.plot()
     offsets = np.concatenate([np.asarray(collection.get_offsets()) for collection in axes.collections])
     assert sorted(offsets[:, 1]) == pytest.approx(sorted(result.distances.mean(1)))

@@ -27,6 +27,7 @@ def with_other_decoder(process: conjure.Process) -> conjure.Process:
 
 def test_videos_are_shown_as_strips(tiny_video, tmp_path):
     result = conjure.drift(tiny_video, tiny_video.set(guidance=2.0), [TEXT], samples=1, images=1)
+    assert result.kind == "video"
     (shown,) = result.images
     assert shown.final_a.shape == shown.final_b.shape == STRIP
     assert shown.heatmap is not None

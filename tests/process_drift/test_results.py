@@ -80,6 +80,16 @@ def test_the_report_names_only_settings_that_both_processes_have(result):
     assert f"; {result.process_a['scheduler']}; " in other.document().settings[0]
 
 
+def test_the_report_of_videos_and_sounds(result):
+    length = {"frames": 9, "fps": 12}
+    videos = replace(result, kind="video", process_a=result.process_a | length, process_b=result.process_b | length | {"fps": 8})
+    document = videos.document()
+    assert "T = 3, 9 frames; " in document.settings[0]
+    assert document.tables[0].columns[-1] == "final video, relative"
+    assert "Final videos from the same noise" in document.images
+    assert replace(result, kind="audio").document().tables[0].columns[-1] == "final sound, relative"
+
+
 def test_other_suffixes_are_refused(result, processes, tmp_path):
     for save, name in ((result.save_table, "table.png"), (result.save, "figure.csv")):
         with pytest.raises(InputError, match="allowed are"):

@@ -69,7 +69,8 @@ def print_matrix(matrix: conjure.Matrix, separation: Separation | None, similari
         labels[i] = f"{position} {matrix.texts[i]}"
     _print_entries(console, matrix, labels, similarity)
     _print_dendrogram(console, matrix, labels)
-    settings = f"{_sampling(matrix.samples, matrix.process['steps'])}, model {escape(matrix.process['model'])}"
+    changes = "".join(f", {escape(change)}" for change in describe_changes(matrix.process))
+    settings = f"{_sampling(matrix.samples, matrix.process['steps'])}, model {escape(matrix.process['model'])}{changes}"
     note = f"{matrix.divergence}, {matrix.unit}; {settings}; numbers in the tree: mean distance at which clusters merge"
     console.print(f"[dim]{note}[/]", soft_wrap=True)
     for line in matrix.notes:

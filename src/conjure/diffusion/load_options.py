@@ -106,18 +106,36 @@ class LoadOptions:
 
 
 def describe_changes(settings: Mapping[str, Any]) -> list[str]:
-    """Return in words what changes a model: LoRAs, textual inversions, quantisation and negative prompt.
+    """Return in words what changes the defaults of a model, beside steps, guidance and scheduler.
+
+    These are the size and the length of what it generates, LoRAs, textual inversions, quantisation and the negative prompt.
 
     Args:
-        settings: `Process.settings()`, also of earlier versions.
+        settings: `Process.settings()`, also of earlier versions, or the settings of a baseline.
     """
-    changes = [f"LoRA {lora['name']} x {lora['weight']:g}" for lora in settings.get("lora", ())]
+    changes = _describe_size(settings)
+    changes += [f"LoRA {lora['name']} x {lora['weight']:g}" for lora in settings.get("lora", ())]
     changes += [f"textual inversion {inversion['name']}" for inversion in settings.get("textual_inversion", ())]
     if settings.get("quantize"):
         changes.append(settings["quantize"])
     if negative_prompt := settings.get("pipeline_kwargs", {}).get("negative_prompt"):
         changes.append(f"negative prompt {negative_prompt!r}")
     return changes
+
+
+def _describe_size(settings: Mapping[str, Any]) -> list[str]:
+    """Return in words the size and the length of what a process generates, without those that are the default of the pipeline."""
+    height, width, frames, fps, seconds = map(settings.get, ("height", "width", "frames", "fps", "seconds"))
+    size = []
+    if height is not None:
+        size.append(f"{height} x {width} pixels" if height == width else f"height {height} and width {width} pixels")
+    if frames is not None:
+        size.append(pluralize(frames, "frame"))
+    if fps is not None:
+        size.append(f"{fps:g} frames per second")
+    if seconds is not None:
+        size.append(f"{seconds:g} seconds")
+    return size
 
 
 def summarize_settings(settings: Mapping[str, Any]) -> str:

@@ -26,6 +26,7 @@ from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.noise_levels import NoiseLevel, is_inverted, noise_level
 from conjure.diffusion.process import Process
 from conjure.errors import InputError
+from conjure.io.formatting import pluralize
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def run_on_shared_trajectories(
         prediction = call.arguments["model_output"]
         if is_trajectory_state(scheduler):
             timestep = torch.as_tensor(call.arguments["timestep"])
+            if not timestep.isfinite().all():  # some noise schedules divide by the number of steps minus 1
+                raise InputError(_too_few_steps(process, "the timesteps are not finite"))
             network_x_t = scheduler.scale_model_input(x_t, timestep) if hasattr(scheduler, "scale_model_input") else x_t
             # Leave out the learned variance, which some models predict too
             mean = prediction if prediction.shape == x_t.shape else prediction[:, : x_t.shape[1]]
@@ -151,22 +154,33 @@ def run_on_shared_trajectories(
             pipeline(**arguments)
     except InputError:
         raise
+    except ZeroDivisionError as error:
+        raise InputError(_too_few_steps(process, str(error))) from error
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         if is_out_of_memory(error):
             raise
         # The pipeline does not support these settings
         raise InputError(
-            f"{type(process.pipeline).__name__} with {type(scheduler).__name__} cannot run {process.steps} steps with these "
-            f"settings: {' '.join(str(error).split())[:200] or type(error).__name__}; change the settings, or use --scheduler own"
+            f"{_names(process)} cannot run {pluralize(process.steps, 'step')} with these settings: "
+            f"{' '.join(str(error).split())[:200] or type(error).__name__}; change the settings, or use --scheduler own"
         ) from error
     if num_states != process.steps or latest is None:
         raise InputError(
-            f"{type(process.pipeline).__name__} with {type(scheduler).__name__} visited {num_states} states in {process.steps} "
-            "steps; Conjure needs one call of scheduler.step per state, so use another scheduler or another number of steps"
+            f"{_names(process)} visited {pluralize(num_states, 'state')} in {pluralize(process.steps, 'step')}; "
+            "Conjure needs one call of scheduler.step per state, so use another scheduler or another number of steps"
         )
     if replay is not None and not is_replayed:
         points.append(latest)
     return latest
+
+
+def _names(process: Process) -> str:
+    return f"{type(process.pipeline).__name__} with {type(process.scheduler).__name__}"
+
+
+def _too_few_steps(process: Process, reason: str) -> str:
+    """Return the message for a number of steps for which the noise schedule is not defined."""
+    return f"{_names(process)} cannot run {pluralize(process.steps, 'step')}: {reason}; give more steps"
 
 
 def _check_start(latents: Tensor, recorded: Tensor) -> None:

@@ -94,9 +94,9 @@ class Ablation:
                 "axis": point.axis,
                 "value": point.value,
                 "task": task,
-                "spearman": round(100 * agreement.spearman, 2),
-                "low": round(100 * agreement.ci95[0], 2),
-                "high": round(100 * agreement.ci95[1], 2),
+                "spearman": 100 * agreement.spearman,
+                "low": 100 * agreement.ci95[0],
+                "high": 100 * agreement.ci95[1],
                 "pairs": agreement.pairs,
                 "fingerprint": point.fingerprint,
             }

@@ -61,8 +61,7 @@ class RankChange:
 
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON."""
-        ranks = [round(rank, 1) for rank in self.ranks]
-        return {"texts": list(self.texts), "ranks": ranks, "human_rank": round(self.human_rank, 1)}
+        return {"texts": list(self.texts), "ranks": list(self.ranks), "human_rank": self.human_rank}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +190,8 @@ class Comparison:
             if change_rows:
                 tables.append(Table(f"{task.title}: largest rank changes", columns, change_rows))
         settings = [
-            f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
+            f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, "
+            f"seed {run.summary['seed']}, {run.folder}"
             for label, run in zip(names, self.runs, strict=True)
         ]
         settings += [*self.notes, *filter(None, [images_note])]

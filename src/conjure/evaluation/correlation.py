@@ -58,9 +58,9 @@ class Agreement:
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100."""
         return {
-            "spearman": round(100 * self.spearman, 2),
-            "ci95": [round(100 * end, 2) for end in self.ci95],
-            "pearson": round(100 * self.pearson, 2),
+            "spearman": 100 * self.spearman,
+            "ci95": [100 * end for end in self.ci95],
+            "pearson": 100 * self.pearson,
             "p": self.p,
             "pairs": self.pairs,
         }
@@ -118,10 +118,10 @@ class Difference:
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100."""
         return {
-            "spearman": round(100 * self.spearman, 2),
-            "ci95": [round(100 * end, 2) for end in self.ci95],
+            "spearman": 100 * self.spearman,
+            "ci95": [100 * end for end in self.ci95],
             "p": self.p,
-            "rank_correlation": round(100 * self.rank_correlation, 2),
+            "rank_correlation": 100 * self.rank_correlation,
         }
 
 

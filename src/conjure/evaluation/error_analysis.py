@@ -61,8 +61,8 @@ class Group:
             "kind": self.kind,
             "name": self.name,
             "pairs": self.pairs,
-            "bias": round(self.bias, 2),
-            "bias_ci95": [round(end, 2) for end in self.bias_ci95],
+            "bias": self.bias,
+            "bias_ci95": list(self.bias_ci95),
             **{key: None if within is None else within[key] for key in ("spearman", "ci95")},
         }
 

@@ -48,8 +48,8 @@ class PartialCorrelation:
     def summary(self) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100."""
         return {
-            "spearman": round(100 * self.spearman, 2),
-            "ci95": [round(100 * end, 2) for end in self.ci95],
+            "spearman": 100 * self.spearman,
+            "ci95": [100 * end for end in self.ci95],
             "pairs": self.pairs,
         }
 

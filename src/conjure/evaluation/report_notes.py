@@ -57,7 +57,6 @@ def methods(evaluation: Evaluation) -> str:
     revision = f" at revision {process['revision']}" if process["revision"] else ""
     changes = "".join(f", {change}" for change in describe_changes(process))
     guidance = "" if process["guidance"] is None else f", guidance {process['guidance']:g}"
-    size = "" if process["height"] is None else f", images of {process['height']} x {process['width']} pixels"
     antithetic = " The two texts of a pair start from opposite noise." if evaluation.antithetic else ""
     data = "; ".join(
         f"{result.pairs.title} ({pluralize(len(result.pairs), 'pair')}, SHA-256 {result.pairs.sha256[:12]})"
@@ -68,7 +67,7 @@ def methods(evaluation: Evaluation) -> str:
         f"2026). The distance of two texts is the divergence “{config.divergence}” between the denoising processes of the model "
         f"{process['model']}{revision} ({process['pipeline']}) for the two texts, with weighting “{config.weighting}” and "
         f"reduction “{config.reduction}”, in the unit “{config.unit_label}”. We used {process['scheduler']} with "
-        f"{pluralize(process['steps'], 'step')}{guidance}{size}, {process['dtype']}{changes}, and averaged over "
+        f"{pluralize(process['steps'], 'step')}{guidance}, {process['dtype']}{changes}, and averaged over "
         f"{pluralize(evaluation.samples, 'sample')} from seed {evaluation.seed}.{antithetic} Agreement is the Spearman "
         f"correlation of negated distances with the ratings of {data}. {GLOSSARY['95% CI']} The fingerprint of the process is "
         f"{evaluation.fingerprint}."

@@ -121,8 +121,8 @@ class TaskResult:
             "is_complete": self.pairs.is_complete,
             "num_excluded": self.num_excluded,
             **self.agreement.summary(),
-            "reliability": round(100 * self.reliability, 2) if has_reliability else None,
-            "ceiling": round(100 * self.ceiling, 2) if has_reliability else None,
+            "reliability": 100 * self.reliability if has_reliability else None,
+            "ceiling": 100 * self.ceiling if has_reliability else None,
             "divergences": {name: agreement.summary() for name, agreement in self.divergences.items()},
             "parts": {name: subset.summary() for name, subset in self.subsets.items()},
             **_subset_means(self.subsets),
@@ -261,6 +261,6 @@ def _subset_means(subsets: Mapping[str, Agreement]) -> dict[str, float | None]:
     values = [subset.spearman for subset in subsets.values()]
     weights = [subset.pairs for subset in subsets.values()]
     return {
-        "mean_of_parts": round(100 * float(np.mean(values)), 2),
-        "weighted_mean_of_parts": round(100 * float(np.average(values, weights=weights)), 2),
+        "mean_of_parts": 100 * float(np.mean(values)),
+        "weighted_mean_of_parts": 100 * float(np.average(values, weights=weights)),
     }

@@ -171,7 +171,8 @@ class RunSeries:
             columns = ["run", "Spearman", INTERVAL, f"minus {names[0]}", INTERVAL, "p", "rank correlation"]
             tables.append(Table(f"{task.title}, {task.pairs} pairs", columns, rows))
         settings = [
-            f"{name}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, {run.folder}"
+            f"{name}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, "
+            f"seed {run.summary['seed']}, {run.folder}"
             for name, run in zip(names, self.runs, strict=True)
         ]
         values, lines, x_label, y_label = self._chart()

@@ -90,6 +90,7 @@ def make_drift(
         fingerprint_a=a.fingerprint,
         fingerprint_b=b.fingerprint,
         version=package_version(),
+        kind=a.kind,
     )
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conjure.diffusion.load_options import summarize_settings
+from conjure.diffusion.load_options import describe_changes, summarize_settings
+from conjure.diffusion.media import KIND_NAMES
 from conjure.divergence.estimates import Estimate
 from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
 from conjure.errors import InputError
@@ -20,6 +21,7 @@ from conjure.io.formatting import pluralize
 from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import quote_and_wrap, shorten
 from conjure.plotting.charts import draw_points
+from conjure.plotting.media import MediaKind
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
@@ -61,6 +63,7 @@ class Drift:
         version: The version of Conjure.
         groups: The groups of texts, from the largest to the smallest mean; empty if the texts were not given in groups.
         images: The images of the texts that changed most and least.
+        kind: What the processes generate.
     """
 
     texts: tuple[TextDrift, ...]
@@ -81,6 +84,7 @@ class Drift:
     version: str
     groups: tuple[GroupDrift, ...] = ()
     images: tuple[TextImages, ...] = field(default=(), repr=False)
+    kind: MediaKind = "image"
 
     @property
     def samples(self) -> int:
@@ -171,7 +175,15 @@ class Drift:
             "; ".join(f"{name}: {outcome}" for name, outcome in self.checks.items()),
         ]
         shown = self.texts if max_rows is None else self.texts[:max_rows]
-        columns = ("text", f"divergence, {self.unit}", "95% CI", "relative", "95% CI", "nats", "final image, relative")
+        columns = (
+            "text",
+            f"divergence, {self.unit}",
+            "95% CI",
+            "relative",
+            "95% CI",
+            "nats",
+            f"final {KIND_NAMES[self.kind]}, relative",
+        )
         table = Table("Texts, from the largest divergence to the smallest", columns, [text.to_cells() for text in shown])
         tables = [table, summary_table(self.summary)]
         if self.groups:
@@ -179,7 +191,7 @@ class Drift:
             tables.insert(0, group_table(self.groups, None if has_relative else self.unit))
         images = {}
         if self.images:
-            images["Final images from the same noise"] = self._final_images("png")
+            images[f"Final {KIND_NAMES[self.kind]}s from the same noise"] = self._final_images("png")
         for image in self.images if trajectories else ():
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
@@ -191,6 +203,8 @@ class Drift:
         shared = [
             f"{label}{self.process_a[name]}" for name, label in names.items() if self.process_a[name] == self.process_b[name]
         ]
+        changes = describe_changes(self.process_b)
+        shared += [change for change in describe_changes(self.process_a) if change in changes]
         return ", ".join(shared) + "; " if shared else ""
 
     def figure(self, text: str) -> Figure:
