@@ -20,8 +20,9 @@ import conjure
 from conjure import InputError, load
 from conjure.app.answers import Answer, AnswerCache
 from conjure.app.comparison import TextComparison
+from conjure.app.jobs import CancelledError
 from conjure.app.limits import Limits
-from conjure.app.service import CancelledError, Service
+from conjure.app.service import Service
 from conjure.app.thread_warnings import record_warning
 from conjure.evaluation.datasets import from_dataframe
 from conjure.process_drift.groups import built_in_texts
@@ -159,7 +160,7 @@ def test_a_cancelled_computation_ends(service):
 
 
 def test_a_busy_server_is_reported(service, monkeypatch):
-    monkeypatch.setattr("conjure.app.service.JOB_TIMEOUT", 0.01)
+    monkeypatch.setattr("conjure.app.jobs.JOB_TIMEOUT", 0.01)
     running = service.compare("three", "four", ("default", 1, 6, 0, None))
     next(running)
     with pytest.raises(InputError, match="busy"):

@@ -17,8 +17,9 @@ import gradio
 
 from conjure import InputError
 from conjure.app.controls import user_errors
+from conjure.app.jobs import CancelledError
 from conjure.app.limits import Limits
-from conjure.app.service import CancelledError, Service
+from conjure.app.service import Service
 from conjure.app.ui import build, serve
 from conjure.app.visitors import Visitors
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from conjure.app.service import CancelledError, Service
+from conjure.app.jobs import CancelledError
+from conjure.app.service import Service
 from conjure.app.visitors import Visitors
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.errors import InputError

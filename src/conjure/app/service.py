@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,6 +17,7 @@ from conjure.app import html
 from conjure.app.answers import Answer, AnswerCache, Sampling, Settings
 from conjure.app.comparison import TextComparison
 from conjure.app.drift import OtherSettings, compute_drift
+from conjure.app.jobs import Jobs
 from conjure.app.labels import label_models, public_settings, replace_paths
 from conjure.app.limits import Limits
 from conjure.app.runs import FinishedRuns
@@ -37,12 +37,6 @@ EXAMPLES = (
     ("a big red apple", "a small green apple"),
     ("a man is riding a horse", "a woman is riding a bicycle"),
 )
-PAUSE = 0.1  # seconds until an example that gave way to a visitor is computed again
-JOB_TIMEOUT = 30  # seconds that a request waits for a free job; a cancelled job ends only after its current step
-
-
-class CancelledError(Exception):
-    """A visitor cancelled a computation."""
 
 
 @dataclass
@@ -70,9 +64,7 @@ class Service:
         self._processes: dict[str, Process] = {}
         self._load_locks = {label: threading.Lock() for label in self.labels}
         self._answers = AnswerCache()
-        self._jobs = threading.BoundedSemaphore(self.limits.concurrency)
-        self._waiting = 0  # requests that wait for a free job
-        self._lock = threading.Lock()
+        self._jobs = Jobs(self.limits.concurrency)
 
     def process(self, model: object, steps: int, guidance: float | None = None) -> Process:
         """Return the process of a model, which is loaded on first use.
@@ -130,7 +122,7 @@ class Service:
             yield cached
             return
         process = self._process(sampling)
-        with self._job():
+        with self._jobs.job():
             for answer in request.answers(process, sampling, progress):
                 yield answer
         self._answers.add(key, answer)
@@ -265,24 +257,10 @@ class Service:
 
     def compute_examples(self) -> None:
         """Compute and cache the answers to the examples that are within the limits, while no visitor waits."""
+        settings = (next(iter(self.labels)), *self.limits.default_sampling, 0, None)
         for a, b in EXAMPLES:
             with contextlib.suppress(InputError):
-                while not self._compute_example(a, b):
-                    time.sleep(PAUSE)
-
-    def _compute_example(self, a: str, b: str) -> bool:
-        """Compute an answer with the default settings, and return False if a visitor needs the job."""
-
-        def give_way(*_: int) -> None:
-            if self._waiting:
-                raise CancelledError
-
-        try:
-            for _ in self.compare(a, b, (next(iter(self.labels)), *self.limits.default_sampling, 0, None), progress=give_way):
-                give_way()
-        except CancelledError:
-            return False
-        return True
+                self._jobs.run_when_idle(partial(self.compare, a, b, settings, False, None))
 
     def _sampling(self, settings: Settings) -> Sampling:
         model, samples, steps, seed, guidance = settings
@@ -312,23 +290,6 @@ class Service:
         if cached := self._answers.get(key):
             return cached
         process = self._process(sampling)
-        with self._job():
+        with self._jobs.job():
             answer = compute(process, sampling, [])
         return self._answers.add(key, answer)
-
-    @contextlib.contextmanager
-    def _job(self) -> Iterator[None]:
-        """Context manager for one of the jobs that run at the same time. A cancelled job counts until it has really ended."""
-        with self._lock:
-            self._waiting += 1
-        try:
-            is_free = self._jobs.acquire(timeout=JOB_TIMEOUT)
-        finally:
-            with self._lock:
-                self._waiting -= 1
-        if not is_free:
-            raise InputError("the server is busy with other requests; try again in a moment")
-        try:
-            yield
-        finally:
-            self._jobs.release()

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import HTTPException, Request
 from gradio.context import LocalContext
 
-from conjure.app.service import CancelledError
+from conjure.app.jobs import CancelledError
 
 CONNECT_TIMEOUT = 15.0  # seconds after which a request must have a client that reads its answers
 
