@@ -32,6 +32,7 @@ FRAME_MULTIPLES = {"CogVideoX": 2}
 # Frames per second of the videos that models without an argument for it were trained on
 FRAME_RATES = {"CogVideoX": 8, "AnimateDiff": 8, "Wan": 16, "HunyuanVideo": 24, "Mochi": 30}
 DEFAULT_FRAME_RATE = 16
+MAX_FRAME_RATE = 1000
 
 KIND_NAMES: dict[MediaKind, str] = {"image": "image", "video": "video", "audio": "sound"}
 PLURALS: dict[MediaKind, str] = {"image": "images", "video": "videos", "audio": "audio"}
@@ -91,6 +92,8 @@ class MediaSettings:
         for name, value in self.settings().items():
             if name == "frames" and not is_integer(value, 1):
                 raise InputError(f"frames is {value!r}; must be an integer >= 1")
+            if name == "fps" and is_finite_number(value) and value > MAX_FRAME_RATE:
+                raise InputError(f"fps is {value:g}; must be at most {MAX_FRAME_RATE}")
             if name != "frames" and not (is_finite_number(value) and value > 0):
                 raise InputError(f"{name} is {value!r}; must be a finite number > 0")
 
@@ -131,6 +134,9 @@ class MediaSettings:
                 f"frames is {self.frames}, which {cls} does not generate; must be 1 more than a multiple "
                 f"of {factor}, such as {below} or {below + factor}"
             )
+        longest = max_frames(pipeline)
+        if self.frames is not None and longest is not None and self.frames > longest:
+            raise InputError(f"frames is {self.frames}, but the motion adapter of this model takes at most {longest}; give fewer")
 
     def rate(self, pipeline: Any, parameters: Mapping[str, Any]) -> float | None:
         """Return the frames per second of the videos of a pipeline, or the samples per second of its sounds; None for images.
@@ -149,6 +155,15 @@ class MediaSettings:
         name = type(pipeline).__name__
         trained = next((rate for prefix, rate in FRAME_RATES.items() if name.startswith(prefix)), DEFAULT_FRAME_RATE)
         return float(self.fps or default or trained)
+
+
+def max_frames(pipeline: Any) -> int | None:
+    """Return the largest number of frames that a motion adapter has positions for; None without a limit."""
+    if getattr(pipeline, "free_noise_enabled", False):  # diffusers then evaluates windows of frames
+        return None
+    config = getattr(getattr(pipeline, "unet", None), "config", {})
+    limit: int | None = config.get("motion_max_seq_length")
+    return limit
 
 
 def temporal_factor(pipeline: Any) -> int:
