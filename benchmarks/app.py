@@ -42,7 +42,7 @@ def visit(address: str, visitor: int, end: float, responses: list[tuple[str, flo
         first = f"{rng.choice(OBJECTS)} {number}" if number % 10 else "x" * 1000
         start = time.monotonic()
         try:
-            client.predict(first, str(rng.choice(OBJECTS)), "default", 1, 5, 0, api_name="/compare")
+            client.predict(first, str(rng.choice(OBJECTS)), "default", 1, 5, 0, "", False, "", api_name="/compare")
             outcome = "answered"
         except Exception as error:
             outcome = "refused: " + (str(error).split(";")[0][:60] or type(error).__name__)

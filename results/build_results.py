@@ -20,7 +20,8 @@ from rich.progress import Progress as ProgressBar
 
 import asymmetry
 import conjure
-from conjure.baselines.registry import IMAGE_SET, make_baselines
+from conjure.baselines.names import IMAGE_SET
+from conjure.baselines.registry import make_baselines
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.evaluation.ablation_results import Ablation, figure_name
 from conjure.evaluation.datasets import read

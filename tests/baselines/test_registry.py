@@ -9,7 +9,9 @@ from scipy import stats
 import conjure.baselines
 from conjure import InputError
 from conjure.baselines.base import RandomDistances
-from conjure.baselines.registry import ALLOWED, make_baselines
+from conjure.baselines.names import ALLOWED
+from conjure.baselines.registry import make_baselines
+from rated_pairs import write_pairs
 from tiny_language_models import save_bert, save_gpt2
 
 
@@ -59,3 +61,9 @@ def test_former_names_emit_a_deprecation_warning(default_process):
     assert old.settings() == new.settings()
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
         _ = conjure.baselines.no_such_name
+
+
+def test_names_are_checked_before_the_model_is_loaded(conjure_command, tmp_path):
+    pairs = write_pairs(tmp_path / "own.tsv")
+    code, _, error = conjure_command("bench", "--data", pairs, "--model", "no such model", "--baseline", "none")
+    assert (code, "unknown baseline 'none'; allowed are" in error) == (2, True)

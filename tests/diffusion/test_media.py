@@ -149,7 +149,10 @@ def test_numbers_of_frames_that_are_not_generated(name, frames, message):
     MediaSettings(17).check(pipeline, ["num_frames"])
 
 
-@pytest.mark.parametrize("settings", [{"frames": 0}, {"fps": 0}, {"fps": float("inf")}, {"seconds": -1}, {"seconds": "2"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"frames": 0}, {"fps": 0}, {"fps": float("inf")}, {"fps": 1e308}, {"fps": 1001}, {"seconds": -1}, {"seconds": "2"}],
+)
 def test_invalid_values_are_refused_before_the_model_is_loaded(settings):
     with pytest.raises(InputError, match=f"{next(iter(settings))} is .*; must be"):
         conjure.load("no such model", **settings)
@@ -214,6 +217,18 @@ def test_the_command_writes_what_both_texts_generate(conjure_command, tiny_video
     assert sorted(file.name for file in (tmp_path / "media").iterdir()) == ["first.gif", "second.gif"]
     with Image.open(tmp_path / "media" / "first.gif") as file:
         assert (file.size, getattr(file, "n_frames", 1)) == ((32, 32), 9)
+    code, _, error = conjure_command(
+        "compare",
+        "a cat",
+        "a dog",
+        "--model",
+        "no such model",
+        "--media",
+        tmp_path / "a.png",
+        "--figure",
+        tmp_path / "." / "a.png",
+    )
+    assert (code, "both --figure and --media are" in error) == (2, True)
     (tmp_path / "file").touch()
     for folder, message in ((tmp_path / "file", "is not a folder"), (tmp_path / "no" / "folder", "does not exist; create it")):
         code, _, error = conjure_command("compare", "a cat", "a dog", "--model", "no such model", "--media", folder)
@@ -235,3 +250,11 @@ def test_noise_schedules_that_need_two_steps(name):
     process = conjure.load(family.build(), **family.settings | {"steps": 1})
     with pytest.raises(InputError, match=r"cannot run 1 step: .*; give more steps$"):
         conjure.distance(process, TEXT_A, TEXT_B, samples=1)
+
+
+def test_motion_adapters_have_a_largest_number_of_frames():
+    family = VIDEO_FAMILIES["AnimateDiff"]
+    process = conjure.load(family.build(), **family.settings | {"steps": 1})
+    assert process.set(frames=32).media.frames == 32
+    with pytest.raises(InputError, match="frames is 33, but the motion adapter of this model takes at most 32; give fewer"):
+        process.set(frames=33)

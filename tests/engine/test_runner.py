@@ -82,7 +82,7 @@ def test_a_single_row_that_does_not_fit_is_an_error(process, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(denoiser(process), "forward", forward_without_memory)
-    with pytest.raises(InputError, match="not even one row fits into the memory of cpu; use --dtype"):
+    with pytest.raises(InputError, match="not even one row fits into the memory of cpu; use --dtype.*or --seconds of a sound"):
         conjure.distance(process, A, B)
 
 

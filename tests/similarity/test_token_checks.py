@@ -12,6 +12,7 @@ import conjure
 from conjure import IndistinctTextWarning
 from conjure.evaluation.datasets import from_dataframe
 from conjure.similarity.token_checks import warn_of_indistinct_texts
+from tiny_media_pipelines import VIDEO_FAMILIES
 
 NO_TOKEN = "the tokenizer of this model has no token for the text "
 SAME = "have the same tokens in this model, so their distance is 0"
@@ -119,3 +120,16 @@ def test_commands_print_the_warning(conjure_command, monkeypatch):
     code, _, err = conjure_command("compare", "Dog", "dog", "--steps", 1, "--samples", 1, "--strict")
     assert code == 2
     assert "have the same tokens" in err
+
+
+def test_texts_that_the_pipeline_makes_equal():
+    """Wan unescapes HTML before it tokenizes a text."""
+    family = VIDEO_FAMILIES["Wan 2.1"]
+    process = conjure.load(family.build(), **family.settings | {"steps": 1})
+    note = "the distance of the two texts is exactly 0: the pipeline passes the same tokens to the model"
+    estimate = conjure.distance(process, "salt &amp; pepper", "salt & pepper", samples=1)
+    assert (estimate.distance, estimate.notes[0].startswith(note)) == (0, True)
+    assert not any("exactly 0" in note for note in conjure.distance(process, "salt", "pepper", samples=1).notes)
+    assert not any("exactly 0" in note for note in conjure.distance(process, "salt", "salt", samples=1).notes)
+    matrix = conjure.matrix(process, ["salt &amp; pepper", "salt & pepper", "salt"], samples=1)
+    assert matrix.notes[0].startswith(note)

@@ -1,4 +1,4 @@
-"""The names of all baselines on the command line, and the baselines that they stand for."""
+"""The baselines that the names on the command line stand for."""
 
 from __future__ import annotations
 
@@ -9,14 +9,9 @@ from conjure.baselines.continuations import ContinuationDistance
 from conjure.baselines.embeddings import process_text_encoder, sentence_transformer, transformers_encoder
 from conjure.baselines.image_sets import GeneratedImageFeatures, ImageSetDistance, load_feature_extractor
 from conjure.baselines.jensen_shannon import JensenShannon
+from conjure.baselines.names import check_baseline_names
 from conjure.deprecation import renamed_keywords
 from conjure.diffusion.process import Process
-from conjure.errors import InputError
-
-WITHOUT_MODEL = ("encoder", "random", "jensen-shannon")
-TEXT_MODEL = ("sentence", "cls", "mean", "trajectories")
-IMAGE_SET = ("gaussian", "frechet", "mmd", "energy", "sliced-wasserstein")
-ALLOWED = (*WITHOUT_MODEL, *(f"{kind}:MODEL" for kind in TEXT_MODEL), *(f"{kind}[:MODEL]" for kind in IMAGE_SET))
 
 
 @renamed_keywords(pictures="images")
@@ -39,7 +34,7 @@ def make_baselines(
     MODEL is a folder, a Hub name with an optional `@revision`, or `minilm` for the text encoder of the default model.
 
     Args:
-        specs: Names of baselines, each one of `ALLOWED`. Repeated names count once.
+        specs: Names of baselines, each one of `names.ALLOWED`. Repeated names count once.
         process: Process whose text encoder and images are compared, and on whose device models are loaded.
         samples: Paths per text for `jensen-shannon`.
         seed: Seed of the baselines that sample.
@@ -48,10 +43,12 @@ def make_baselines(
     Raises:
         InputError: For an unknown name, a model that cannot be loaded, and a process that a baseline cannot be computed for.
     """
+    specs = list(dict.fromkeys(specs))
+    check_baseline_names(specs)
     device = str(process.device)
     generated: dict[str, GeneratedImageFeatures] = {}  # by vision model, so that all metrics share the same images
     baselines: list[Baseline] = []
-    for spec in dict.fromkeys(specs):
+    for spec in specs:
         kind, _, model = spec.partition(":")
         if spec == "encoder":
             baselines.append(process_text_encoder(process))
@@ -59,19 +56,17 @@ def make_baselines(
             baselines.append(RandomDistances(seed))
         elif spec == "jensen-shannon":
             baselines.append(JensenShannon(process, samples, seed))
-        elif kind == "sentence" and model:
+        elif kind == "sentence":
             baselines.append(sentence_transformer(model, device))
-        elif kind == "cls" and model:
+        elif kind == "cls":
             baselines.append(transformers_encoder(model, "cls", device))
-        elif kind == "mean" and model:
+        elif kind == "mean":
             baselines.append(transformers_encoder(model, "mean", device))
-        elif kind == "trajectories" and model:
+        elif kind == "trajectories":
             baselines.append(ContinuationDistance.load(model, device, seed=seed))
-        elif kind in IMAGE_SET and (model or spec == kind):
+        else:
             if model not in generated:
                 extractor = load_feature_extractor(model or None, device)
                 generated[model] = GeneratedImageFeatures(process, extractor, images, seed)
             baselines.append(ImageSetDistance(kind, generated[model]))
-        else:
-            raise InputError(f"unknown baseline {spec!r}; allowed are {', '.join(ALLOWED)}")
     return baselines

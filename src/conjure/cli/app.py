@@ -40,7 +40,7 @@ def serve_app(
         ),
     ] = None,
     max_chars: Annotated[int, typer.Option(min=1, help="Maximum number of characters per text.")] = 300,
-    max_texts: Annotated[int, typer.Option(min=2, help="Maximum number of texts in a matrix.")] = 16,
+    max_texts: Annotated[int, typer.Option(min=2, help="Maximum number of texts in a matrix, a drift or a ranking.")] = 16,
     samples: Annotated[int, typer.Option(min=1, help="Maximum number of samples k.")] = 8,
     steps: Annotated[int, typer.Option(min=1, help="Maximum number of steps T.")] = 50,
     max_queue: Annotated[
@@ -53,7 +53,7 @@ def serve_app(
     *,
     process_options: ProcessOptions,
 ) -> None:
-    """Serve the web app: compare two texts, compare all pairs of several texts, and view finished runs.
+    """Serve the web app: compare and rank texts, compare settings of a model, and view and compare finished runs.
 
     The options of a model apply to all models.
     """

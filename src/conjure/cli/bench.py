@@ -79,8 +79,10 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure the rank correlation of a model's similarities with human ratings. The same command resumes an interrupted run."""
+    from conjure.baselines.names import check_baseline_names
     from conjure.evaluation.datasets import load_tasks
 
+    check_baseline_names(baseline or ())
     sampling = validated_sampling(
         (), process_options.unit, samples=samples, seed=seed, divergence=divergence, weighting=weighting, antithetic=antithetic
     )

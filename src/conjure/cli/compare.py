@@ -95,6 +95,8 @@ def compare(
         raise InputError("--heatmap-scale is given without --figure; give a file for the figure")
     if media is not None:
         check_folder(media)
+        if figure is not None and os.path.realpath(figure) == os.path.realpath(media):
+            raise InputError(f"both --figure and --media are {media!r}; name a file and a folder")
     if words or replacements:
         check_words(first, second, replacements, divergence)
     sampling = validated_sampling(

@@ -72,8 +72,8 @@ class AdaptiveBatchSize:
         clear_device_cache(garbage_collection=True)
         if self.size == 1:
             raise InputError(
-                f"not even one row fits into the memory of {self.device}; use --dtype float16 or bfloat16, a smaller image, or "
-                "another --device"
+                f"not even one row fits into the memory of {self.device}; use --dtype float16 or bfloat16, a smaller "
+                "--height and --width, fewer --frames of a video or --seconds of a sound, or another --device"
             ) from error
         self.is_adaptive = False
         self.size //= 2

@@ -35,6 +35,7 @@ FRAME_RATES = {"CogVideoX": 8, "AnimateDiff": 8, "Wan": 16, "HunyuanVideo": 24, 
 DEFAULT_FRAME_RATE = 16
 COGVIDEOX_1_5_RATE = 16  # CogVideoX 1.5, whose denoiser joins latents in time: https://github.com/zai-org/CogVideo
 WAN_2_2_TI2V_RATE = 24  # Wan 2.2 TI2V-5B, whose denoiser has a timestep per position: https://github.com/Wan-Video/Wan2.2
+MAX_FRAME_RATE = 1000
 
 KIND_NAMES: dict[MediaKind, str] = {"image": "image", "video": "video", "audio": "sound"}
 PLURALS: dict[MediaKind, str] = {"image": "images", "video": "videos", "audio": "audio"}
@@ -94,6 +95,8 @@ class MediaSettings:
         for name, value in self.settings().items():
             if name == "frames" and not is_integer(value, 1):
                 raise InputError(f"frames is {value!r}; must be an integer >= 1")
+            if name == "fps" and is_finite_number(value) and value > MAX_FRAME_RATE:
+                raise InputError(f"fps is {value:g}; must be at most {MAX_FRAME_RATE}")
             if name != "frames" and not (is_finite_number(value) and value > 0):
                 raise InputError(f"{name} is {value!r}; must be a finite number > 0")
 
@@ -139,6 +142,9 @@ class MediaSettings:
                 f"seconds is {self.seconds:g}, which is too short for {cls}; must be at least {shortest / rate:.2g}, the length "
                 f"of {'1 sample' if shortest == 1 else f'{shortest} samples'}"
             )
+        longest = max_frames(pipeline)
+        if self.frames is not None and longest is not None and self.frames > longest:
+            raise InputError(f"frames is {self.frames}, but the motion adapter of this model takes at most {longest}; give fewer")
 
     def rate(self, pipeline: Any, parameters: Mapping[str, Any]) -> float | None:
         """Return the frames per second of the videos of a pipeline, or the samples per second of its sounds; None for images.
@@ -201,6 +207,15 @@ def _trained_frame_rate(pipeline: Any) -> int:
 def _temporal_patch_size(pipeline: Any) -> int:
     """Return how many latents the denoiser of a video joins in time."""
     return pipeline.transformer.config.get("patch_size_t") or 1
+
+
+def max_frames(pipeline: Any) -> int | None:
+    """Return the largest number of frames that a motion adapter has positions for; None without a limit."""
+    if getattr(pipeline, "free_noise_enabled", False):  # diffusers then evaluates windows of frames
+        return None
+    config = getattr(getattr(pipeline, "unet", None), "config", {})
+    limit: int | None = config.get("motion_max_seq_length")
+    return limit
 
 
 def temporal_factor(pipeline: Any) -> int:

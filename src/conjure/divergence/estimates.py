@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
 from conjure.divergence.differences import PerStepDivergence
-from conjure.divergence.intervals import few_samples_note, nonnegative_interval, t_interval
+from conjure.divergence.intervals import equal_predictions_note, few_samples_note, nonnegative_interval, t_interval
 from conjure.divergence.reference_scale import ReferenceScale, Similarity
 from conjure.errors import InputError
 from conjure.io.files import import_pandas
@@ -139,9 +139,10 @@ class Estimate:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the error: whether there are too few samples for it."""
-        note = few_samples_note(len(self.samples))
-        return () if note is None else (note,)
+        """Notes on the distance: whether the model does not tell the texts apart, and whether there are too few samples."""
+        is_zero = self.texts[0] != self.texts[1] and not any(self.samples)
+        notes = (equal_predictions_note(int(is_zero)), few_samples_note(len(self.samples)))
+        return tuple(note for note in notes if note is not None)
 
     def __float__(self) -> float:
         return self.distance

@@ -175,6 +175,23 @@ def pooled_note(pairs: int) -> str | None:
     return f"the standard errors are pooled over {pairs} pairs" if pairs else None
 
 
+def equal_predictions_note(pairs: int) -> str | None:
+    """Return a note for different texts whose distance is exactly 0 in every sample, or None.
+
+    Some pipelines change texts before they tokenize them, so that a comparison of tokens does not find all such texts.
+
+    Args:
+        pairs: The number of pairs of such texts.
+    """
+    if not pairs:
+        return None
+    subject = "the distance of the two texts is" if pairs == 1 else f"the distances of {pairs:,} pairs are"
+    return (
+        f"{subject} exactly 0: the pipeline passes the same tokens to the model for both texts of a pair, or the model ignores "
+        "the texts"
+    )
+
+
 def few_samples_note(samples: int) -> str | None:
     """Return a note for a distance whose error is unknown or very uncertain, or None.
 

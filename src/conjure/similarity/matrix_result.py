@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
 from conjure.diffusion.load_options import summarize_settings
-from conjure.divergence.intervals import few_samples_note, nonnegative_ends, pooled_note
+from conjure.divergence.intervals import equal_predictions_note, few_samples_note, nonnegative_ends, pooled_note
 from conjure.divergence.reference_scale import UNCALIBRATED, ReferenceScale
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
@@ -139,8 +139,10 @@ class Matrix:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the errors: whether they are pooled, and whether there are too few samples for an error."""
-        return tuple(note for note in (pooled_note(self.pooled_pairs), few_samples_note(self.samples)) if note is not None)
+        """Notes on the distances: pairs that the model does not tell apart, pooled errors, and too few samples for an error."""
+        num_zero = int(np.count_nonzero(self.distance[np.triu_indices(len(self.texts), 1)] == 0))
+        notes = (equal_predictions_note(num_zero), pooled_note(self.pooled_pairs), few_samples_note(self.samples))
+        return tuple(note for note in notes if note is not None)
 
     def format_entry(self, i: int, j: int, *, similarity: bool = False) -> str:
         """Return the entry [i, j] as text: the distance with its standard error, or the similarity."""
