@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 ALL_DATASETS = (*PAPER_TABLE_1, "rg65", "simlex999")
 ABLATION_DATASETS = {"stsb": "STS-B test", "dev": "STS-B dev, 500 pairs", "samples": "STS-B dev, 500 pairs"}
+KINDS_DATASETS = ("stsb", "sickr", "simlex999")  # whose kinds of pairs are shown
 AXES_WITH_FIGURE = ("steps", "prior", "single step", "guidance", "samples")
 # Rows of the paper's Table 1 for models that were not run here: mean over the seven datasets, as printed in the paper
 PAPER_ROWS = {
@@ -72,6 +73,7 @@ def render_results_page() -> str:
             f"fingerprint {summary['fingerprint'][:12]}, {describe_settings(summary)}.",
             "Values labelled “paper” are copied from Liu and Soatto (2026); unless another model is named, they are for Stable "
             "Diffusion v1.4. All other values were measured with this package.",
+            encoder_comparison(tasks),
         ],
         [
             datasets_table(tasks),
@@ -170,8 +172,35 @@ def _image_sets_table(task: dict[str, Any]) -> Table:
     return Table(title, ["measure", "Spearman", INTERVAL, f"Conjure - measure, {INTERVAL}"], rows)
 
 
+def encoder_comparison(tasks: Mapping[str, Any]) -> str:
+    """Return in which kinds of pairs the model agrees significantly better or worse with human ratings than its text encoder."""
+    kinds = [(tasks[name]["title"], group) for name in KINDS_DATASETS for group in tasks[name]["groups"]]
+    compared = [(title, group) for title, group in kinds if group["encoder"] is not None]
+    titles = ", ".join(dict.fromkeys(title for title, _ in compared))
+    differences = [group["encoder"]["difference"] for _, group in compared]
+    higher = [item for item, change in zip(compared, differences, strict=True) if change["ci95"][0] > 0]
+    lower = [item for item, change in zip(compared, differences, strict=True) if change["ci95"][1] < 0]
+    return (
+        f"The model was compared with its own text encoder within {len(compared)} kinds of pairs of {titles}, without correction "
+        f"for the number of comparisons. Its correlation with human ratings is significantly higher {_list_groups(higher)}, and "
+        f"significantly lower {_list_groups(lower)}. In the other {len(compared) - len(higher) - len(lower)}, the 95% "
+        "interval of the difference includes 0."
+    )
+
+
+def _list_groups(groups: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return the number of kinds of pairs, and their names by dataset with the differences."""
+    if not groups:
+        return "in none"
+    by_title: dict[str, list[str]] = {}
+    for title, group in groups:
+        name = f"{group['kind']} {group['name']} ({group['encoder']['difference']['spearman']:+.1f})"
+        by_title.setdefault(title, []).append(name)
+    return f"in {len(groups)} (" + "; ".join(f"{title}: {', '.join(names)}" for title, names in by_title.items()) + ")"
+
+
 def _residual_tables(tasks: dict[str, Any]) -> Iterable[Table]:
-    for name in ("stsb", "sickr", "simlex999"):
+    for name in KINDS_DATASETS:
         title = f"Rank residuals by kind of pair: {tasks[name]['title']} (bias > 0: ranked as more similar by the model)"
         yield kinds_table(title, tasks[name])
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,3 +170,44 @@ def test_asymmetry_page_claims_what_its_intervals_allow(monkeypatch, related, be
     page = asymmetry.render_page(results)
     assert expected in page
     assert unexpected not in page
+
+
+def compared_group(name: str, low: float, high: float) -> dict[str, Any]:
+    difference = {"spearman": (low + high) / 2, "ci95": [low, high]}
+    return {"kind": "numbers", "name": name, "encoder": {"spearman": 50.0, "difference": difference}}
+
+
+def test_kinds_of_pairs_named_on_the_results_page_are_those_whose_interval_excludes_0(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "results")
+    import result_pages
+
+    groups = [compared_group("none", 1, 3), compared_group("the same", -1, 3), compared_group("different", -4, -2)]
+    groups.append({"kind": "negation", "name": "in one", "encoder": None})
+    tasks: dict[str, Any] = {
+        name: {"title": name.upper(), "groups": groups if name == "stsb" else []} for name in result_pages.KINDS_DATASETS
+    }
+    text = result_pages.encoder_comparison(tasks)
+    assert "within 3 kinds of pairs of STSB" in text
+    assert "significantly higher in 1 (STSB: numbers none (+2.0)), and significantly lower in 1 (STSB: numbers different" in text
+    assert "In the other 1, " in text
+    groups[0] = compared_group("none", -1, 3)
+    assert "significantly higher in none, and significantly lower in 1" in result_pages.encoder_comparison(tasks)
+
+
+def test_results_of_some_datasets_are_updated_only_by_those_of_the_same_process(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "results")
+    import build_results
+
+    baselines: dict[str, Any] = {"encoder": {"spearman": 82.0}, "random": {"spearman": 1.0}}
+    task: dict[str, Any] = {"data": "0" * 64, "spearman": 76.26, "floors": {}, "baselines": baselines}
+    settings: dict[str, Any] = {"measure": {}, "samples": 1, "seed": 0, "antithetic": False}
+    summary: dict[str, Any] = {"fingerprint": "a", **settings, "version": "1", "tasks": {"stsb": task, "rg65": task}}
+    again = {"data": "0" * 64, "spearman": 76.27, "floors": None, "groups": [1], "baselines": {"encoder": {"spearman": 82.01}}}
+    measured: dict[str, Any] = {"fingerprint": "a", **settings, "version": "2", "tasks": {"stsb": again}}
+    updated = again | {"floors": {}, "baselines": {"encoder": {"spearman": 82.01}, "random": {"spearman": 1.0}}}
+    assert build_results.update_datasets(summary, measured) == summary | {"tasks": {"stsb": updated, "rg65": task}}
+    with pytest.raises(conjure.InputError, match="fingerprint is 'a' in sets.json, but 'b' was measured"):
+        build_results.update_datasets(summary, measured | {"fingerprint": "b"})
+    for change in ({"spearman": 75.0}, {"data": "1" * 64}, {"baselines": {"encoder": {"spearman": 80.0}}}):
+        with pytest.raises(conjure.InputError, match=r"stsb has Spearman \[76.26, 82.0\] and pairs 0000"):
+            build_results.update_datasets(summary, measured | {"tasks": {"stsb": again | change}})

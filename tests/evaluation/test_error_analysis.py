@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from conjure.evaluation.error_analysis import Group, groups, largest_residuals, residuals
 from conjure.evaluation.pair_files import Pairs, from_rows
@@ -86,3 +87,29 @@ def test_groups_that_are_too_small_or_have_no_variation():
     by_name = groups_by_name(make_pairs(*rows), np.arange(24.0))
     assert by_name["negation", "in one"].agreement is None
     assert by_name["negation", "in one"].summary()["spearman"] is None
+
+
+def test_groups_are_compared_with_the_text_encoder():
+    """In pairs with a negation the encoder is better, and in the others the process; the difference is that of correlations."""
+    rng = np.random.default_rng(2)
+    scores, noise = rng.uniform(0, 5, 200), rng.normal(size=(200, 1))
+    negated = np.arange(200) % 2 == 0
+    rows = [(f"it is {i}", f"it is {'not' if no else 'only'} {i}", score)
+            for i, (no, score) in enumerate(zip(negated, scores, strict=True))]  # fmt: skip
+    distances, encoder = (-scores[:, None] + 5 * is_noisy[:, None] * noise for is_noisy in (negated, ~negated))
+    pairs = make_pairs(*rows)
+    by_name = {group.name: group for group in groups(pairs, distances, encoder) if group.kind == "negation"}
+    for name, mask in (("in one", negated), ("in neither", ~negated)):
+        group = by_name[name]
+        assert group.agreement is not None
+        assert group.encoder is not None
+        assert group.difference is not None
+        assert group.encoder.spearman == pytest.approx(stats.spearmanr(-encoder[mask, 0], scores[mask]).statistic)
+        assert group.difference.spearman == pytest.approx(group.agreement.spearman - group.encoder.spearman)
+        assert group.summary()["encoder"]["difference"]["ci95"] == [round(100 * end, 2) for end in group.difference.ci95]
+        assert group.difference.ci95[1] < 0 if name == "in one" else group.difference.ci95[0] > 0
+    constant = np.where(negated[:, None], 1.0, encoder)  # equal distances in one group, where no correlation is defined
+    summaries = {group.name: group.summary() for group in groups(pairs, distances, constant) if group.kind == "negation"}
+    assert summaries["in one"]["encoder"] is None
+    assert summaries["in neither"]["encoder"] == by_name["in neither"].summary()["encoder"]
+    assert {group.summary()["encoder"] for group in groups(pairs, distances)} == {None}

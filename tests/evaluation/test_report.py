@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from pyarrow import parquet
 
+from conjure.baselines.registry import make_baselines
 from conjure.evaluation.datasets import read, read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.report import format_interval, markdown, mean_of_table_1
 from conjure.evaluation.report_page import html_page
-from rated_pairs import RATINGS, write_pairs
+from rated_pairs import RATINGS, numbered_pairs, write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,20 @@ def test_tables_of_pairs_are_optional(fast_process, pairs_file):
     assert "model rank minus human rank" in markdown(evaluation)
     assert "model rank minus human rank" not in markdown(evaluation, pairs=False)
     assert ("Bias is" in markdown(evaluation), "Bias is" in markdown(evaluation, pairs=False)) == (True, False)
+
+
+def test_kinds_of_pairs_are_compared_with_the_encoder_where_it_was_measured(default_process, tmp_path):
+    rows = [(first, f"{second} too" if i % 2 else second, score) for i, (first, second, score) in enumerate(numbered_pairs(24))]
+    pairs, process = read_file(write_pairs(tmp_path / "own.tsv", rows)), default_process.set(steps=1)
+    evaluations = [evaluate(process, [pairs], baselines=make_baselines(names, process)) for names in ((), ("encoder",))]
+    (kinds_without, kinds_with) = (evaluation.summary()["tasks"]["own"]["groups"] for evaluation in evaluations)
+    assert [group | {"encoder": None} for group in kinds_with] == kinds_without
+    column = "process minus encoder"
+    assert [column in markdown(evaluation) for evaluation in evaluations] == [False, True]
+    assert [column in html_page(evaluation) for evaluation in evaluations] == [False, True]
+    change = kinds_with[0]["encoder"]["difference"]
+    cells = (f"{kinds_with[0]['encoder']['spearman']:.1f}", f"{change['spearman']:+.1f}", format_interval(change["ci95"]))
+    assert f"| {' | '.join(cells)} |" in markdown(evaluations[1])
 
 
 @pytest.mark.skipif(not RATINGS.is_dir(), reason=f"the human ratings are not available in {RATINGS}")

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
-from conjure.evaluation.correlation import Agreement, agreement, percentile_ranks
+from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
 from conjure.evaluation.pair_files import Pairs
 
 MIN_GROUP_SIZE = 10  # pairs
@@ -43,6 +43,9 @@ class Group:
         bias: Mean residual, -100 to 100.
         bias_ci95: 95% confidence interval of the mean residual.
         agreement: Agreement with human ratings within the group; None if all distances or all ratings in it are equal.
+        encoder: Agreement of the text encoder with human ratings within the group; None if the baseline `encoder` was not
+            measured, or where `agreement` or this agreement is not defined.
+        difference: `agreement` minus `encoder`, with the interval of a paired bootstrap; None where `encoder` is None.
     """
 
     kind: str
@@ -51,12 +54,18 @@ class Group:
     bias: float
     bias_ci95: tuple[float, float]
     agreement: Agreement | None
+    encoder: Agreement | None = None
+    difference: Difference | None = None
 
     bias95 = deprecated_property("bias95", "bias_ci95")
 
     def summary(self) -> dict[str, Any]:
-        """Return plain data for JSON; the correlation is multiplied by 100."""
+        """Return plain data for JSON; correlations are multiplied by 100."""
         within = None if self.agreement is None else self.agreement.summary()
+        encoder = None
+        if self.encoder is not None and self.difference is not None:
+            encoder = {key: self.encoder.summary()[key] for key in ("spearman", "ci95")}
+            encoder["difference"] = self.difference.summary()
         return {
             "kind": self.kind,
             "name": self.name,
@@ -64,6 +73,7 @@ class Group:
             "bias": self.bias,
             "bias_ci95": list(self.bias_ci95),
             **{key: None if within is None else within[key] for key in ("spearman", "ci95")},
+            "encoder": encoder,
         }
 
 
@@ -97,8 +107,12 @@ def largest_residuals(
     return overestimated, underestimated
 
 
-def groups(pairs: Pairs, distances: Float[np.ndarray, "pairs samples"]) -> list[Group]:
-    """Return the mean residual of each kind of pair.
+def groups(
+    pairs: Pairs,
+    distances: Float[np.ndarray, "pairs samples"],
+    encoder_distances: Float[np.ndarray, "pairs _"] | None = None,
+) -> list[Group]:
+    """Return the mean residual of each kind of pair, and the agreement with human ratings within it.
 
     Pairs are grouped by length, words in common, negation, numbers, and the subset of the dataset (in SimLex-999 the part of
     speech). Groups of fewer than MIN_GROUP_SIZE pairs, and groups that contain all pairs, are left out.
@@ -106,6 +120,10 @@ def groups(pairs: Pairs, distances: Float[np.ndarray, "pairs samples"]) -> list[
     Args:
         pairs: The pairs.
         distances: Distance of each pair in each Monte-Carlo sample, shape (pairs, samples).
+        encoder_distances: Distance of each pair by the text encoder, shape (pairs, samples); None if it was not measured.
+
+    Raises:
+        InputError: If a distance is not finite.
     """
     values = residuals(distances, pairs.scores)
     result = []
@@ -115,10 +133,14 @@ def groups(pairs: Pairs, distances: Float[np.ndarray, "pairs samples"]) -> list[
             if mask.sum() < MIN_GROUP_SIZE or mask.all():
                 continue
             mean, half_width = values[mask].mean(), 1.96 * values[mask].std(ddof=1) / math.sqrt(mask.sum())
-            has_variation = all(np.ptp(array[mask]) > 0 for array in (distances.mean(1), pairs.scores))
-            within = agreement(distances[mask], pairs.scores[mask]) if has_variation else None
             bias_ci95 = (float(mean - half_width), float(mean + half_width))
-            result.append(Group(kind, name, int(mask.sum()), float(mean), bias_ci95, within))
+            scores, within, encoder, change = pairs.scores[mask], None, None, None
+            if np.ptp(scores) > 0 and np.ptp(distances[mask].mean(1)) > 0:
+                within = agreement(distances[mask], scores)
+                if encoder_distances is not None and np.ptp(encoder_distances[mask].mean(1)) != 0:
+                    encoder = agreement(encoder_distances[mask], scores)
+                    change = difference(distances[mask], encoder_distances[mask], scores)
+            result.append(Group(kind, name, int(mask.sum()), float(mean), bias_ci95, within, encoder, change))
     return result
 
 

@@ -94,13 +94,21 @@ def mean_of_table_1(tasks: Mapping[str, Any], *keys: str) -> tuple[float, float]
 
 
 def kinds_table(title: str, summary: Mapping[str, Any]) -> Table:
-    """Return the table of biases by kind of pair, from the summary of a task."""
-    rows = [
-        [group["kind"], group["name"], str(group["pairs"]), f"{group['bias']:+.1f}", format_interval(group["bias_ci95"]),
-         "" if group["spearman"] is None else f"{group['spearman']:.1f}", format_interval(group["ci95"])]
-        for group in summary["groups"]
-    ]  # fmt: skip
-    return Table(title, ["kind", "group", "pairs", "bias", INTERVAL, "Spearman within group", INTERVAL], rows)
+    """Return the table of biases and correlations by kind of pair, from the summary of a task.
+
+    It compares the process with its text encoder where the baseline `encoder` was measured.
+    """
+    rows = []
+    for group in summary["groups"]:
+        within = ["" if group["spearman"] is None else f"{group['spearman']:.1f}", format_interval(group["ci95"])]
+        encoder = ["", "", ""]
+        if group["encoder"] is not None:
+            spearman, change = group["encoder"]["spearman"], group["encoder"]["difference"]
+            encoder = [f"{spearman:.1f}", f"{change['spearman']:+.1f}", format_interval(change["ci95"])]
+        bias = [f"{group['bias']:+.1f}", format_interval(group["bias_ci95"])]
+        rows.append([group["kind"], group["name"], str(group["pairs"]), *bias, *within, *encoder])
+    columns = ["kind", "group", "pairs", "bias", INTERVAL, "Spearman within group", INTERVAL]
+    return Table(title, [*columns, "text encoder within group", "process minus encoder", INTERVAL], rows)
 
 
 def summary_tables(evaluation: Evaluation, tasks: Mapping[str, Any]) -> list[Table]:

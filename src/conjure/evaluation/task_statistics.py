@@ -44,7 +44,7 @@ def compute_task_result(
         if antithetic:
             del configs["direct"]  # it compares images from the same noise
     values = {name: compute_distances(differences, config_of_name) for name, config_of_name in configs.items()}
-    distances = values[config.divergence]
+    distances, baseline_distances = values[config.divergence], baseline_distances or {}
     rank_reliability, ceiling = reliability(distances)
     return TaskResult(
         pairs=pairs,
@@ -53,8 +53,8 @@ def compute_task_result(
         differences=differences,
         divergences={name: agreement(value, pairs.scores) for name, value in values.items()},
         subsets=_subset_agreements(pairs, distances),
-        groups=groups(pairs, distances),
-        baselines={name: _compare_baseline(pairs, distances, other) for name, other in (baseline_distances or {}).items()},
+        groups=groups(pairs, distances, baseline_distances.get("encoder")),
+        baselines={name: _compare_baseline(pairs, distances, other) for name, other in baseline_distances.items()},
         reliability=rank_reliability,
         ceiling=ceiling,
         num_excluded=num_excluded,
