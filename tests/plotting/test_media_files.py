@@ -62,20 +62,15 @@ def test_frames_that_are_too_short_for_a_file_are_left_out(suffix, rate, frames)
     assert min(durations_of(content)) > 10
 
 
-@pytest.mark.parametrize("samples", [50, 800, 1151, 1279, 4410, 80000])
-def test_spectrograms_show_the_whole_sound(samples):
-    for part in range(4):  # a noise in one quarter of the sound
-        sound = np.zeros(samples)
-        place = slice(part * samples // 4, (part + 1) * samples // 4)
-        sound[place] = np.random.default_rng(0).normal(size=sound[place].shape)
-        columns = mel_spectrogram(sound, 16000.0).sum((0, 2))
-        if samples < 1024:  # a window is longer than the sound
-            assert columns.min() > 2 * MEL_BINS * 0.01
-            continue
-        center = (part + 0.5) * COLUMNS / 4
-        loudest = np.flatnonzero(columns >= np.sort(columns)[-COLUMNS // 8])
-        assert loudest.mean() == pytest.approx(center, abs=COLUMNS / 8)
-        assert columns[:: COLUMNS - 1].argmax() == part // 2
+@pytest.mark.parametrize("samples", [800, 1151, 1279, 4410, 80000])
+@pytest.mark.parametrize("quarter", range(4))
+def test_spectrograms_show_each_part_of_a_sound_at_its_place(samples, quarter):
+    sound = np.zeros(samples)
+    place = slice(quarter * samples // 4, (quarter + 1) * samples // 4)
+    sound[place] = np.random.default_rng(0).normal(size=sound[place].shape)
+    columns = mel_spectrogram(sound, 16000.0).sum((0, 2))
+    loudest = np.flatnonzero(columns >= np.sort(columns)[-COLUMNS // 8])
+    assert loudest.mean() == pytest.approx((quarter + 0.5) * COLUMNS / 4, abs=4)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # imageio-ffmpeg does not close all of its pipes

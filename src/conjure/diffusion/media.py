@@ -191,8 +191,7 @@ def padding_latents(pipeline: Any, num_latents: int) -> int:
         pipeline: The pipeline.
         num_latents: The number of latents that are decoded.
     """
-    patch_size = _temporal_patch_size(pipeline)
-    return -num_latents % patch_size if type(pipeline).__name__.startswith("CogVideoX") else 0
+    return -num_latents % _temporal_patch_size(pipeline) if type(pipeline).__name__.startswith("CogVideoX") else 0
 
 
 def _trained_frame_rate(pipeline: Any) -> int:
@@ -205,7 +204,7 @@ def _trained_frame_rate(pipeline: Any) -> int:
 
 
 def _temporal_patch_size(pipeline: Any) -> int:
-    """Return how many latents the denoiser of a video joins in time."""
+    """Return how many latents the denoiser of CogVideoX joins in time."""
     return pipeline.transformer.config.get("patch_size_t") or 1
 
 
