@@ -24,7 +24,7 @@ def build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
     """
     gr.Markdown("Click a row to read the report of its run. Choose a second run to see the difference between both.")
     table = gr.Dataframe(
-        headers=list(COLUMNS), value=service.table_of_runs(), interactive=False, wrap=True, elem_id="runs-table",
+        headers=list(COLUMNS), value=service.table_of_runs(), interactive=False, elem_id="runs-table",
         datatype=["str", "str", "str", "number", "number", "number", "number", "str"],
     )  # fmt: skip
     with gr.Row():
