@@ -159,7 +159,7 @@ def _time_chart(axes: Axes, directions: Sequence[TrajectoryImages], unit: str) -
     is_cut = first.times is not None and not first.are_times_inside.all()
     if is_cut and first.times is not None and first.media is not None:
         for start, end in ((min(first.times[0, 0], 0.0), 0.0), (first.media.seconds, first.times[-1, 1])):
-            axes.axvspan(start, max(start, end), color="0.9", linewidth=0)
+            axes.axvspan(start, max(start, end), color="0.9", linewidth=0, zorder=0)
     axes.set_ylim(bottom=0)
     axes.tick_params(labelsize=7)
     axes.set_title("time: contribution of each time,\nsum over all steps", fontsize=8)

@@ -139,14 +139,12 @@ class LatentLayout:
     def _columns(self) -> Float[np.ndarray, "times columns"]:
         """Return the share of each latent of a sound in columns of equal length that cover the sound.
 
-        A latent that is partly outside of the sound is shown in the rest of its span. One that is outside has no share.
+        The share is that of its span, so that the part of a latent that is outside of the sound is not shown.
         """
-        spans = np.clip(self.spans, 0, self.length)
-        inside = are_inside(spans, self.length)
-        edges = np.linspace(0, self.length, max(1, int(inside.sum())) + 1)
+        spans = np.array(self.spans)
+        edges = np.linspace(0, self.length, max(1, int(are_inside(spans, self.length).sum())) + 1)
         overlaps = np.minimum(spans[:, 1:], edges[1:]) - np.maximum(spans[:, :1], edges[:-1])
-        lengths = spans[:, 1:] - spans[:, :1]
-        return np.divide(overlaps.clip(0), lengths, out=np.zeros_like(overlaps), where=inside[:, None])
+        return overlaps.clip(0) / (spans[:, 1:] - spans[:, :1])
 
 
 def are_inside(spans: Float[np.ndarray, "times 2"], length: float) -> Bool[np.ndarray, " times"]:
