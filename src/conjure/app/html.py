@@ -162,7 +162,8 @@ def drift_summary(result: Drift, warnings: Sequence[str]) -> str:
 def iframe(page: str) -> str:
     """Return a sandboxed iframe with an HTML page, which takes the height of the page."""
     return (
-        '<iframe class="page" sandbox="allow-scripts" title="result" style="width:100%;border:0;color-scheme:light dark;background:Canvas" '
+        '<iframe class="page" sandbox="allow-scripts" title="result" '
+        'style="width:100%;border:0;color-scheme:light dark;background:Canvas" '
         f'srcdoc="{html.escape(page + REPORT_HEIGHT_JS)}"></iframe>'
     )
 
