@@ -134,9 +134,10 @@ def with_negative_prompt(
     parameters, cls = inspect.signature(pipeline).parameters, type(pipeline).__name__
     if "negative_prompt" not in parameters:
         raise InputError(f"{cls} takes no negative prompt; leave it out")
-    name, scale = "guidance", guidance
+    name, scale, remedy = "guidance", guidance, "set guidance above 1"
     if "true_cfg_scale" in parameters:  # the guidance of these pipelines is an input of the network
         name, scale = "true_cfg_scale", kwargs.get("true_cfg_scale", parameters["true_cfg_scale"].default)
+        remedy = "give true_cfg_scale above 1 and negative_prompt in Python: process.set(pipeline_kwargs={...})"
     if scale is not None and scale <= 1:
-        raise InputError(f"{cls} ignores a negative prompt with {name} {scale:g}; leave it out, or set {name} above 1")
+        raise InputError(f"{cls} ignores a negative prompt with {name} {scale:g}; leave it out, or {remedy}")
     return kwargs | {"negative_prompt": negative_prompt}
