@@ -175,7 +175,9 @@ def _image_sets_table(task: dict[str, Any]) -> Table:
 def encoder_comparison(tasks: Mapping[str, Any]) -> str:
     """Return in which kinds of pairs the model agrees significantly better or worse with human ratings than its text encoder."""
     kinds = [(tasks[name]["title"], group) for name in KINDS_DATASETS for group in tasks[name]["groups"]]
-    compared = [(title, group) for title, group in kinds if group["encoder"] is not None]
+    compared = [(title, group) for title, group in kinds if group.get("encoder") is not None]
+    if not compared:
+        return "Not measured for this version: the agreement of the model and of its text encoder within kinds of pairs."
     titles = ", ".join(dict.fromkeys(title for title, _ in compared))
     differences = [group["encoder"]["difference"] for _, group in compared]
     higher = [item for item, change in zip(compared, differences, strict=True) if change["ci95"][0] > 0]

@@ -182,7 +182,7 @@ def test_kinds_of_pairs_named_on_the_results_page_are_those_whose_interval_exclu
     import result_pages
 
     groups = [compared_group("none", 1, 3), compared_group("the same", -1, 3), compared_group("different", -4, -2)]
-    groups.append({"kind": "negation", "name": "in one", "encoder": None})
+    groups += [{"kind": "negation", "name": "in one", "encoder": None}, {"kind": "negation", "name": "in both"}]
     tasks: dict[str, Any] = {
         name: {"title": name.upper(), "groups": groups if name == "stsb" else []} for name in result_pages.KINDS_DATASETS
     }
@@ -190,6 +190,7 @@ def test_kinds_of_pairs_named_on_the_results_page_are_those_whose_interval_exclu
     assert "within 3 kinds of pairs of STSB" in text
     assert "significantly higher in 1 (STSB: numbers none (+2.0)), and significantly lower in 1 (STSB: numbers different" in text
     assert "In the other 1, " in text
+    assert result_pages.encoder_comparison(tasks | {"stsb": tasks["sickr"]}).startswith("Not measured")
     groups[0] = compared_group("none", -1, 3)
     assert "significantly higher in none, and significantly lower in 1" in result_pages.encoder_comparison(tasks)
 

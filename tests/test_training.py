@@ -378,3 +378,82 @@ def test_copies_of_drawings_have_the_indices_of_their_latents(training):
     dropped = texts == 0
     assert 0.05 < dropped.float().mean() < 0.15
     assert (texts[~dropped] == drawing[~dropped] + 1).all()
+
+
+@pytest.fixture
+def sun_and_sea(training, monkeypatch):
+    """Drawings of a sun and of a sea, one of each held out, with a name of two drawings and the name of a collection."""
+    import augmentation
+    import pictographs
+
+    labels = ["sun"] * 7 + ["sea"] * 7 + ["rare"] * 2 + ["collection"] * 22
+    pixels = np.zeros((len(labels), 32, 32, 4), np.uint8)
+    pixels[..., 3] = 255
+    pixels[:7, 8:24, 8:24, 0] = np.linspace(150, 255, 7)[:, None, None]  # red squares
+    pixels[7:14, 16:, :, 2] = np.linspace(150, 255, 7)[:, None, None]  # blue lower halves
+    concepts: Any = [SimpleNamespace(label=label) for label in labels]
+    monkeypatch.setattr(pictographs.Pictographs, "unseen_indices", np.array([], int))
+    monkeypatch.setattr(pictographs.Pictographs, "held_out_indices", np.array([2, 9, 14, 20]))
+    return augmentation.TrainingImages(pictographs.Pictographs(pixels, concepts, [[label] for label in labels]), 32, num_scenes=0)
+
+
+def test_classifier_of_drawings_learns_from_training_drawings_alone(sun_and_sea, monkeypatch, tmp_path):
+    """It recognises held-out drawings, and its weights do not depend on them."""
+    import torch
+
+    import drawing_classifier
+    import trainer
+
+    monkeypatch.setattr(trainer, "LOG_INTERVAL", 5)
+    monkeypatch.setattr(drawing_classifier, "WIDTHS", (4, 8, 8, 8))
+    drawings = drawing_classifier.split(sun_and_sea)
+    assert drawings.names == ["sea", "sun"]  # at least 3 and at most 20 training drawings
+    assert drawings.train_indices.tolist() == [7, 8, 10, 11, 12, 13, 0, 1, 3, 4, 5, 6]
+    assert drawings.train_labels.tolist() == [0] * 6 + [1] * 6
+    assert (drawings.held_out_indices.tolist(), drawings.held_out_labels.tolist()) == ([2, 9], [1, 0])
+    held_out = sun_and_sea.drawings.over_white(drawings.held_out_indices)
+    schedule = trainer.Schedule(samples=30 * 16, batch_size=16, learning_rate=1e-2, warmup_steps=2, ema_decay=0.5)
+    models = []
+    for name in ("first", "second"):
+        models.append(drawing_classifier.train(sun_and_sea, drawings, schedule, tmp_path / name))
+        sun_and_sea.drawings.pixels[drawings.held_out_indices] = 17  # other held-out drawings for the second training
+    assert drawing_classifier.ranks(models[0], held_out, drawings.held_out_labels).tolist() == [0, 0]
+    assert drawing_classifier.ranks(models[0], held_out, 1 - drawings.held_out_labels).tolist() == [1, 1]
+    for first, second in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_shares_of_recognised_images(training):
+    """The ratio to real drawings has an interval on a logarithmic scale."""
+    import drawing_classifier
+
+    real, found = np.array([0] * 50 + [3] * 30 + [9] * 20), np.array([0] * 40 + [4] * 20 + [5] * 40)
+    summary = drawing_classifier.summarize(found, real)
+    assert (summary["num_images"], summary["top1"]["accuracy"], summary["top5"]["accuracy"]) == (100, 40.0, 60.0)
+    assert summary["top1"]["percent_of_real"] == {"value": 80, "ci95": [59, 109]}
+    assert summary["top5"]["percent_of_real"]["value"] == 75
+    assert drawing_classifier.summarize(real)["top5"] == {"accuracy": 80.0, "ci95": [71.1, 86.7]}
+    assert drawing_classifier.ratio(0, 10, 5, 10) is None
+
+
+def test_generated_images_are_judged_by_the_names_of_their_prompts(sun_and_sea, monkeypatch, tmp_path):
+    import drawing_classifier
+
+    def judged(generate):
+        monkeypatch.setattr(drawing_classifier, "generate", generate)
+        monkeypatch.setattr(
+            drawing_classifier, "train", lambda *_: lambda x: -x.mean((2, 3))[:, [2, 0]]
+        )  # blue or red is missing
+        process: Any = SimpleNamespace(guidance=10.0)
+        return drawing_classifier.measure(process, sun_and_sea, 3, tmp_path)
+
+    pixels = sun_and_sea.drawings.over_white(np.array([9, 2]))
+    measured = judged(lambda process, prompts, guidance: np.stack([pixels[["sea", "sun"].index(prompt)] for prompt in prompts]))
+    swapped = judged(lambda process, prompts, guidance: np.stack([pixels[["sun", "sea"].index(prompt)] for prompt in prompts]))
+    assert measured["num_training_drawings"] == 12
+    for entry in (*measured["generated_images"], measured["generated_images_of_held_out_names"]):
+        assert (entry["num_images"], entry["top1"]["accuracy"]) == (2, measured["held_out_drawings"]["top1"]["accuracy"])
+    assert {entry["top1"]["accuracy"] for entry in swapped["generated_images"]} == {
+        100 - measured["held_out_drawings"]["top1"]["accuracy"]
+    }
+    assert [entry["guidance"] for entry in measured["generated_images"]] == [3.0, 7.5, 10.0, 14.0]

@@ -6,8 +6,10 @@ python training/model_card.py      # writes src/conjure/models/default/README.md
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import augmentation
+import drawing_classifier
 import sources
 import zero_shot_classification
 from augmentation import TrainingImages
@@ -35,10 +37,24 @@ def source_rows() -> str:
 def classification_section() -> str:
     if not result_pages.is_current("classifier"):
         return "Not measured for this version of the model."
-    return f"""{zero_shot_classification.results_table(result_pages.load_json("classifier"))}
+    results = result_pages.load_json("classifier")
+    return f"""{zero_shot_classification.results_table(results)}
 
 The predicted caption is the one with the lowest mean loss at {len(zero_shot_classification.TIMESTEPS)} noise levels. The guidance scale
-was chosen with the help of the last rows."""
+was chosen with the help of the last rows.
+
+{recognition_section(results[drawing_classifier.RESULTS_KEY])}"""
+
+
+def recognition_section(results: dict[str, Any]) -> str:
+    return f"""## Recognition by a classifier of drawings
+
+{drawing_classifier.results_table(results)}
+
+The classifier is a small convolutional network. It was trained on {results["num_training_drawings"]:,} real drawings and chooses among {results["num_names"]:,}
+names. It played no part in the training of the model or in the choice of the guidance scale. Real drawings here are those that neither
+the model nor the classifier was trained on. Each name has 3 to 20 training drawings, and another name for the same thing counts
+as wrong (`training/drawing_classifier.py`)."""
 
 
 def render(images: TrainingImages) -> str:
@@ -116,6 +132,8 @@ The agreement comes from the text encoder and is not learnt from images. The unt
 between text embeddings. Some agreement is lost while the model learns to generate images. On STS-B the rank correlation with the cosine
 similarity of the text encoder is {difference["rank_correlation"]:.0f}, and the correlation with human ratings is {-difference["spearman"]:.1f} lower than that of the text encoder
 ({low:.1f} to {high:.1f}). Version 4 had higher agreement on the dev splits, and images that were much harder to recognise.
+
+{result_pages.encoder_comparison(tasks)} The tables by kind of pair are in `docs/results.md`.
 
 The guidance scale was chosen on STS-B dev, SICK-R dev and generated images.
 

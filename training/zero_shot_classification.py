@@ -4,7 +4,8 @@
 
 The model is used as a diffusion classifier (Li et al. 2023): the predicted caption of an image is the one with the lowest
 denoising loss, with the same noise for all captions. Accuracy is measured on held-out images of names that were trained on, and
-on images of names that were not. In addition, generated images are classified by their nearest neighbours among real images.
+on images of names that were not. In addition, generated images are classified by their nearest neighbours among real images, and
+by a small classifier of drawings (`drawing_classifier.py`).
 """
 
 from __future__ import annotations
@@ -17,19 +18,26 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from scipy.stats import binomtest
 
 import augmentation
 import conjure
+import drawing_classifier
 from augmentation import TrainingImages
-from config import CACHE_FOLDER, IMAGE_SIZE, RESULTS_FOLDER
+from config import CACHE_FOLDER, IMAGE_SIZE, RUNS_FOLDER
 from conjure.diffusion.process import Process
 from conjure.io.documents import Table
+from generated_images import (
+    GUIDANCE_SCALES,
+    IMAGES_PER_NAME,
+    PROMPT_SEED,
+    choose_prompts,
+    generate,
+    proportion,
+    training_drawings_by_name,
+)
 
 NUM_CAPTIONS = 20
 TIMESTEPS = tuple(range(40, 1000, 40))  # each with its own noise
-IMAGES_PER_NAME = 3  # real images that a generated image is compared with
-GUIDANCE_SCALES = (3.0, 7.5, 10.0, 14.0)
 
 # Keys of results/classifier.json, and their labels in the model card
 TRAINED_NAMES, UNSEEN_NAMES, GENERATED = "held_out_images_of_trained_names", "images_of_unseen_names", "generated_images"
@@ -83,13 +91,6 @@ def held_out_with_trained_names(images: TrainingImages) -> np.ndarray:
     return np.array([i for i in drawings.held_out_indices if drawings.concepts[i].label in trained])
 
 
-def proportion(num_correct: int, num_images: int) -> dict[str, Any]:
-    """Return the accuracy in percent with its 95% interval (Wilson)."""
-    interval = binomtest(num_correct, num_images).proportion_ci(method="wilson")
-    ci95 = [round(100 * interval.low, 1), round(100 * interval.high, 1)]
-    return {"num_images": num_images, "accuracy": round(100 * num_correct / num_images, 1), "ci95": ci95}
-
-
 def classify_images(
     process: Process, images: TrainingImages, indices: np.ndarray, num_images: int, description: str
 ) -> dict[str, Any]:
@@ -126,25 +127,21 @@ def classify_generated(process: Process, images: TrainingImages, guidance: float
         guidance: The scale of classifier-free guidance for the generated images.
         num_images: The number of images to generate.
     """
-    rng = np.random.default_rng(1)
-    by_name: dict[str, list[int]] = {}
-    for i in images.drawings.train_indices:
-        by_name.setdefault(images.drawings.concepts[i].label, []).append(int(i))
-    names = sorted(name for name, indices in by_name.items() if len(indices) >= IMAGES_PER_NAME)
+    rng = np.random.default_rng(PROMPT_SEED)
+    by_name = training_drawings_by_name(images)
     pipeline: Any = process.pipeline
 
     def encode(pixels: np.ndarray) -> torch.Tensor:
         return pipeline.vae.encode(augmentation.to_tensor(torch.from_numpy(pixels))).latents.flatten(1)
 
-    prompts = [str(name) for name in rng.permutation(names)[:num_images]]
-    generated = process.set(guidance=guidance).run(prompts, range(len(prompts)), output_type="np")
+    prompts = choose_prompts(by_name, num_images, rng)
+    generated = generate(process, prompts, guidance)
     num_correct = 0
     for prompt, image in zip(track(prompts, f"images with guidance {guidance:g}"), generated, strict=True):
-        wrong = [str(name) for name in rng.permutation(names) if name != prompt][: NUM_CAPTIONS - 1]
+        wrong = [str(name) for name in rng.permutation(list(by_name)) if name != prompt][: NUM_CAPTIONS - 1]
         real = [images[i][0] for name in (prompt, *wrong) for i in by_name[name][:IMAGES_PER_NAME]]
-        real_latents, latents = encode(np.stack(real)), encode((image[None] * 255).round().astype(np.uint8))
-        distances = (real_latents - latents).square().sum(1).reshape(NUM_CAPTIONS, IMAGES_PER_NAME).min(1).values
-        num_correct += int(distances.argmin() == 0)
+        distances = (encode(np.stack(real)) - encode(image[None])).square().sum(1)
+        num_correct += int(distances.reshape(NUM_CAPTIONS, IMAGES_PER_NAME).min(1).values.argmin() == 0)
     return {"guidance": guidance, **proportion(num_correct, len(prompts))}
 
 
@@ -164,9 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the zero-shot classification accuracy of a model.")
     parser.add_argument("--model", default="default", help="folder or name of the model (default: %(default)s)")
     parser.add_argument("--num-images", type=int, default=200, help="images per measurement (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=RESULTS_FOLDER / "classifier.json", help="file to write (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=drawing_classifier.RESULTS_FILE, help="file to write (default: %(default)s)")
     arguments = parser.parse_args()
     process, images = conjure.load(arguments.model), augmentation.load(CACHE_FOLDER, IMAGE_SIZE)
     num_images = arguments.num_images
@@ -174,6 +169,7 @@ def main() -> None:
         TRAINED_NAMES: classify_images(process, images, held_out_with_trained_names(images), num_images, "trained names"),
         UNSEEN_NAMES: classify_images(process, images, images.drawings.unseen_indices, num_images, "unseen names"),
         GENERATED: [classify_generated(process, images, guidance, num_images) for guidance in GUIDANCE_SCALES],
+        drawing_classifier.RESULTS_KEY: drawing_classifier.measure(process, images, num_images, RUNS_FOLDER),
         "fingerprint": process.fingerprint(),
     }
     arguments.out.write_text(json.dumps(results, indent=1) + "\n")

@@ -96,13 +96,14 @@ def mean_of_table_1(tasks: Mapping[str, Any], *keys: str) -> tuple[float, float]
 def kinds_table(title: str, summary: Mapping[str, Any]) -> Table:
     """Return the table of biases and correlations by kind of pair, from the summary of a task.
 
-    It compares the process with its text encoder where the baseline `encoder` was measured.
+    It compares the process with its text encoder where the baseline `encoder` was measured. Summaries of earlier versions have no
+    such comparison.
     """
     rows = []
     for group in summary["groups"]:
         within = ["" if group["spearman"] is None else f"{group['spearman']:.1f}", format_interval(group["ci95"])]
         encoder = ["", "", ""]
-        if group["encoder"] is not None:
+        if group.get("encoder") is not None:
             spearman, change = group["encoder"]["spearman"], group["encoder"]["difference"]
             encoder = [f"{spearman:.1f}", f"{change['spearman']:+.1f}", format_interval(change["ci95"])]
         bias = [f"{group['bias']:+.1f}", format_interval(group["bias_ci95"])]
