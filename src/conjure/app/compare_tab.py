@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from conjure.app.controls import build_buttons, build_settings, connect, progress_callback, user_errors
+from conjure.app.controls import build_buttons, build_settings, computation, connect
 from conjure.app.limits import MAX_SEED
 from conjure.app.service import EXAMPLES, Service
 from conjure.app.visitors import Visitors
@@ -56,8 +56,7 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[str, str, str, Any]]:  # fmt: skip
         values = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed, "guidance": guidance}
-        with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            report = progress_callback(raise_if_cancelled, progress)
+        with computation(service, visitors, request, progress) as (report, raise_if_cancelled):
             settings = (model, samples, steps, seed, guidance)
             for answer in service.compare(a, b, settings, words, replacements, report):
                 raise_if_cancelled()
@@ -74,8 +73,7 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any, words: Any, replacements: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> str:  # fmt: skip
-        with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            report = progress_callback(raise_if_cancelled, progress)
+        with computation(service, visitors, request, progress) as (report, _):
             return service.figure(a, b, (model, samples, steps, seed, guidance), words, replacements, report)
 
     def read_link(request: gr.Request) -> list[Any]:

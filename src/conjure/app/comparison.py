@@ -78,7 +78,7 @@ class TextComparison:
             with collect_warnings(warnings):
                 words = attribute(process, self.a, self.b, replacements=dict(self.replacements), **arguments)
         estimate = _without_paths(explanation.estimate, sampling.model)
-        csv = html.steps_csv(estimate)
+        csv = html.frame_csv(estimate.to_pandas())
         head = html.notes(warnings) + html.page_downloads("comparison", csv)
         yield Answer(head, html.iframe(explanation_page(estimate, explanation.sample_images, words)), csv)
 

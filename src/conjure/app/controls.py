@@ -82,8 +82,10 @@ def connect(
     def end() -> list[Any]:
         return set_running(False)
 
+    cancel_all = cancel_with(visitors)
+
     def cancel(request: gr.Request) -> list[Any]:
-        visitors.cancel(str(request.session_hash))
+        cancel_all(request)
         return set_running(False)
 
     start_options: dict[str, Any] = {"fn": start, "outputs": [*outputs, go, stop], **quick}
@@ -92,15 +94,15 @@ def connect(
     running = []
     for number, event in enumerate(starts):
         visible: dict[str, Any] = {"api_name": api_name} if number == 0 else {"api_visibility": "private"}
-        computation = event.then(
+        computing = event.then(
             compute, inputs, outputs, concurrency_id="model", concurrency_limit=service.limits.concurrency,
             show_progress_on=outputs[0],
             preprocess=False,  # the service validates the values; messages of Gradio contain them in full
             **visible,
         )  # fmt: skip
-        for ended in (computation.success, computation.failure):  # `then` does not follow some of the failures
+        for ended in (computing.success, computing.failure):  # `then` does not follow some of the failures
             ended(end, None, [go, stop], **quick)
-        running.append(computation)
+        running.append(computing)
     stop.click(cancel, None, [go, stop], cancels=running, **quick)
 
 
@@ -121,6 +123,19 @@ def progress_callback(raise_if_cancelled: Callable[[], None], progress: gr.Progr
         progress((completed, total), desc="denoising", unit="steps")
 
     return report
+
+
+@contextlib.contextmanager
+def computation(
+    service: Service, visitors: Visitors, request: gr.Request, progress: gr.Progress
+) -> Iterator[tuple[ProgressCallback, Callable[[], None]]]:
+    """Context manager for a computation of a visitor, whose errors are shown by `user_errors`.
+
+    Yields:
+        A callback that shows the progress, and a function that raises `CancelledError` if the visitor has cancelled.
+    """
+    with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
+        yield progress_callback(raise_if_cancelled, progress), raise_if_cancelled
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from conjure.app.controls import build_buttons, build_settings, connect, progress_callback, user_errors
+from conjure.app.controls import build_buttons, build_settings, computation, connect
 from conjure.app.drift import DTYPES
 from conjure.app.service import Service
 from conjure.app.visitors import Visitors
@@ -48,8 +48,7 @@ def build_drift_tab(service: Service, visitors: Visitors) -> None:
         model: Any, samples: Any, steps: Any, seed: Any, own_guidance: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str, str, str]:  # fmt: skip
-        with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            report = progress_callback(raise_if_cancelled, progress)
+        with computation(service, visitors, request, progress) as (report, _):
             settings = (model, samples, steps, seed, own_guidance)
             answer = service.drift(lines, guidance, other_steps, dtype, negative_prompt, settings, report)
         return answer.head, answer.body, answer.csv

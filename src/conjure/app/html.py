@@ -24,6 +24,7 @@ from conjure.similarity.nearest import Neighbours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 MAX_ROW_WIDTH = 1280  # pixels of a row of images, one image per step
 MIN_IMAGE_SIDE = 32
@@ -89,11 +90,9 @@ def trajectory_grid(explanation: Explanation) -> str:
     return "".join(figures)
 
 
-def steps_csv(estimate: Estimate) -> str:
-    """Return the contribution of each denoising step with its 95% interval, as comma-separated values."""
-    steps = zip(estimate.timesteps, estimate.snr, estimate.per_step, estimate.per_step_ci95, strict=True)
-    rows = [[timestep, snr, value, *ci95] for timestep, snr, value, ci95 in steps]
-    return csv_text([["timestep", "signal_to_noise", "contribution", "ci95_low", "ci95_high"], *rows])
+def frame_csv(frame: DataFrame) -> str:
+    """Return a data frame as comma-separated values."""
+    return csv_text([frame.columns, *frame.itertuples(index=False)])
 
 
 def page_downloads(name: str, csv: str, figure: Figure | None = None) -> str:
@@ -135,15 +134,6 @@ def ranking(neighbours: Neighbours) -> str:
     columns = ["", "text", f"distance ({neighbours.divergence}, {neighbours.unit})", "95% CI", "similarity"]
     note = "" if neighbours.scale else f"<p>{html.escape(UNCALIBRATED)}</p>"
     return f'<div style="overflow-x:auto">{Table("ranking", columns, rows).to_html()}</div>{note}'
-
-
-def ranking_csv(neighbours: Neighbours) -> str:
-    """Return the candidates with their distances, nearest first, as comma-separated values."""
-    rows = []
-    for neighbour in neighbours.ranked:
-        similarity = "" if neighbour.similarity is None else neighbour.similarity.value
-        rows.append([neighbour.text, neighbour.distance, neighbour.stderr, *neighbour.ci95, neighbour.samples, similarity])
-    return csv_text([["text", "distance", "stderr", "ci95_low", "ci95_high", "samples", "similarity"], *rows])
 
 
 def drift_summary(result: Drift, warnings: Sequence[str]) -> str:

@@ -60,6 +60,11 @@ def replace_paths(message: str, models: Mapping[str, str], other_paths: Mapping[
     names |= {str(Path(path).resolve()): name for path, name in folders.items()}
     if Path.home() != Path("/"):
         names[str(Path.home())] = "~"
-    for path in sorted(names, key=len, reverse=True):
-        message = message.replace(path, names[path])
-    return message
+    return replace_names(message, names)
+
+
+def replace_names(text: str, names: Mapping[str, str]) -> str:
+    """Return a text in which each key of `names` is replaced by its value, the longest keys first."""
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, names[name])
+    return text

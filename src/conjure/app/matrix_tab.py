@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from conjure.app.controls import build_buttons, build_settings, connect, progress_callback, user_errors
+from conjure.app.controls import build_buttons, build_settings, computation, connect
 from conjure.app.service import Service
 from conjure.app.visitors import Visitors
 
@@ -33,8 +33,7 @@ def build_matrix_tab(service: Service, visitors: Visitors) -> None:
         lines: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str, str, str]:  # fmt: skip
-        with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            report = progress_callback(raise_if_cancelled, progress)
+        with computation(service, visitors, request, progress) as (report, _):
             answer = service.matrix(lines, (model, samples, steps, seed, guidance), report)
         return answer.head, answer.body, answer.csv
 
@@ -55,8 +54,7 @@ def build_nearest_tab(service: Service, visitors: Visitors) -> None:
         text: Any, lines: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple[str, str, str]:  # fmt: skip
-        with user_errors(service), visitors.job(str(request.session_hash)) as raise_if_cancelled:
-            report = progress_callback(raise_if_cancelled, progress)
+        with computation(service, visitors, request, progress) as (report, _):
             answer = service.nearest(text, lines, (model, samples, steps, seed, guidance), report)
         return answer.head, answer.body, answer.csv
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from conjure.app.labels import file_label
+from conjure.app.labels import file_label, replace_names
 from conjure.errors import InputError
 from conjure.evaluation.comparison import diff
 from conjure.io.files import read_json
@@ -113,9 +113,9 @@ class FinishedRuns:
                 files = [str(process["model"]), *(str(change["name"]) for change in changes)]
             except (InputError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
                 raise InputError(f"the summary of the run {name!r} cannot be read; run conjure bench again") from error
-            replacements |= {str(self._path(name)): name} | {file: file_label(file) for file in files if file}
-        for path, label in sorted(replacements.items(), key=lambda item: -len(item[0])):
-            if path != label:
-                for escaped in (str(escape(path)), html.escape(path), path):  # as this version and earlier ones escape it
-                    page = page.replace(escaped, str(escape(label)))
-        return page
+            labels = {str(self._path(name)): name} | {file: file_label(file) for file in files if file}
+            for path, label in labels.items():
+                if path != label:
+                    forms = (str(escape(path)), html.escape(path), path)  # as this version and earlier ones escape it
+                    replacements |= dict.fromkeys(forms, str(escape(label)))
+        return replace_names(page, replacements)

@@ -24,12 +24,11 @@ def build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
     """
     gr.Markdown("Click a row to read the report of its run. Choose a second run to see the difference between both.")
     table = gr.Dataframe(
-        headers=list(COLUMNS), value=service.table_of_runs(), interactive=False, elem_id="runs-table",
+        headers=list(COLUMNS), interactive=False, elem_id="runs-table",
         datatype=["str", "str", "str", "number", "number", "number", "number", "str"],
     )  # fmt: skip
     with gr.Row():
-        run = gr.Dropdown(service.finished_runs(), label="Run", value=None, elem_id="run")
-        other = gr.Dropdown(service.finished_runs(), label="Compared with", value=None, elem_id="other-run")
+        run, other = gr.Dropdown(label="Run", elem_id="run"), gr.Dropdown(label="Compared with", elem_id="other-run")
     report = gr.HTML(elem_id="report")
 
     def page_or_message(page: Callable[..., str], *names: Any) -> str:

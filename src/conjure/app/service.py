@@ -187,7 +187,7 @@ class Service:
                 result = nearest(
                     process, query, candidates, top=top, samples=sampling.samples, seed=sampling.seed, progress=progress
                 )
-            csv = html.ranking_csv(result)
+            csv = html.frame_csv(result.to_pandas())
             return Answer(html.notes(warnings) + html.downloads(html.csv_link("nearest", csv)), html.ranking(result), csv)
 
         return self._answer(("nearest", query, *candidates), settings, compute)

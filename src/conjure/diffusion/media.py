@@ -169,7 +169,7 @@ def audio_rate(pipeline: Any) -> float:
 
 
 def samples_per_latent(pipeline: Any) -> int | None:
-    """Return how many samples of a sound correspond to one time of its latents, None for pipelines that do not tell it."""
+    """Return the number of samples of a sound per time of its latents; None if the pipeline does not define it."""
     vocoder = getattr(pipeline, "vocoder", None)
     if vocoder is None:
         return getattr(pipeline.vae, "hop_length", None)

@@ -139,7 +139,7 @@ class Estimate:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the distance: whether the model does not tell the texts apart, and whether there are too few samples."""
+        """Notes on the distance: one if it is 0 for different texts, and one if there are too few samples."""
         is_zero = self.texts[0] != self.texts[1] and not any(self.samples)
         notes = (equal_predictions_note(int(is_zero)), few_samples_note(len(self.samples)))
         return tuple(note for note in notes if note is not None)

@@ -59,7 +59,7 @@ def outlier_images(process: Process, cache: TrajectoryCache, results: Mapping[st
         return OutlierImages()
     try:
         decoded = decode_media(process, torch.stack(list(latents.values())))
-        images = [media.picture([len(media.values) // 2]) for media in decoded]  # of a video: its middle frame
+        images = [media.picture([len(media.values) // 2]) for media in decoded]  # a video is shown by its middle frame
     except Exception as error:  # of any pipeline and device: the report of a long run is written in every case
         return OutlierImages(note=shorten(f"Images could not be decoded ({type(error).__name__}): {error}", 300))
     uris = dict(zip(latents, map(_encode, images), strict=True))

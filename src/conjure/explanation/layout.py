@@ -79,12 +79,12 @@ class LatentLayout:
 
     @property
     def parts(self) -> list[np.ndarray]:
-        """The latents of each frame that the picture of a video shows."""
+        """The latents of a video in consecutive parts. The picture of the video shows one frame of each part."""
         return np.array_split(np.arange(len(self.frames)), min(STRIP_FRAMES, max(1, len(self.frames))))
 
     @property
     def shown_frames(self) -> list[int] | None:
-        """The frames that the picture of a video shows: the middle of those of each part. None where they are unknown."""
+        """The frames that the picture of a video shows, the middle frame of each part. None if the frames are unknown."""
         if not self.frames:
             return None
         ranges = [range(self.frames[part[0]].start, self.frames[part[-1]].stop) for part in self.parts]
@@ -127,7 +127,7 @@ class LatentLayout:
         return (shares * per_step[:, None, None, None])[:, self.padding :]
 
     def heatmaps(self, contributions: Float[np.ndarray, "steps times rows columns"]) -> Float[np.ndarray, "steps height width"]:
-        """Return heat maps that fit the image of `Media.picture`, with the sum of the contributions in the video or sound.
+        """Return heat maps of the size of `Media.picture`. They contain only contributions within the video or sound.
 
         Args:
             contributions: What `contributions` returns.

@@ -74,7 +74,7 @@ def rows_to_html(description: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a result in HTML for a notebook: its description above a table of its first rows.
 
     Args:
-        description: The text above the table; each line is a line of its own.
+        description: The text above the table. Its line ends are kept.
         rows: The rows of its data frame: values by column.
     """
     columns = list(rows[0]) if rows else []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -99,6 +98,7 @@ def matrix_page(
         is_directed: Whether the entries [i, j] and [j, i] differ.
     """
     from matplotlib import colormaps
+    from matplotlib.colors import to_hex
 
     colormap, n = colormaps[MATRIX_COLORMAP], len(cells.texts)
     largest, decimals = float(cells.distance.max()), cells.decimals
@@ -114,7 +114,7 @@ def matrix_page(
             [
                 {
                     "number": f"{cells.distance[i, j]:.{decimals}f}" if i != j else "",
-                    "background": _css_color(colors[i, j]),
+                    "background": to_hex(colors[i, j]),
                     "color": text_color(colors[i, j]),
                     "details": cells.details(i, j),
                 }
@@ -125,7 +125,7 @@ def matrix_page(
         has_numbers=n <= MAX_NUMBERED,
         tree=Markup(_tree_path(linkage)),
         largest=f"{largest:.{decimals}f}",
-        stops=[_css_color(colormap(stop)) for stop in np.linspace(0, 1, COLOR_STOPS)],
+        stops=[to_hex(colormap(stop)) for stop in np.linspace(0, 1, COLOR_STOPS)],
         unit=unit,
         is_directed=is_directed,
         tables=cells.tables(),
@@ -146,7 +146,3 @@ def _tree_path(linkage: Float[np.ndarray, "merges 4"]) -> str:
         for coordinates in zip(tree["dcoord"], tree["icoord"], strict=True)
     )
     return " ".join(f"M{line}" for line in lines)
-
-
-def _css_color(color: Any) -> str:
-    return "#" + "".join(f"{round(255 * value):02x}" for value in color[:3])

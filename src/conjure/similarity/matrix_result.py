@@ -139,7 +139,7 @@ class Matrix:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the distances: pairs that the model does not tell apart, pooled errors, and too few samples for an error."""
+        """Notes on the distances: on different texts with the distance 0, on pooled errors, and on too few samples."""
         num_zero = int(np.count_nonzero(self.distance[np.triu_indices(len(self.texts), 1)] == 0))
         notes = (equal_predictions_note(num_zero), pooled_note(self.pooled_pairs), few_samples_note(self.samples))
         return tuple(note for note in notes if note is not None)
