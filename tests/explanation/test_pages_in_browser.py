@@ -39,7 +39,7 @@ def open_page(browser: Any, path: Any, width: int) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore::conjure.TextTruncationWarning")
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390, 312])  # the last one is the frame of the app on a phone
 def test_a_comparison(browser, default_process, tmp_path, width):
     process = default_process.set(steps=3)
     conjure.explain(process, HOSTILE, "a whale", samples=2, words=True).save(tmp_path / "page.html")
