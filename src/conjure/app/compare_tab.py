@@ -46,7 +46,8 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
     inputs = [first, second, *settings, words, replacements]
     buttons = build_buttons("Compare", "go")
     number, grid = gr.HTML(elem_id="number"), gr.HTML(elem_id="grid")
-    csv, figure = gr.Textbox(visible=False), gr.Textbox(visible=False)
+    csv = gr.Textbox(visible=False)
+    figure = gr.Textbox(visible="hidden")  # in the page, since its script reads the value
     draw = gr.Button("Download the figure (PNG)", size="sm", interactive=False, elem_id="figure")
     label = "Examples: click one to compare its texts"
     examples = gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label=label, elem_id="examples")
