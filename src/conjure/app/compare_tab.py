@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from conjure.app.controls import build_buttons, build_settings, computation, connect
+from conjure.app.html import downloads, png_link
 from conjure.app.limits import MAX_SEED
 from conjure.app.service import EXAMPLES, Service
 from conjure.app.visitors import Visitors
@@ -47,15 +48,16 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
     buttons = build_buttons("Compare", "go")
     number, grid = gr.HTML(elem_id="number"), gr.HTML(elem_id="grid")
     csv = gr.Textbox(visible=False)
-    figure = gr.Textbox(visible="hidden")  # in the page, since its script reads the value
-    draw = gr.Button("Download the figure (PNG)", size="sm", interactive=False, elem_id="figure")
+    draw = gr.Button("Draw the figure (PNG)", size="sm", interactive=False, elem_id="draw-figure")
+    # A link, since browsers refuse downloads that a script starts some seconds after a click
+    figure = gr.HTML(elem_id="figure")
     label = "Examples: click one to compare its texts"
     examples = gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label=label, elem_id="examples")
 
     def compare(
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any, words: Any, replacements: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> Iterator[tuple[str, str, str, Any]]:  # fmt: skip
+    ) -> Iterator[tuple[str, str, str, Any, str]]:  # fmt: skip
         values = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed, "guidance": guidance}
         with computation(service, visitors, request, progress) as (report, raise_if_cancelled):
             settings = (model, samples, steps, seed, guidance)
@@ -68,14 +70,15 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
                 head = answer.head + link
                 if answer.csv:  # the complete answer: one line, so that the result is near the button
                     head = f'<div style="display:flex;flex-wrap:wrap;gap:0 1.5rem">{head}</div>'
-                yield head, answer.body, answer.csv, gr.Button(interactive=bool(answer.csv))
+                yield head, answer.body, answer.csv, gr.Button(interactive=bool(answer.csv)), ""
 
     def draw_figure(
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any, words: Any, replacements: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> str:  # fmt: skip
         with computation(service, visitors, request, progress) as (report, _):
-            return service.figure(a, b, (model, samples, steps, seed, guidance), words, replacements, report)
+            address = service.figure(a, b, (model, samples, steps, seed, guidance), words, replacements, report)
+        return downloads(png_link("comparison", address))
 
     def read_link(request: gr.Request) -> list[Any]:
         """Return the values of the inputs that the address of the page contains, and defaults for all others."""
@@ -96,11 +99,10 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
     read.then(None, None, None, js=COMPARE_LINK_JS, api_visibility="private")
     by_example = examples.load_input_event.then(None, None, None, js=SCROLL_TO_RESULT_JS, api_visibility="private")
     connect(
-        service, visitors, compare, inputs, [number, grid, csv, draw], buttons, "compare",
+        service, visitors, compare, inputs, [number, grid, csv, draw, figure], buttons, "compare",
         triggers=[first.submit, second.submit], previous_events=[by_example],
     )  # fmt: skip
-    drawn = draw.click(
+    draw.click(
         draw_figure, inputs, figure, concurrency_id="model", concurrency_limit=service.limits.concurrency, preprocess=False,
         show_progress_on=number, api_name="figure",
     )  # fmt: skip
-    drawn.success(None, figure, None, js="(address) => save(address, 'conjure.png')", api_visibility="private")

@@ -40,16 +40,13 @@ addEventListener("message", ({data, source}) => {
   const frame = [...document.querySelectorAll("iframe.page")].find(iframe => iframe.contentWindow === source);
   if (frame && data?.height > 0 && data.height < 1e5) frame.style.height = `${Math.ceil(data.height)}px`;
 });
-function save(address, name) {
-  if (address) Object.assign(document.createElement("a"), {href: address, download: name}).click();
-}
 addEventListener("click", event => {
   const link = event.target.closest?.("a.save-page");
   const frame = link?.closest("[role=tabpanel]")?.querySelector("iframe.page");
   if (!frame) return;
   event.preventDefault();
   const address = URL.createObjectURL(new Blob([frame.srcdoc], {type: "text/html"}));
-  save(address, link.dataset.name);
+  Object.assign(document.createElement("a"), {href: address, download: link.dataset.name}).click();
   setTimeout(() => URL.revokeObjectURL(address), 1000);
 });
 </script>"""
@@ -105,13 +102,18 @@ def page_downloads(name: str, csv: str, figure: Figure | None = None) -> str:
     """
     links = [f'<a class="save-page" href="#" data-name="{name}.html">HTML</a>', csv_link(name, csv)]
     if figure is not None:
-        links.append(f'<a download="{name}.png" href="{data_uri(figure_bytes(figure, "png"), "png")}">PNG</a>')
+        links.append(png_link(name, data_uri(figure_bytes(figure, "png"), "png")))
     return downloads(*links)
 
 
 def downloads(*links: str) -> str:
     """Return a paragraph with links."""
     return f"<p>Download: {' · '.join(links)}</p>"
+
+
+def png_link(name: str, address: str) -> str:
+    """Return a link to an image, whose data URI is `address`."""
+    return f'<a download="{name}.png" href="{address}">PNG</a>'
 
 
 def csv_link(name: str, csv: str) -> str:
