@@ -1,7 +1,8 @@
 """Modular pipelines of diffusers, with the calling convention of its stock pipelines.
 
-They also step through `pipeline.scheduler`. This module removes three differences: their blocks have inputs instead of call
-parameters, a guider sets the guidance instead of an argument, and some decode latents although `output_type` is `latent`.
+They also step through `pipeline.scheduler`. This module removes four differences: their blocks have inputs instead of call
+parameters, a guider sets the guidance instead of an argument, some need a negative prompt, and some decode latents although
+`output_type` is `latent`.
 """
 
 from __future__ import annotations
@@ -25,11 +26,17 @@ WORKFLOW = "text2image"
 
 
 class CallSignatureMixin:
-    """Mixin that makes the inputs of the blocks and the scale of the guider call parameters of a Modular pipeline."""
+    """Mixin that makes the inputs of the blocks and the scale of the guider call parameters of a Modular pipeline.
+
+    The default negative prompt is an empty text, as in stock pipelines. Without one, some blocks would encode one empty text for
+    the whole batch, and others would run the network without a text.
+    """
 
     @property
     def __signature__(self: Any) -> inspect.Signature:
         defaults = {block_input.name: block_input.default for block_input in self._blocks.inputs if block_input.name}
+        if defaults.get("negative_prompt", "") is None and not self.config.get("force_zeros_for_empty_prompt"):
+            defaults["negative_prompt"] = ""
         guider = getattr(self, "guider", None)
         if guider is not None and "guidance_scale" in guider.config:  # 1 is no guidance, and some guiders are disabled by default
             defaults["guidance_scale"] = guider.config.guidance_scale if guider.config.get("enabled", True) else 1.0
@@ -39,6 +46,9 @@ class CallSignatureMixin:
     def __call__(self: Any, **inputs: Any) -> Any:
         blocks, guider = self._blocks, getattr(self, "guider", None)
         wants_latents = inputs.get("output_type") == "latent"
+        parameters = self.__signature__.parameters
+        if "negative_prompt" in parameters:
+            inputs.setdefault("negative_prompt", parameters["negative_prompt"].default)
         try:
             if wants_latents:  # Z-Image and Qwen-Image would decode despite the output type
                 self._blocks = self.blocks
