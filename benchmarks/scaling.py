@@ -98,7 +98,7 @@ def main() -> None:
         serial, _ = write_at_rate(results, [make_chunk(next(numbers), rng) for _ in range(num_chunks)], np.inf)
         paced, delay = write_at_rate(results, [make_chunk(next(numbers), rng) for _ in range(num_chunks)], full_rate)
         store.close()
-    keeps_up = "keeps up" if delay < 2 * CHUNK / full_rate + 1 else "does not keep up"
+    keeps_up = "keeps up" if paced * full_rate < 1 else "does not keep up"
     lines = [
         f"Rate of one GPU: {rate:.1f} trajectories per second ({source}). Serial work: {serial * 1e3:.2f} ms per trajectory, "
         f"{1 / serial:,.0f} trajectories per second, measured with synthetic results; {describe_machine()}, local disk. "

@@ -50,7 +50,11 @@ def snippets() -> dict[str, dict[str, str]]:
         "docs/method.md": {"variance": benchmark("variance"), "interval coverage": benchmark("interval_coverage")},
         "docs/howto/drift.md": {name: benchmark(f"drift_{name}") for name in ("dtype", "guidance", "damage", "lora")},
         "docs/howto/video-and-sound.md": {"motion": benchmark("motion")},
-        "docs/howto/cluster.md": {"cost": benchmark("cost"), "scale": f"{benchmark('workers')}\n\n{benchmark('store')}"},
+        "docs/howto/app.md": {"load": benchmark("app")},
+        "docs/howto/cluster.md": {
+            "cost": benchmark("cost"),
+            "scale": "\n\n".join(benchmark(name) for name in ("workers", "scaling", "store")),
+        },
         "docs/speed.md": {
             "pair": benchmark("pair"),
             "many": benchmark("many"),

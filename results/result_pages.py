@@ -26,6 +26,13 @@ ROOT = HERE.parent
 ALL_DATASETS = (*PAPER_TABLE_1, "rg65", "simlex999")
 ABLATION_DATASETS = {"stsb": "STS-B test", "dev": "STS-B dev, 500 pairs", "samples": "STS-B dev, 500 pairs"}
 KINDS_DATASETS = ("stsb", "sickr", "simlex999")  # whose kinds of pairs are shown
+AXIS_NAMES = {"weighting": "unit or weighting"}
+TERMS = (
+    "`jeffreys`, `kl`, `initial`, `final` and `direct` are [divergences](method.md#weighting-and-divergence). `encoder`, "
+    "`mean:`, `cls:` and the distances between sets of images are [baselines](benchmarks.md#baselines). `encoder` is the encoder "
+    "of the model, the mean of MiniLM's token states, so that `mean:minilm` has the same values. k is the number of samples, T "
+    "the number of steps. A prior of 999 to 333 uses only the steps between these timesteps."
+)
 AXES_WITH_FIGURE = ("steps", "prior", "single step", "guidance", "samples")
 # Rows of the paper's Table 1 for models that were not run here: mean over the seven datasets, as printed in the paper
 PAPER_ROWS = {
@@ -83,14 +90,14 @@ def render_results_page() -> str:
             *_residual_tables(tasks),
             *_ablation_tables(ablations),
         ],
-        "`make results` measures all values again (`results/build_results.py`). The numbers are in `results/*.json`. Prior, "
-        "single step and weighting are varied on STS-B test. Steps, guidance, sampler and samples are varied on every third pair "
-        f"of STS-B dev, to limit the run time.{missing} Not run, because the weights were not available: Stable Diffusion, and "
-        "the paper's other encoders and language models.",
+        "`make results` measures all values again (`results/build_results.py`). The numbers are in `results/*.json`. What needs "
+        f"another run of the model was varied on every third pair of STS-B dev, to limit the run time.{missing} Not run, because "
+        "the weights were not available: Stable Diffusion, and the paper's other encoders and language models.",
     )
     axes = [cell["axis"] for name in ablations for cell in load_json(f"ablation-{name}")["cells"]]
     figures = [f"![Spearman by {axis}](figures/{figure_name(axis)})" for axis in AXES_WITH_FIGURE if axis in axes]
-    return document.to_markdown() + "\n" + "\n\n".join(figures) + "\n"
+    introduction, first_heading, tables = document.to_markdown().partition("\n## ")
+    return f"{introduction}\n{TERMS}\n{first_heading}{tables}\n" + "\n\n".join(figures) + "\n"
 
 
 def describe_settings(summary: Mapping[str, Any]) -> str:
@@ -177,7 +184,7 @@ def encoder_comparison(tasks: Mapping[str, Any]) -> str:
     kinds = [(tasks[name]["title"], group) for name in KINDS_DATASETS for group in tasks[name]["groups"]]
     compared = [(title, group) for title, group in kinds if group.get("encoder") is not None]
     if not compared:
-        return "Not measured for this version: the agreement of the model and of its text encoder within kinds of pairs."
+        return "Not measured for this version: the text encoder within kinds of pairs. The model is not compared with it there."
     titles = ", ".join(dict.fromkeys(title for title, _ in compared))
     differences = [group["encoder"]["difference"] for _, group in compared]
     higher = [item for item, change in zip(compared, differences, strict=True) if change["ci95"][0] > 0]
@@ -216,7 +223,8 @@ def _ablation_tables(names: Iterable[str]) -> Iterable[Table]:
                 for cell in cells
                 if cell["axis"] == axis
             ]
-            yield Table(f"{axis.capitalize()} ({ABLATION_DATASETS[name]})", [axis, "Spearman", INTERVAL], rows)
+            title = f"{AXIS_NAMES.get(axis, axis).capitalize()} ({ABLATION_DATASETS[name]})"
+            yield Table(title, [axis, "Spearman", INTERVAL], rows)
 
 
 def _format(value: float | None) -> str:

@@ -215,7 +215,7 @@ def test_drift(service, default_process):
         [text.divergence.value for text in expected.texts], rel=1e-4
     )
     mean = expected.summary["relative"].mean.as_percentage()
-    assert f"{mean}% of what the texts themselves contribute" in answer.head
+    assert f"{mean}% of the distance between a text and the empty text" in answer.head
     assert "A: steps 2, guidance" in answer.head
     page = html.unescape(answer.body)
     assert page.count("<img") == 1  # the final images of both processes

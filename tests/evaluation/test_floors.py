@@ -154,7 +154,7 @@ def test_table_and_summary(fast_process, pairs):
     assert set(floors) == {"encoder", "partial", "shuffled", "encoder_explains"}
     for report in (markdown(evaluation), html_page(evaluation)):
         assert "text encoder alone" in report
-        assert "process, given the text encoder" in report
+        assert "partial correlation, given the text encoder" in report
         assert "shuffled texts" in report
     assert f"| own | text encoder alone | 8 | {floors['encoder']['spearman']:.1f} |" in markdown(evaluation)
     result = evaluation.tasks["own"]

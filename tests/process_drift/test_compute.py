@@ -142,7 +142,7 @@ def test_samplers_alone_change_only_the_final_latents(load):
     result = conjure.drift(load(), load(scheduler="euler", steps=STEPS), TEXTS[:1], samples=2)
     assert values(result) == {TEXTS[0]: 0}
     assert result.texts[0].final.value > 0
-    assert "differ only in how they sample" in result.document().note
+    assert any("differ only in how they sample" in line for line in result.document().settings)
 
 
 def test_only_one_model_is_in_memory(load, baseline):

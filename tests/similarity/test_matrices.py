@@ -16,7 +16,7 @@ from scipy.spatial.distance import squareform
 
 import conjure
 from conjure import InputError
-from conjure.io.formatting import format_with_error
+from conjure.io.formatting import shared_decimals
 from conjure.similarity.validation import read_groups
 
 TEXTS = ["puppy", "whale", "poodle", "shark"]
@@ -181,7 +181,9 @@ def test_console_output_has_distances_errors_and_the_dendrogram(conjure_command,
     assert tree.count("└") == 6
     assert "2 samples, 2 steps" in tree
     assert matrix.format_entry(0, 0) == "0"
-    assert matrix.format_entry(0, 1) == format_with_error(matrix.distance[0, 1], matrix.stderr[0, 1])
+    upper = np.triu_indices(len(matrix.texts), 1)
+    decimals = shared_decimals(matrix.distance[upper], matrix.stderr[upper])
+    assert matrix.format_entry(0, 1) == f"{matrix.distance[0, 1]:.{decimals}f} ± {matrix.stderr[0, 1]:.{decimals}f}"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def build_settings(service: Service) -> list[Any]:
             gr.Slider(1, max(2, limits.steps), steps, step=1, label="Steps T"),
             gr.Number(0, precision=0, minimum=0, label="Seed"),
             # Not a field for numbers: those cannot be blank, Gradio fills them with 0
-            gr.Textbox("", label="Guidance (blank: the model's own)", max_lines=1),
+            gr.Textbox("", label="Guidance (blank: the model's default)", max_lines=1),
         ]
 
 

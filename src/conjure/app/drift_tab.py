@@ -14,8 +14,8 @@ from conjure.app.visitors import Visitors
 NUM_EXAMPLES = 8  # texts
 GUIDANCE = 5.0  # of process B, before a visitor changes it
 INTRODUCTION = (
-    "Process A is the model with the settings below. Process B is the same model with other settings: fields that are blank are "
-    "those of A. Both denoise every text from the same noise. How much do they differ, and for which texts?"
+    "Process A is the model with the settings below. Process B is the same model with other settings: a blank field keeps the "
+    "value of A. Both denoise every text from the same noise. How much do they differ, and for which texts?"
 )
 
 

@@ -10,7 +10,6 @@ from urllib.parse import quote
 import numpy as np
 
 from conjure.divergence.estimates import Estimate
-from conjure.divergence.reference_scale import UNCALIBRATED
 from conjure.explanation.explain import Explanation
 from conjure.explanation.images import counted_trajectories
 from conjure.io.csv_files import csv_text
@@ -19,6 +18,7 @@ from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.images import encode_image, mosaic
 from conjure.plotting.output import figure_bytes
+from conjure.process_drift.document import SAMPLING_NOTE
 from conjure.process_drift.results import Drift
 from conjure.similarity.nearest import Neighbours
 
@@ -56,6 +56,8 @@ NO_RUNS_HTML = (
     "<code>conjure app --runs FOLDER</code> lists it here after a reload of this page.</p>"
 )
 
+NO_SIMILARITY = "Similarity: not available for this model with these settings, since it was not calibrated with them."
+
 
 def distance(estimate: Estimate, warnings: Sequence[str]) -> str:
     """Return a distance with its interval, its number of samples so far, and warnings about the texts."""
@@ -63,7 +65,7 @@ def distance(estimate: Estimate, warnings: Sequence[str]) -> str:
         f'<p style="font-size:1.4rem;font-weight:600;margin:0">{html.escape(str(estimate))}</p>'
         f"<p>{html.escape(estimate.divergence)}, {html.escape(estimate.unit)}; "
         f"{pluralize(len(estimate.samples), 'sample')} so far</p>"
-        f"<p>{html.escape(UNCALIBRATED if estimate.similarity is None else estimate.similarity.sentence)}</p>{notes(warnings)}"
+        f"<p>{html.escape(NO_SIMILARITY if estimate.similarity is None else estimate.similarity.sentence)}</p>{notes(warnings)}"
     )
 
 
@@ -134,7 +136,7 @@ def ranking(neighbours: Neighbours) -> str:
         for place, neighbour in enumerate(neighbours.ranked, 1)
     ]
     columns = ["", "text", f"distance ({neighbours.divergence}, {neighbours.unit})", "95% CI", "similarity"]
-    note = "" if neighbours.scale else f"<p>{html.escape(UNCALIBRATED)}</p>"
+    note = "" if neighbours.scale else f"<p>{html.escape(NO_SIMILARITY)}</p>"
     return f'<div style="overflow-x:auto">{Table("ranking", columns, rows).to_html()}</div>{note}'
 
 
@@ -143,11 +145,11 @@ def drift_summary(result: Drift, warnings: Sequence[str]) -> str:
     name = "relative" if "relative" in result.summary else "divergence"
     mean = result.summary[name].mean
     value = f"{mean.as_percentage()}%" if name == "relative" else str(mean)
-    what = "of what the texts themselves contribute" if name == "relative" else result.unit
+    what = "of the distance between a text and the empty text" if name == "relative" else result.unit
     return (
         f'<p style="font-size:1.4rem;font-weight:600;margin:0">{escape_html(f"{value} {what}")}</p>'
         f"<p>mean over {pluralize(len(result.texts), 'text')}; {escape_html(' against '.join(result.labels))}</p>"
-        f"{notes(warnings)}"
+        f"{f'<p>{SAMPLING_NOTE}</p>' if result.only_sampling_differs else ''}{notes(warnings)}"
     )
 
 

@@ -56,7 +56,7 @@ class Limits:
             InputError: It is not a text, is blank, is too long, or is not valid Unicode.
         """
         if not isinstance(text, str) or not text.strip():
-            raise InputError("a text is empty; give two texts")
+            raise InputError("a text is empty; enter a text")
         if len(text) > self.max_chars:
             raise InputError(f"a text has {len(text)} characters; at most {self.max_chars} are allowed")
         check_texts([text])
@@ -140,7 +140,7 @@ class Limits:
         if value is None:
             return None
         if not is_finite_number(value) or not isinstance(value, int | float) or value < 0:
-            raise InputError(f"{name} is {_shown(guidance)}; must be a finite number >= 0")
+            raise InputError(f"{name} is {_shown(guidance)}; it must be a finite number >= 0")
         return float(value)
 
     def validated_steps(self, name: str, steps: object) -> int:

@@ -30,11 +30,11 @@ except ImportError as error:
     raise InputError("the app needs the package gradio: pip install '.[app]' in a clone") from error
 
 INTRODUCTION = """# Conjure
-How similar are two texts for an image model? While the model turns noise into an image, it predicts that image at every step. The
-distance is how far its predictions for both texts differ, on average, at the same noisy images.
+How similar are two texts for an image model? While the model turns noise into an image, it predicts at every step which noise the
+image contains. The distance is the squared difference of its predictions for the two texts, at the same noisy images.
 
-**How to read it**: the distance of equal texts is 0. *Similarity 0.93* means: closer than 93% of pairs of unrelated texts. The
-number after ± is the standard error of the distance. [The paper](https://arxiv.org/abs/2410.16431)"""
+**How to read it**: the distance of equal texts is 0. *Similarity 0.93* means: closer than 93% of pairs of unrelated texts (shown
+for calibrated models and settings). The number after ± is the standard error of the distance. [The paper](https://arxiv.org/abs/2410.16431)"""
 
 
 def build(service: Service, visitors: Visitors) -> gr.Blocks:

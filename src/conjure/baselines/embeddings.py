@@ -1,4 +1,4 @@
-"""Cosine distances of text embeddings: the process' text encoder, sentence-transformers models and transformers encoders."""
+"""Cosine distances of text embeddings: the process's text encoder, sentence-transformers models and transformers encoders."""
 
 from __future__ import annotations
 

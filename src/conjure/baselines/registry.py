@@ -22,7 +22,7 @@ def make_baselines(
 
     | name | distance |
     |---|---|
-    | `encoder` | cosine of the process' text encoder |
+    | `encoder` | cosine of the process's text encoder |
     | `sentence:MODEL` | cosine of a sentence-transformers model |
     | `cls:MODEL`, `mean:MODEL` | cosine of a transformers encoder: last hidden state of the first token, or the mean of all |
     | `trajectories:MODEL` | continuations by a causal language model |

@@ -64,7 +64,8 @@ def compare(
         bool,
         typer.Option(
             "--words",
-            help="Measure the effect of each word: how the divergence on the trajectories of the other text changes without it.",
+            help="Measure the effect of each word: how the divergence along the trajectories of the other text changes if it is "
+            "removed.",
         ),
     ] = False,
     replace: Annotated[

@@ -157,7 +157,11 @@ def _divergence_table(tasks: Mapping[str, Any]) -> Table:
 
 
 def _floors_table(tasks: Mapping[str, Any]) -> Table:
-    measures = {"encoder": "text encoder alone", "partial": "process, given the text encoder", "shuffled": "shuffled texts"}
+    measures = {
+        "encoder": "text encoder alone",
+        "partial": "partial correlation, given the text encoder",
+        "shuffled": "shuffled texts",
+    }
     rows = [
         [task["title"], label, str(floor["pairs"]), f"{floor['spearman']:.1f}", format_interval(floor["ci95"])]
         for task in tasks.values()

@@ -12,17 +12,18 @@ from conjure.io.formatting import pluralize
 GLOSSARY = {
     "Spearman": "Spearman x100 of negated distances with human ratings.",
     "95% CI": "Intervals are 95% bootstrap intervals over pairs, and over samples where there are several. With fewer than 20 "
-    "pairs, an interval of a correlation is that by inversion of its distribution for normal variables; with several samples, it "
-    "contains the bootstrap interval too.",
+    "pairs, the interval of a correlation is computed by inverting a test that assumes normal variables; with several samples, "
+    "it contains the bootstrap interval too.",
     "p": "The two-sided p of a difference is from the same bootstrap as its interval.",
-    "reliability and ceiling": "Reliability is that of the ranks over samples; the ceiling is the highest correlation that it "
-    "allows.",
+    "reliability and ceiling": "Reliability is the expected rank correlation of two independent runs; the ceiling, its "
+    "square root, is the highest correlation that is possible with this noise.",
     "paper": "The column “paper” is Stable Diffusion v1.4, as printed in Liu and Soatto (2026).",
 }
 COLUMNS = {"p": "p", "reliability and ceiling": "reliability (ceiling)", "paper": "paper"}  # to which a term belongs
 FLOORS_NOTE = (
-    "Floors: the cosine of the process' text encoder alone; the partial correlation of distances and ratings, given this "
-    "cosine; and the process with shuffled texts, on at most 100 pairs in one sample: each text has the condition of another."
+    "Floors are reference values for the correlation: the cosine of the process's text encoder alone; the partial correlation "
+    "of distances and ratings, given this cosine; and the process with shuffled texts, on at most 100 pairs in one sample: each "
+    "text has the condition of another."
 )
 BIAS_NOTE = (
     "Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "

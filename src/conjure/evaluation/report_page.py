@@ -18,7 +18,7 @@ from conjure.io.templating import render
 
 FLOORS = {
     "encoder": "the text encoder alone",
-    "partial": "the process, given the text encoder",
+    "partial": "the partial correlation, given the text encoder",
     "shuffled": "the process with shuffled texts",
 }
 

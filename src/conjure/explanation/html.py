@@ -40,7 +40,7 @@ def explanation_page(
 
     ordinals = ("first", "second")
     directions = ", ".join(
-        f"{format_value(value, estimate.stderr)} on trajectories of the {ordinal} text"
+        f"{format_value(value, estimate.stderr)} along the trajectories of the {ordinal} text"
         for (value, _), ordinal in zip(estimate.directions, ordinals, strict=False)
     )
     notes = "".join(f"; {note}" for note in estimate.notes)

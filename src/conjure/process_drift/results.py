@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conjure.diffusion.load_options import describe_changes, summarize_settings
+from conjure.diffusion.load_options import summarize_settings
 from conjure.diffusion.media import KIND_NAMES
 from conjure.divergence.estimates import Estimate
-from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
 from conjure.errors import InputError
 from conjure.explanation.figure import comparison_figure
 from conjure.io.csv_files import csv_text
-from conjure.io.documents import Document, Table, rows_to_html
+from conjure.io.documents import Document, rows_to_html
 from conjure.io.files import import_pandas, import_pyarrow, parquet_bytes, write_output
 from conjure.io.formatting import pluralize
 from conjure.io.numbers import none_if_not_finite
@@ -23,10 +22,10 @@ from conjure.io.text import quote_and_wrap, shorten
 from conjure.plotting.charts import draw_points
 from conjure.plotting.media import MediaKind
 from conjure.plotting.output import check_path, figure_bytes
+from conjure.process_drift.document import drift_document
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
 from conjure.process_drift.statistics import Summary
-from conjure.process_drift.tables import group_table, summary_table
 from conjure.process_drift.text_drift import TextDrift
 from conjure.process_drift.validation import TABLE_SUFFIXES
 
@@ -90,6 +89,12 @@ class Drift:
     def samples(self) -> int:
         """The number of samples k."""
         return len(self.texts[0].samples)
+
+    @property
+    def only_sampling_differs(self) -> bool:
+        """Whether no divergence is larger than the numerical noise, but the final latents differ."""
+        is_within_noise = all(text.divergence.value <= self.noise for text in self.texts)
+        return is_within_noise and self.summary["final"].mean.value > 0
 
     def __str__(self) -> str:
         first = self.texts[0]
@@ -169,43 +174,13 @@ class Drift:
             max_rows: The largest number of rows in the table of texts; None for all.
             trajectories: Whether the trajectories of the texts that changed most and least are among the figures.
         """
-        settings = [
-            f"{self.labels[0]} against {self.labels[1]}; {self._shared_settings()}"
-            f"{pluralize(self.samples, 'sample')}, seed {self.seed}; conjure {self.version}",
-            "; ".join(f"{name}: {outcome}" for name, outcome in self.checks.items()),
-        ]
-        shown = self.texts if max_rows is None else self.texts[:max_rows]
-        columns = (
-            "text",
-            f"divergence, {self.unit}",
-            "95% CI",
-            "relative",
-            "95% CI",
-            "nats",
-            f"final {KIND_NAMES[self.kind]}, relative",
-        )
-        table = Table("Texts, from the largest divergence to the smallest", columns, [text.to_cells() for text in shown])
-        tables = [table, summary_table(self.summary)]
-        if self.groups:
-            has_relative = not math.isnan(self.texts[0].relative.value)
-            tables.insert(0, group_table(self.groups, None if has_relative else self.unit))
         images = {}
         if self.images:
             images[f"Final {KIND_NAMES[self.kind]}s from the same noise"] = self._final_images("png")
         for image in self.images if trajectories else ():
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
-        return Document("Drift", settings, tables, " ".join(self._notes(len(shown))), images)
-
-    def _shared_settings(self) -> str:
-        """Return the main settings in which both processes agree, with a semicolon after them."""
-        names = {"model": "model ", "scheduler": "", "steps": "T = "}
-        shared = [
-            f"{label}{self.process_a[name]}" for name, label in names.items() if self.process_a[name] == self.process_b[name]
-        ]
-        changes = describe_changes(self.process_b)
-        shared += [change for change in describe_changes(self.process_a) if change in changes]
-        return ", ".join(shared) + "; " if shared else ""
+        return drift_document(self, max_rows, images)
 
     def figure(self, text: str) -> Figure:
         """Return Figure 1 of Liu and Soatto (2026) for one text, with the two processes instead of two texts.
@@ -265,22 +240,3 @@ class Drift:
     def _final_images(self, file_format: str) -> bytes:
         values = {text.text: str(text.divergence) for text in self.texts}
         return final_images(self.images, [values[image.text] for image in self.images], self.labels, file_format)
-
-    def _notes(self, shown: int) -> list[str]:
-        above = sum(text.is_above_noise for text in self.texts)
-        notes = [
-            "The numerical noise of the processes, measured with batches of another size, is at most "
-            f"{self.noise:.1g}. "
-            f"The divergence of {above} of {pluralize(len(self.texts), 'text')} is larger."
-        ]
-        if all(text.divergence.value <= self.noise for text in self.texts) and self.summary["final"].mean.value:
-            notes.append(
-                "Both processes make the same predictions, but their final latents differ: they differ only in how they sample."
-            )
-        if shown < len(self.texts):
-            notes.append(f"{pluralize(len(self.texts) - shown, 'more text')} in the output file (--out).")
-        if self.samples > 1 and len(self.texts) >= MIN_POOLED_PAIRS:
-            notes.append(f"The standard errors are pooled over {len(self.texts)} texts.")
-        if (note := few_samples_note(self.samples)) is not None:
-            notes.append(f"{note[0].upper()}{note[1:]}.")
-        return notes

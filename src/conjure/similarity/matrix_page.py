@@ -22,7 +22,7 @@ COLOR_STOPS = 9  # of the color scale below the heat map
 
 @dataclass(frozen=True)
 class MatrixCells:
-    """What the page shows of a matrix, with its rows and columns in the order of the page.
+    """What a table or page shows of a matrix.
 
     Attributes:
         texts: The texts.
@@ -37,6 +37,14 @@ class MatrixCells:
     stderr: Float[np.ndarray, "texts texts"]
     ci95: tuple[Float[np.ndarray, "texts texts"], Float[np.ndarray, "texts texts"]]
     similarities: tuple[Float[np.ndarray, "texts texts"], ...] | None
+
+    def reordered(self, order: Sequence[int]) -> MatrixCells:
+        """Return the cells with rows and columns in another order."""
+        square = np.ix_(order, order)
+        low, high = self.ci95
+        similarities = None if self.similarities is None else tuple(values[square] for values in self.similarities)
+        texts = [self.texts[i] for i in order]
+        return MatrixCells(texts, self.distance[square], self.stderr[square], (low[square], high[square]), similarities)
 
     @cached_property
     def decimals(self) -> int:

@@ -19,7 +19,7 @@ from conjure.divergence.reference_scale import UNCALIBRATED, ReferenceScale
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
 from conjure.io.files import import_pandas, write_output
-from conjure.io.formatting import format_with_error, pluralize
+from conjure.io.formatting import pluralize
 from conjure.plotting.matrices import clustered_heatmap, draw_matrix
 from conjure.plotting.output import EMBEDDING_SUFFIXES, axes_or_new, check_path, figure_bytes
 from conjure.plotting.scatter import scatter_plot
@@ -148,7 +148,11 @@ class Matrix:
         """Return the entry [i, j] as text: the distance with its standard error, or the similarity."""
         if similarity:
             return f"{self.require_similarity()[i, j]:.2f}"
-        return "0" if i == j else format_with_error(self.distance[i, j], self.stderr[i, j])
+        return self._cells.with_error(i, j)
+
+    @cached_property
+    def _cells(self) -> MatrixCells:
+        return MatrixCells(self.texts, self.distance, self.stderr, self.ci95, self._similarities)
 
     def __str__(self) -> str:
         pairs = self.distance[~np.eye(len(self.texts), dtype=bool)]
@@ -297,21 +301,12 @@ class Matrix:
 
     def to_html(self) -> str:
         """Return the page of the matrix as one HTML document without external files."""
-        process, square = self.process, np.ix_(self.order, self.order)
-        low, high = self.ci95
-        similarities = None if self._similarities is None else tuple(values[square] for values in self._similarities)
         return matrix_page(
-            MatrixCells(
-                [self.texts[i] for i in self.order],
-                self.distance[square],
-                self.stderr[square],
-                (low[square], high[square]),
-                similarities,
-            ),
+            self._cells.reordered(self.order),
             self.linkage,
             settings=(
-                f"{self.divergence}, {self.unit}; model {process['model']}, {process['scheduler']}, T = {process['steps']}, "
-                f"guidance {process['guidance']}, k = {self.samples}, seed {self.seed}; conjure {self.version}"
+                f"{self.divergence}, {self.unit}; {summarize_settings(self.process)}; {pluralize(self.samples, 'sample')}, "
+                f"seed {self.seed}; conjure {self.version}"
             ),
             unit=self.unit,
             notes=self.notes,
