@@ -182,7 +182,7 @@ def test_all_tabs(browser, tmp_path):
 
         page.fill("#second textarea, #second input", "")
         page.click("#go")
-        page.wait_for_selector("text=a text is empty; give two texts")
+        page.wait_for_selector("text=a text is empty; enter a text")
         assert page.query_selector("#grid iframe") is None  # the result of other texts does not remain
         page.wait_for_selector("#go:enabled")
         assert page.locator("button:text-is('Stop'):visible").is_disabled()

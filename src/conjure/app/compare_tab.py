@@ -48,7 +48,7 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
     buttons = build_buttons("Compare", "go")
     number, grid = gr.HTML(elem_id="number"), gr.HTML(elem_id="grid")
     csv = gr.Textbox(visible=False)
-    draw = gr.Button("Draw the figure (PNG)", size="sm", interactive=False, elem_id="draw-figure")
+    draw = gr.Button("Draw the figure (PNG)", size="sm", visible=False, elem_id="draw-figure")
     # A link, since browsers refuse downloads that a script starts some seconds after a click
     figure = gr.HTML(elem_id="figure")
     label = "Examples: click one to compare its texts"
@@ -70,7 +70,7 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
                 head = answer.head + link
                 if answer.csv:  # the complete answer: one line, so that the result is near the button
                     head = f'<div style="display:flex;flex-wrap:wrap;gap:0 1.5rem">{head}</div>'
-                yield head, answer.body, answer.csv, gr.Button(interactive=bool(answer.csv)), ""
+                yield head, answer.body, answer.csv, gr.Button(visible=bool(answer.csv)), ""
 
     def draw_figure(
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any, words: Any, replacements: Any,

@@ -76,7 +76,7 @@ def connect(
         return [gr.Button(interactive=not is_running), gr.Button(interactive=is_running)]
 
     def start() -> list[Any]:
-        cleared = [gr.Button(interactive=False) if isinstance(output, gr.Button) else None for output in outputs]
+        cleared = [gr.Button(visible=False) if isinstance(output, gr.Button) else None for output in outputs]
         return [*cleared, *set_running(True)]
 
     def end() -> list[Any]:

@@ -135,9 +135,11 @@ def ranking(neighbours: Neighbours) -> str:
         ]
         for place, neighbour in enumerate(neighbours.ranked, 1)
     ]
-    columns = ["", "text", f"distance ({neighbours.divergence}, {neighbours.unit})", "95% CI", "similarity"]
+    columns = ["", "text", "distance", "95% CI", "similarity"]
     note = "" if neighbours.scale else f"<p>{html.escape(NO_SIMILARITY)}</p>"
-    return f'<div style="overflow-x:auto">{Table("ranking", columns, rows).to_html()}</div>{note}'
+    table = Table("ranking", columns, rows).to_html()
+    unit = f"<p>{html.escape(f'{neighbours.divergence}, {neighbours.unit}')}</p>"
+    return f'<div style="overflow-x:auto">{table}</div>{unit}{note}'
 
 
 def drift_summary(result: Drift, warnings: Sequence[str]) -> str:

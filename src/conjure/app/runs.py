@@ -59,8 +59,8 @@ class FinishedRuns:
                 date = datetime.fromtimestamp(self._path(name, "summary.json").stat().st_mtime, UTC)
                 model = file_label(str(summary["process"]["model"]))
                 for task in summary["tasks"].values():
-                    values = [task["pairs"], task["spearman"], *task["ci95"]]
-                    rows.append([name, model, str(task["title"]), *values, f"{date:%Y-%m-%d %H:%M}"])
+                    values = [round(value, 1) for value in (task["spearman"], *task["ci95"])]
+                    rows.append([name, model, str(task["title"]), task["pairs"], *values, f"{date:%Y-%m-%d %H:%M}"])
         return rows
 
     def report(self, name: object) -> str:

@@ -84,7 +84,7 @@ class StoreDatabase:
         if is_schema_2:
             self.connection.executescript(MIGRATION)
         self.connection.execute("PRAGMA synchronous = NORMAL")
-        self.connection.execute("PRAGMA wal_autocheckpoint = 2000")  # pages. The default of 1000 is less than one large batch
+        self.connection.execute("PRAGMA wal_autocheckpoint = 8000")  # pages: 32 MB. The default is less than one large batch
         if not tables:  # an existing store is not written to until there are new results
             self.connection.executescript(CREATE_TABLES)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 SCHEMA_VERSION = 3
 
-# Final latents of Stable Diffusion have 64 kB: with pages of SQLite's default size, 4 kB, writing takes half as long again
 CREATE_TABLES = f"""
-PRAGMA page_size = 16384;
 PRAGMA journal_mode = WAL;
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS process (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, settings TEXT NOT NULL, metadata TEXT,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from conjure.diffusion.load_options import describe_changes
+from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.attribution import Attribution
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
@@ -50,10 +50,6 @@ def explanation_page(
         images.heatmaps for sample in trajectories for images in sample if images.heatmaps is not None
     )
     steps = _step_table(estimate)
-    process = estimate.process
-    settings = ", ".join(
-        [f"{key} {process[key]}" for key in ("model", "scheduler", "steps", "guidance")] + describe_changes(process)
-    )
     height, width = sample_images[0].forward.final.shape[:2]
     data = {
         "trajectories": [printable(images.text) for images in trajectories[0]],
@@ -78,7 +74,7 @@ def explanation_page(
             f"{estimate.divergence}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}{notes}"
             + ("" if estimate.similarity is None else f"; {estimate.similarity.sentence}")
         ),
-        settings=f"{settings}, seed {estimate.seed}, conjure {estimate.version}",
+        settings=f"{summarize_settings(estimate.process)}; seed {estimate.seed}; conjure {estimate.version}",
         heatmap_scale=heatmap_scale,
         vmin_step=f"{vmax_step / LOG_RANGE:.3g}",
         vmax_step=f"{vmax_step:.3g}" if vmax_step else "",
