@@ -81,6 +81,8 @@ def rows_per_step(process: conjure.Process, work: Callable[[], object]) -> float
         return forward(*args, **kwargs)
 
     network.forward = counting_forward
+    work()  # the first run of a network evaluates further rows, to check that its rows are independent
+    batch_sizes.clear()
     work()
     del network.forward
     return sum(batch_sizes) / process.steps
