@@ -129,8 +129,9 @@ def test_an_interrupt_at_the_exit_is_ignored():
 )
 @pytest.mark.parametrize("arguments", [("compare", "a", "b"), ("app",)])
 def test_an_interrupt_at_any_time_ends_without_a_traceback(arguments, delay):
-    """From the moment at which Python has started and found the command."""
-    code = "from conjure.cli import main; print('ready', flush=True); main()"
+    """From the first thing that the command does: a test cannot know when Python is about to call it."""
+    announce = "lambda number, getsignal=signal.getsignal: print('ready', flush=True) or getsignal(number)"
+    code = f"import signal; from conjure.cli import main; signal.getsignal = {announce}; main()"
     command = [sys.executable, "-c", code, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
