@@ -18,7 +18,7 @@ from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.images import encode_image, mosaic
 from conjure.plotting.output import figure_bytes
-from conjure.process_drift.document import SAMPLING_NOTE
+from conjure.process_drift.report_text import SAMPLING_NOTE
 from conjure.process_drift.results import Drift
 from conjure.similarity.nearest import Neighbours
 

@@ -22,10 +22,11 @@ from conjure.io.text import quote_and_wrap, shorten
 from conjure.plotting.charts import draw_points
 from conjure.plotting.media import MediaKind
 from conjure.plotting.output import check_path, figure_bytes
-from conjure.process_drift.document import drift_document
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
+from conjure.process_drift.report_text import SAMPLING_NOTE, column_terms, error_notes, shared_settings
 from conjure.process_drift.statistics import Summary
+from conjure.process_drift.tables import group_table, summary_table, texts_table
 from conjure.process_drift.text_drift import TextDrift
 from conjure.process_drift.validation import TABLE_SUFFIXES
 
@@ -174,13 +175,25 @@ class Drift:
             max_rows: The largest number of rows in the table of texts; None for all.
             trajectories: Whether the trajectories of the texts that changed most and least are among the figures.
         """
+        shown = self.texts if max_rows is None else self.texts[:max_rows]
+        has_relative = not math.isnan(self.texts[0].relative.value)
+        settings = [
+            f"{self.labels[0]} against {self.labels[1]}; {shared_settings(self.process_a, self.process_b)}"
+            f"{pluralize(self.samples, 'sample')}, seed {self.seed}; conjure {self.version}",
+            "; ".join(f"{name}: {outcome}" for name, outcome in self.checks.items()),
+        ]
+        settings += [column_terms(self.kind)] if has_relative else []
+        settings += [SAMPLING_NOTE] if self.only_sampling_differs else []
+        tables = [texts_table(shown, self.unit, self.kind), summary_table(self.summary)]
+        if self.groups:
+            tables.insert(0, group_table(self.groups, None if has_relative else self.unit))
         images = {}
         if self.images:
             images[f"Final {KIND_NAMES[self.kind]}s from the same noise"] = self._final_images("png")
         for image in self.images if trajectories else ():
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
-        return drift_document(self, max_rows, images)
+        return Document("Drift", settings, tables, error_notes(self.texts, self.noise, len(shown)), images)
 
     def figure(self, text: str) -> Figure:
         """Return Figure 1 of Liu and Soatto (2026) for one text, with the two processes instead of two texts.

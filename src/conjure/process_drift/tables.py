@@ -1,14 +1,29 @@
-"""Tables of the report of a drift: the summary over texts, and the groups of texts."""
+"""Tables of the report of a drift: the texts, the summary over texts, and the groups of texts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
+from conjure.diffusion.media import KIND_NAMES
 from conjure.io.documents import Table
 from conjure.io.formatting import format_interval, format_value
+from conjure.plotting.media import MediaKind
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.statistics import Summary
+from conjure.process_drift.text_drift import TextDrift
+
+
+def texts_table(texts: Sequence[TextDrift], unit: str, kind: MediaKind) -> Table:
+    """Return the values of texts as a table.
+
+    Args:
+        texts: The texts, from the largest divergence to the smallest.
+        unit: The unit of the divergences.
+        kind: What the processes generate.
+    """
+    columns = ("text", f"divergence, {unit}", "95% CI", "relative", "95% CI", "nats", f"final {KIND_NAMES[kind]}, relative")
+    return Table("Texts, from the largest divergence to the smallest", columns, [text.to_cells() for text in texts])
 
 
 def summary_table(summaries: Mapping[str, Summary]) -> Table:
