@@ -143,7 +143,7 @@ def test_heatmaps_of_a_page_share_one_scale(explained):
         logarithms = 1 + np.log(np.maximum(heatmaps / vmax_step, 1 / LOG_RANGE)) / np.log(LOG_RANGE)
         expected = np.concatenate([*logarithms, heatmaps.sum(0) / vmax_total], axis=1)
         np.testing.assert_allclose(opacity, expected, atol=0.01)
-    assert f"ends at {vmax_step / LOG_RANGE:.3g};" in page
+    assert f"starts at {vmax_step / LOG_RANGE:.3g};" in page
     assert f"is {vmax_step:.3g} at one step, and\n{vmax_total:.3g} summed" in page
 
 
