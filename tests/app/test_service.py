@@ -354,7 +354,7 @@ def test_runs_are_listed_and_compared(tmp_path, default_process):
     rows = service.table_of_runs()
     task = summary["tasks"]["pairs"]
     assert [row[:3] for row in rows] == [["ten", "default", "pairs"], ["two", "my-model", "pairs"]]
-    assert rows[1][3:7] == [len(pairs), task["spearman"], *task["ci95"]]
+    assert rows[1][3:7] == [len(pairs), *(round(value, 1) for value in (task["spearman"], *task["ci95"]))]
     page = service.difference("ten", "two")
     expected = conjure.diff(runs / "ten", runs / "two").tasks["pairs"].difference
     assert f"{100 * expected.spearman:+.1f}" in page
