@@ -49,6 +49,17 @@ def visit(address: str, visitor: int, end: float, responses: list[tuple[str, flo
         responses.append((outcome, time.monotonic() - start))
 
 
+def visit_alone(address: str) -> tuple[float, float]:
+    """Return after how many seconds a single visitor has the first image of new texts, and the complete answer."""
+    client = Client(address, verbose=False)
+    start = time.monotonic()
+    first = None
+    for _, images, *_ in client.submit("a wooden boat", "a paper boat", api_name="/compare"):
+        first = first or (time.monotonic() - start if "<img" in images else None)
+    assert first is not None
+    return first, time.monotonic() - start
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--visitors", type=int, default=20, help="number of concurrent visitors")
@@ -63,6 +74,7 @@ def main() -> None:
         assert server.stdout is not None
         address = next(word for line in server.stdout for word in line.split() if word.startswith("http://"))
         time.sleep(10)  # the app computes its examples first
+        first_image, complete = visit_alone(address)
         responses: list[tuple[str, float]] = []
         memory = [resident_memory(server.pid)]
         end = time.monotonic() + arguments.seconds
@@ -84,7 +96,9 @@ def main() -> None:
     (HERE / "app.md").write_text(
         f"{arguments.visitors} concurrent visitors for {arguments.seconds:.0f} s, comparisons of new texts at k = 1, T = 5 on "
         f"the default model; {describe_machine()}, torch {torch.__version__}.\n\n"
-        f"| | |\n|---|---|\n{rows}\n"
+        f"| | |\n|---|---|\n"
+        f"| before the load, one visitor with the default settings: first image | {first_image:.1f} s |\n"
+        f"| complete answer | {complete:.1f} s |\n{rows}\n"
         f"| median waiting time of an answer | {np.median(waits):.1f} s |\n| longest waiting time | {max(waits):.1f} s |\n"
         f"| memory before the load | {memory[0]:.0f} MB |\n| peak memory in the first half | {max(memory[:middle]):.0f} MB |\n"
         f"| peak memory in the second half | {max(memory[middle:]):.0f} MB |\n"

@@ -25,6 +25,7 @@ from conjure.app.jobs import CancelledError
 from conjure.app.limits import Limits
 from conjure.app.service import Service
 from conjure.app.thread_warnings import record_warning
+from conjure.divergence.reference_scale import NO_SIMILARITY
 from conjure.evaluation.datasets import from_dataframe
 from conjure.process_drift.groups import built_in_texts
 
@@ -95,7 +96,10 @@ def test_a_ranking(service, default_process):
         assert float(row["distance"]) == pytest.approx(estimate.distance, rel=1e-5)
         assert float(row["stderr"]) == pytest.approx(estimate.stderr, rel=1e-4)
         assert row["samples"] == "2"
-    assert answer.body.count("<tr") == 4
+    page = html.unescape(answer.body)
+    assert page.count("<tr") == 4
+    assert "Texts nearest to “a small dog”" in page
+    assert NO_SIMILARITY in page  # two steps
 
 
 @pytest.mark.parametrize(
@@ -215,9 +219,9 @@ def test_drift(service, default_process):
         [text.divergence.value for text in expected.texts], rel=1e-4
     )
     mean = expected.summary["relative"].mean.as_percentage()
-    assert f"{mean}% of the distance between a text and the empty text" in answer.head
-    assert "A: steps 2, guidance" in answer.head
     page = html.unescape(answer.body)
+    assert f"Process B differs from process A by {mean}% of the distance between a text and the empty text" in page
+    assert "A: steps 2, guidance" in page
     assert page.count("<img") == 1  # the final images of both processes
     assert "Final images from the same noise" in page
     assert service.drift(*arguments) is answer
@@ -229,7 +233,7 @@ def test_drift(service, default_process):
 )
 def test_drift_of_other_settings(service, other, label):
     answer = service.drift("a red apple", *other, ("default", 1, 1, 0, None))
-    assert f"B: {label}" in answer.head
+    assert f"B: {label}" in html.unescape(answer.body)
 
 
 def test_drift_of_built_in_texts(service):
@@ -353,8 +357,9 @@ def test_runs_are_listed_and_compared(tmp_path, default_process):
     service = Service(runs=runs)
     rows = service.table_of_runs()
     task = summary["tasks"]["pairs"]
-    assert [row[:3] for row in rows] == [["ten", "default", "pairs"], ["two", "my-model", "pairs"]]
-    assert rows[1][3:7] == [len(pairs), *(round(value, 1) for value in (task["spearman"], *task["ci95"]))]
+    low, high = task["ci95"]
+    assert [row[0] for row in rows] == ["ten", "two"]
+    assert rows[1][1:6] == [round(task["spearman"], 1), f"{low:.1f} to {high:.1f}", "pairs", len(pairs), "my-model"]
     page = service.difference("ten", "two")
     expected = conjure.diff(runs / "ten", runs / "two").tasks["pairs"].difference
     assert f"{100 * expected.spearman:+.1f}" in page

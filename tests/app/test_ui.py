@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import urllib.error
 import urllib.request
@@ -14,6 +16,8 @@ import pytest
 pytest.importorskip("gradio", reason="the app needs gradio")
 
 import gradio
+from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from conjure import InputError
 from conjure.app.controls import user_errors
@@ -127,5 +131,20 @@ def test_addresses_behind_a_reverse_proxy(service):
         page = read(address).decode()
         assert f'"root":"{address}below/conjure"' in page.replace('": ', '":')
         assert "/compare" in json.loads(read(f"{address}gradio_api/info"))["named_endpoints"]
+    finally:
+        gradio.close_all()
+
+
+def test_a_program_can_send_requests(service):
+    """The client of Gradio gets the numbers; arguments that are not given have their defaults."""
+    try:
+        client = Client(run_in_event_loop(serve, service, wait=False), verbose=False)
+        _, _, numbers = client.predict(text="dog", lines="wolf\ncar", samples=1, steps=1, api_name="/nearest")
+        rows = list(csv.DictReader(io.StringIO(numbers)))
+        assert {row["text"] for row in rows} == {"wolf", "car"}
+        assert all(float(row["distance"]) > 0 for row in rows)
+        with pytest.raises(AppError, match="samples is '2'; it must be an integer from 1 to 1"):
+            client.predict(text="dog", lines="wolf\ncar", samples=2, steps=1, api_name="/nearest")
+        client.close()
     finally:
         gradio.close_all()

@@ -33,14 +33,15 @@ def build_settings(service: Service) -> list[Any]:
 
 
 def build_buttons(label: str, elem_id: str) -> tuple[Any, Any]:
-    """Build the button that starts a computation, and the one that stops it.
+    """Build the button that starts a computation, and the one that stops it, which is visible while something runs.
 
     Args:
         label: The label of the first button.
         elem_id: Its identifier in the page.
     """
     with gr.Row():
-        return gr.Button(label, variant="primary", elem_id=elem_id), gr.Button("Stop", interactive=False)
+        start = gr.Button(label, variant="primary", elem_id=elem_id)
+        return start, gr.Button("Stop", visible=False, scale=0, min_width=96)
 
 
 def connect(
@@ -73,7 +74,7 @@ def connect(
     quick: dict[str, Any] = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
 
     def set_running(is_running: bool) -> list[Any]:
-        return [gr.Button(interactive=not is_running), gr.Button(interactive=is_running)]
+        return [gr.Button(interactive=not is_running), gr.Button(visible=is_running)]
 
     def start() -> list[Any]:
         cleared = [gr.Button(visible=False) if isinstance(output, gr.Button) else None for output in outputs]

@@ -41,7 +41,7 @@ def build_drift_tab(service: Service, visitors: Visitors) -> None:
         ]
     inputs = [texts, *other, *build_settings(service)]
     buttons = build_buttons("Compare the processes", "drift-go")
-    head, body, csv = gr.HTML(elem_id="drift-mean"), gr.HTML(elem_id="drift-result"), gr.Textbox(visible=False)
+    head, body, csv = gr.HTML(elem_id="drift-head"), gr.HTML(elem_id="drift-result"), gr.Textbox(visible=False)
 
     def compare(
         lines: Any, guidance: Any, other_steps: Any, dtype: Any, negative_prompt: Any,

@@ -10,17 +10,15 @@ from urllib.parse import quote
 import numpy as np
 
 from conjure.divergence.estimates import Estimate
+from conjure.divergence.reference_scale import NO_SIMILARITY
 from conjure.explanation.explain import Explanation
 from conjure.explanation.images import counted_trajectories
 from conjure.io.csv_files import csv_text
-from conjure.io.documents import Table, data_uri, escape_html
-from conjure.io.formatting import format_interval, format_value, pluralize
+from conjure.io.documents import data_uri
+from conjure.io.formatting import pluralize
 from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.images import encode_image, mosaic
 from conjure.plotting.output import figure_bytes
-from conjure.process_drift.report_text import SAMPLING_NOTE
-from conjure.process_drift.results import Drift
-from conjure.similarity.nearest import Neighbours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 MAX_ROW_WIDTH = 1280  # pixels of a row of images, one image per step
 MIN_IMAGE_SIDE = 32
 
+# In the app, a page begins where the other elements do, and is as wide as they are
+EMBEDDED_STYLE = "<style>body { max-width: none; margin: 0; padding: 0 }</style>"
 # The sandbox of an iframe separates it from the app. So the page within it has to report its height, which the app then applies.
 REPORT_HEIGHT_JS = """<script>
 new ResizeObserver(() => parent.postMessage({height: document.documentElement.getBoundingClientRect().height}, "*"))
@@ -56,13 +56,11 @@ NO_RUNS_HTML = (
     "<code>conjure app --runs FOLDER</code> lists it here after a reload of this page.</p>"
 )
 
-NO_SIMILARITY = "Similarity: not available for this model with these settings, since it was not calibrated with them."
-
 
 def distance(estimate: Estimate, warnings: Sequence[str]) -> str:
     """Return a distance with its interval, its number of samples so far, and warnings about the texts."""
     return (
-        f'<p style="font-size:1.4rem;font-weight:600;margin:0">{html.escape(str(estimate))}</p>'
+        f'<p style="font-size:1.3rem;font-weight:600;margin:0">{html.escape(str(estimate))}</p>'
         f"<p>{html.escape(estimate.divergence)}, {html.escape(estimate.unit)}; "
         f"{pluralize(len(estimate.samples), 'sample')} so far</p>"
         f"<p>{html.escape(NO_SIMILARITY if estimate.similarity is None else estimate.similarity.sentence)}</p>{notes(warnings)}"
@@ -123,44 +121,12 @@ def csv_link(name: str, csv: str) -> str:
     return f'<a download="{name}.csv" href="data:text/csv;charset=utf-8,{quote(csv)}">CSV</a>'
 
 
-def ranking(neighbours: Neighbours) -> str:
-    """Return the candidates with their distances, nearest first, as a table."""
-    rows = [
-        [
-            str(place),
-            printable(neighbour.text),
-            format_value(neighbour.distance, neighbour.stderr),
-            format_interval(neighbour.ci95, neighbour.stderr),
-            "" if neighbour.similarity is None else str(neighbour.similarity),
-        ]
-        for place, neighbour in enumerate(neighbours.ranked, 1)
-    ]
-    columns = ["", "text", "distance", "95% CI", "similarity"]
-    note = "" if neighbours.scale else f"<p>{html.escape(NO_SIMILARITY)}</p>"
-    table = Table("ranking", columns, rows).to_html()
-    unit = f"<p>{html.escape(f'{neighbours.divergence}, {neighbours.unit}')}</p>"
-    return f'<div style="overflow-x:auto">{table}</div>{unit}{note}'
-
-
-def drift_summary(result: Drift, warnings: Sequence[str]) -> str:
-    """Return the mean over texts of the divergence between two processes, and warnings about the texts."""
-    name = "relative" if "relative" in result.summary else "divergence"
-    mean = result.summary[name].mean
-    value = f"{mean.as_percentage()}%" if name == "relative" else str(mean)
-    what = "of the distance between a text and the empty text" if name == "relative" else result.unit
-    return (
-        f'<p style="font-size:1.4rem;font-weight:600;margin:0">{escape_html(f"{value} {what}")}</p>'
-        f"<p>mean over {pluralize(len(result.texts), 'text')}; {escape_html(' against '.join(result.labels))}</p>"
-        f"{f'<p>{SAMPLING_NOTE}</p>' if result.only_sampling_differs else ''}{notes(warnings)}"
-    )
-
-
 def iframe(page: str) -> str:
     """Return a sandboxed iframe with an HTML page, which takes the height of the page."""
     return (
         '<iframe class="page" sandbox="allow-scripts" title="result" '
         'style="width:100%;border:0;color-scheme:light dark;background:Canvas" '
-        f'srcdoc="{html.escape(page + REPORT_HEIGHT_JS)}"></iframe>'
+        f'srcdoc="{html.escape(page + EMBEDDED_STYLE + REPORT_HEIGHT_JS)}"></iframe>'
     )
 
 

@@ -48,7 +48,7 @@ class FinishedRuns:
             return False
 
     def table(self) -> list[list[Any]]:
-        """Return one row per run and dataset: run, model, dataset, pairs, correlation x100, ends of its interval, and date.
+        """Return one row per run and dataset: run, correlation x100, its interval, dataset, pairs, model and date.
 
         Runs without a summary, and with one that cannot be read, are left out.
         """
@@ -59,8 +59,9 @@ class FinishedRuns:
                 date = datetime.fromtimestamp(self._path(name, "summary.json").stat().st_mtime, UTC)
                 model = file_label(str(summary["process"]["model"]))
                 for task in summary["tasks"].values():
-                    values = [round(value, 1) for value in (task["spearman"], *task["ci95"])]
-                    rows.append([name, model, str(task["title"]), task["pairs"], *values, f"{date:%Y-%m-%d %H:%M}"])
+                    spearman, (low, high) = round(task["spearman"], 1), task["ci95"]
+                    interval = f"{low:.1f} to {high:.1f}"
+                    rows.append([name, spearman, interval, str(task["title"]), task["pairs"], model, f"{date:%Y-%m-%d %H:%M}"])
         return rows
 
     def report(self, name: object) -> str:

@@ -12,7 +12,7 @@ from conjure.app.html import NO_RUNS_HTML, iframe, side_by_side
 from conjure.app.service import Service
 from conjure.errors import InputError
 
-COLUMNS = ("run", "model", "dataset", "pairs", "Spearman x100", "95% CI: low", "high", "date (UTC)")
+COLUMNS = ("run", "Spearman x100", "95% CI", "dataset", "pairs", "model", "date (UTC)")  # the correlation first, for phones
 
 
 def build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
@@ -25,7 +25,7 @@ def build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
     gr.Markdown("Click a row to read the report of its run. Choose a second run to see the difference between both.")
     table = gr.Dataframe(
         headers=list(COLUMNS), interactive=False, elem_id="runs-table",
-        datatype=["str", "str", "str", "number", "number", "number", "number", "str"],
+        datatype=["str", "number", "str", "str", "number", "str", "str"],
     )  # fmt: skip
     with gr.Row():
         run, other = gr.Dropdown(label="Run", elem_id="run"), gr.Dropdown(label="Compared with", elem_id="other-run")

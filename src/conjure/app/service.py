@@ -20,6 +20,7 @@ from conjure.app.drift import OtherSettings, compute_drift
 from conjure.app.jobs import Jobs
 from conjure.app.labels import label_models, public_settings, replace_paths
 from conjure.app.limits import Limits
+from conjure.app.ranking import ranking_page
 from conjure.app.runs import FinishedRuns
 from conjure.app.thread_warnings import collect_warnings
 from conjure.diffusion.jobs import ProgressCallback
@@ -188,7 +189,8 @@ class Service:
                     process, query, candidates, top=top, samples=sampling.samples, seed=sampling.seed, progress=progress
                 )
             csv = html.frame_csv(result.to_pandas())
-            return Answer(html.notes(warnings) + html.downloads(html.csv_link("nearest", csv)), html.ranking(result), csv)
+            page = ranking_page(replace(result, process=public_settings(result.process, sampling.model)))
+            return Answer(html.notes(warnings) + html.page_downloads("nearest", csv), html.iframe(page), csv)
 
         return self._answer(("nearest", query, *candidates), settings, compute)
 
@@ -226,7 +228,7 @@ class Service:
             process_a, process_b = (public_settings(side, sampling.model) for side in (result.process_a, result.process_b))
             result = replace(result, process_a=process_a, process_b=process_b)
             csv = result.to_csv()
-            head = html.drift_summary(result, warnings) + html.page_downloads("drift", csv)
+            head = html.notes(warnings) + html.page_downloads("drift", csv)
             return Answer(head, html.iframe(result.document(trajectories=False).to_html()), csv)
 
         return self._answer(("drift", *texts, other), settings, compute)

@@ -30,11 +30,16 @@ except ImportError as error:
     raise InputError("the app needs the package gradio: pip install '.[app]' in a clone") from error
 
 INTRODUCTION = """# Conjure
-How similar are two texts for an image model? While the model turns noise into an image, it predicts at every step which noise the
-image contains. The distance is the squared difference of its predictions for the two texts, at the same noisy images.
+How similar are two texts for an image model? Conjure compares what the model predicts for each of them while it generates
+images."""
 
-**How to read it**: the distance of equal texts is 0. *Similarity 0.93* means: closer than 93% of pairs of unrelated texts (shown
-for calibrated models and settings). The number after ± is the standard error of the distance. [The paper](https://arxiv.org/abs/2410.16431)"""
+EXPLANATION = """While the model turns noise into an image, it predicts at every step which noise the image contains. The distance
+is the squared difference of its predictions for the two texts, at the same noisy images.
+
+- The distance of equal texts is 0. The number after ± is its standard error.
+- *Similarity 0.93* means: closer than 93% of pairs of unrelated texts. It is shown for calibrated models and settings.
+
+The method is described in [the paper](https://arxiv.org/abs/2410.16431)."""
 
 
 def build(service: Service, visitors: Visitors) -> gr.Blocks:
@@ -46,6 +51,8 @@ def build(service: Service, visitors: Visitors) -> gr.Blocks:
     """
     with gr.Blocks(title="Conjure", analytics_enabled=False) as blocks:
         gr.Markdown(INTRODUCTION)
+        with gr.Accordion("How to read the numbers", open=False):
+            gr.Markdown(EXPLANATION)
         with gr.Tab("Compare"):
             build_compare_tab(blocks, service, visitors)
         with gr.Tab("Nearest"):

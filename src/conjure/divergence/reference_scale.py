@@ -39,6 +39,7 @@ Z = 1.959963984540054  # the 97.5% quantile of the normal distribution
 UNCALIBRATED = (
     "similarity: unknown, since this process is not calibrated; run conjure calibrate with the same settings and --store FILE"
 )
+NO_SIMILARITY = "Similarity: not available, since this model was not calibrated with these settings."
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from conjure.deprecation import deprecated_property
 from conjure.errors import InputError
+from conjure.evaluation.axes import AXIS_LABELS
 from conjure.evaluation.correlation import Agreement
 from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.report import INTERVAL, format_interval, settings_line
@@ -154,7 +155,7 @@ class Ablation:
         """Return the arguments of a chart: the values of the x axis, the lines by title, and the names of the axes."""
         points = self.points_by_axis[axis]
         series = {title: [_percent(point.agreements[name]) for point in points] for name, title in self.titles.items()}
-        return [point.value for point in points], series, axis, "Spearman x100"
+        return [point.value for point in points], series, AXIS_LABELS.get(axis, axis), "Spearman x100"
 
     def to_pandas(self) -> DataFrame:
         """Return one row per result and task as a pandas data frame, with the columns of `rows`.

@@ -19,6 +19,16 @@ ABLATION_AXES: dict[str, tuple[Any, ...] | None] = {
     "weighting": None,
 }
 
+# The names of the x axes of charts; "single step" belongs to the axis prior
+AXIS_LABELS = {
+    "steps": "number of steps T",
+    "guidance": "guidance scale",
+    "prior": "timesteps of the steps that count, from first to last",
+    "single step": "timestep of the only step that counts",
+    "samples": "number of samples k",
+    "weighting": "unit of the weighting",
+}
+
 
 def check_axes(vary: Mapping[str, Sequence[Any] | None]) -> dict[str, Sequence[Any]]:
     """Return the values of each axis, without duplicates; the default values where none are given.

@@ -12,7 +12,7 @@ from conjure.explanation.attribution import Attribution, Effect
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.text import quote_and_wrap
 from conjure.plotting.charts import BAR_COLOR, ERROR_BARS
-from conjure.plotting.heatmaps import COLORMAP, LOG_RANGE, HeatmapScale, colorize_heatmap, heatmap_limits, translucent_heatmap
+from conjure.plotting.heatmaps import HeatmapScale, colorize_heatmap, draw_color_scale, heatmap_limits, translucent_heatmap
 from conjure.plotting.images import TILE_GAP, tile_images
 
 if TYPE_CHECKING:
@@ -115,28 +115,9 @@ def _direction_panel(
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
     if images.heatmaps is not None:
-        _color_scale(axes, len(rows), vmax, scale, estimate.unit)
-
-
-def _color_scale(axes: Axes, num_rows: int, vmax: float, scale: HeatmapScale, unit: str) -> None:
-    """Draw the color scale of the heat maps beside them, in the last row of the images."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LogNorm, Normalize
-    from matplotlib.ticker import NullLocator
-
-    is_log = scale == "log" and vmax > 0
-    norm = LogNorm(vmax / LOG_RANGE, vmax) if is_log else Normalize(0, 1 if scale == "step" else vmax)
-    height = 1 / num_rows
-    bar = axes.inset_axes((1.008, 0.04 * height, 0.008, 0.92 * height))
-    colorbar = axes.figure.colorbar(ScalarMappable(norm, COLORMAP), cax=bar)
-    if is_log:
-        colorbar.set_ticks([vmax / LOG_RANGE, vmax], labels=[f"≤ {vmax / LOG_RANGE:.2g}", f"{vmax:.2g}"])
-    elif scale == "step":
-        colorbar.set_ticks([0, 1], labels=["0", "largest\nof the step"])
-    else:
-        colorbar.set_ticks([0, vmax], labels=["0", f"{vmax:.2g}"])
-    bar.yaxis.set_minor_locator(NullLocator())
-    bar.tick_params(labelsize=7)
+        height = 1 / len(rows)
+        bar = axes.inset_axes((1.008, 0.04 * height, 0.008, 0.92 * height))  # beside the last row
+        draw_color_scale(bar, vmax, scale, "vertical")
 
 
 def _step_chart(axes: Axes, estimate: Estimate) -> None:

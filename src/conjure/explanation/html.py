@@ -11,16 +11,19 @@ from markupsafe import Markup
 
 from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.estimates import Estimate
+from conjure.divergence.reference_scale import NO_SIMILARITY
+from conjure.divergence.terms import distance_terms
 from conjure.explanation.attribution import Attribution
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.documents import Table
 from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.templating import render
-from conjure.io.text import printable
+from conjure.io.text import printable, quote_and_wrap
 from conjure.plotting.heatmaps import LOG_RANGE, HeatmapScale, heatmap_limits, scaled, translucent_heatmap
 from conjure.plotting.images import MAX_IMAGE_SIDE, encode_image, mosaic
 
 COLOR_STOPS = 9  # of the color scale of heat maps
+MAX_QUOTED = 60  # characters of a text within a sentence
 
 
 def explanation_page(
@@ -38,12 +41,11 @@ def explanation_page(
     """
     from matplotlib.colors import to_hex
 
-    ordinals = ("first", "second")
     directions = ", ".join(
-        f"{format_value(value, estimate.stderr)} along the trajectories of the {ordinal} text"
-        for (value, _), ordinal in zip(estimate.directions, ordinals, strict=False)
+        f"{format_value(value, estimate.stderr)} along the trajectories of {quote_and_wrap(text, MAX_QUOTED)}"
+        for value, text in estimate.directions
     )
-    notes = "".join(f"; {note}" for note in estimate.notes)
+    similarity = NO_SIMILARITY if estimate.similarity is None else estimate.similarity.sentence
     sampling = f"{pluralize(len(estimate.samples), 'sample')} of {pluralize(len(estimate.per_step), 'step')}"
     trajectories = [counted_trajectories(estimate, sample) for sample in sample_images]
     vmax_step, vmax_total = heatmap_limits(
@@ -52,6 +54,7 @@ def explanation_page(
     steps = _step_table(estimate)
     height, width = sample_images[0].forward.final.shape[:2]
     data = {
+        "texts": [printable(text) for text in estimate.texts],
         "trajectories": [printable(images.text) for images in trajectories[0]],
         "kind": trajectories[0][0].kind_name,
         "timesteps": estimate.timesteps,
@@ -70,11 +73,14 @@ def explanation_page(
         "conjure.explanation",
         "explanation.html",
         estimate=estimate,
-        summary=(
-            f"{estimate.divergence}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}{notes}"
-            + ("" if estimate.similarity is None else f"; {estimate.similarity.sentence}")
-        ),
+        title=" and ".join(f"“{text}”" for text in estimate.texts),
+        similarity=f"{similarity[0].upper()}{similarity[1:]}",
+        notes=[f"{note[0].upper()}{note[1:]}." for note in estimate.notes],
+        summary=f"{estimate.divergence}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}",
         settings=f"{summarize_settings(estimate.process)}; seed {estimate.seed}; conjure {estimate.version}",
+        glossary=distance_terms(
+            estimate.divergence, estimate.unit, estimate.process, is_calibrated=estimate.similarity is not None
+        ),
         heatmap_scale=heatmap_scale,
         vmin_step=f"{vmax_step / LOG_RANGE:.3g}",
         vmax_step=f"{vmax_step:.3g}" if vmax_step else "",

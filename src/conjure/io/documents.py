@@ -93,7 +93,7 @@ def _format_cell(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: title, settings, tables, a note on them, and images.
+    """A report: title, headline, settings, tables, a note on them, and images.
 
     Attributes:
         title: The title.
@@ -101,6 +101,8 @@ class Document:
         tables: The tables, in order.
         note: The text below the tables.
         images: PNG files by their titles. The Markdown document omits them.
+        glossary: The explanations of terms, by term. The Markdown document omits them.
+        headline: The result in one sentence.
     """
 
     title: str
@@ -108,11 +110,13 @@ class Document:
     tables: Sequence[Table]
     note: str
     images: Mapping[str, bytes] = field(default_factory=dict)
+    glossary: Mapping[str, str] = field(default_factory=dict)
+    headline: str = ""
 
     def to_markdown(self) -> str:
         """Return the document in Markdown."""
         lines = [f"# {_escape_markdown(self.title)}", ""]
-        for line in self.settings:
+        for line in filter(None, (self.headline, *self.settings)):
             lines += [_escape_markdown(line), ""]
         for table in self.tables:
             lines += [f"## {_escape_markdown(table.title)}", "", table.to_markdown(), ""]

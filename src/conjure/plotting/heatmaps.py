@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from conjure.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLORMAP = "inferno"  # for heat maps over images: 0 is black
 HeatmapScale: TypeAlias = Literal["log", "linear", "step"]
@@ -81,6 +84,32 @@ def colorize_heatmap(
     values = heatmaps.astype(np.float32)
     resized = np.stack([np.asarray(Image.fromarray(value).resize(size, Image.Resampling.BILINEAR)) for value in values])
     return colormaps[COLORMAP](scaled(resized.clip(0), vmax, scale))[..., :3]
+
+
+def draw_color_scale(axes: Axes, vmax: float, scale: HeatmapScale, orientation: Literal["vertical", "horizontal"]) -> None:
+    """Draw the color scale of heat maps.
+
+    Args:
+        axes: Narrow axes that the scale fills.
+        vmax: The value of the lightest color.
+        scale: See `scaled`.
+        orientation: The direction of the scale.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import NullLocator
+
+    is_log = scale == "log" and vmax > 0
+    norm = LogNorm(vmax / LOG_RANGE, vmax) if is_log else Normalize(0, 1 if scale == "step" else vmax)
+    colorbar = axes.figure.colorbar(ScalarMappable(norm, COLORMAP), cax=axes, orientation=orientation)
+    if is_log:
+        colorbar.set_ticks([vmax / LOG_RANGE, vmax], labels=[f"≤ {vmax / LOG_RANGE:.2g}", f"{vmax:.2g}"])
+    elif scale == "step":
+        colorbar.set_ticks([0, 1], labels=["0", "largest\nof the step"])
+    else:
+        colorbar.set_ticks([0, vmax], labels=["0", f"{vmax:.2g}"])
+    colorbar.long_axis.set_minor_locator(NullLocator())
+    axes.tick_params(labelsize=7)
 
 
 def translucent_heatmap(fractions: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape 4"]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from conjure.io.documents import data_uri
+from conjure.plotting.heatmaps import draw_color_scale
 from conjure.plotting.output import figure_bytes
 
 TILE_GAP = 6  # pixels between two tiles, their frames included
@@ -22,6 +23,7 @@ def contact_sheet(
     rows: Sequence[str],
     columns: Sequence[str],
     file_format: str = "png",
+    heatmap_limit: float | None = None,
 ) -> bytes:
     """Return a grid of images with titles.
 
@@ -30,6 +32,8 @@ def contact_sheet(
         rows: The names of the rows.
         columns: The titles of the columns.
         file_format: A file format of matplotlib.
+        heatmap_limit: If the last column has heat maps: the value of their lightest color. Their logarithmic scale is then drawn
+            below the column.
     """
     from matplotlib.figure import Figure
 
@@ -42,6 +46,9 @@ def contact_sheet(
             if row_name == rows[0]:
                 axes.set_title(title, fontsize=8, parse_math=False)
         row_axes[0].set_ylabel(row_name, fontsize=8, parse_math=False)
+    if heatmap_limit is not None:
+        bar = grid[-1, -1].inset_axes((0, -0.1, 1, 0.05))
+        draw_color_scale(bar, heatmap_limit, "log", "horizontal")
     return figure_bytes(figure, file_format)
 
 

@@ -115,11 +115,11 @@ def final_images(images: Sequence[TextImages], values: Sequence[str], labels: tu
     for image in images:
         row = [image.final_a, image.final_b]
         if image.heatmap is not None:
-            row.append(colorize_heatmap(image.heatmap[None], image.final_a.shape[:2], largest, "linear")[0])
+            row.append(colorize_heatmap(image.heatmap[None], image.final_a.shape[:2], largest)[0])
         rows.append(row)
     columns = [*(textwrap.fill(printable(label), 28) for label in labels), "where they differ"][: len(rows[0])]
     names = [f"{quote_and_wrap(image.text, 24, lines=3)}\n{value}" for image, value in zip(images, values, strict=True)]
-    return contact_sheet(rows, names, columns, file_format)
+    return contact_sheet(rows, names, columns, file_format, heatmap_limit=largest if len(columns) > 2 else None)
 
 
 def _result(direction: Direction, text: str, seed: int, label: str, final: Tensor, spool: TensorSpool) -> TrajectoryResult:

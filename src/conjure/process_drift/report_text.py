@@ -1,4 +1,4 @@
-"""The sentences of the report of a drift: its settings, the terms of its tables, and notes on its errors."""
+"""The sentences of the report of a drift: its result, its settings, the terms of its tables, and notes on its errors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from conjure.diffusion.load_options import describe_changes
 from conjure.diffusion.media import KIND_NAMES
 from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
+from conjure.divergence.terms import SAMPLING_TERMS, process_terms
 from conjure.io.formatting import pluralize
 from conjure.plotting.media import MediaKind
+from conjure.process_drift.statistics import Summary
 from conjure.process_drift.text_drift import TextDrift
 
 SAMPLING_NOTE = "Both processes make the same predictions, but their final latents differ: they differ only in how they sample."
@@ -22,6 +24,42 @@ def shared_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     changes = describe_changes(b)
     shared += [change for change in describe_changes(a) if change in changes]
     return ", ".join(shared) + "; " if shared else ""
+
+
+def verdict(summary: Mapping[str, Summary], unit: str, num_texts: int) -> str:
+    """Return in one sentence how much two processes differ on average.
+
+    Args:
+        summary: The distributions of the values over texts.
+        unit: The unit of the divergence.
+        num_texts: The number of texts.
+    """
+    is_relative = "relative" in summary
+    mean = summary["relative"].mean.as_percentage() if is_relative else summary["divergence"].mean
+    amount = f"{mean}% of the distance between a text and the empty text" if is_relative else f"{mean}, {unit}"
+    interval = f"; 95% CI: {mean.interval}{'%' if is_relative else ''}" if mean.interval else ""
+    return f"Process B differs from process A by {amount} (mean over {pluralize(num_texts, 'text')}{interval})."
+
+
+def glossary(process: Mapping[str, Any]) -> dict[str, str]:
+    """Return the explanations of the terms of the report, by term.
+
+    Args:
+        process: The settings of process A.
+    """
+    return {
+        "divergence": "Both processes predict the noise in the same noisy images of a text. The divergence is the squared "
+        "difference of their predictions, summed over the values of a prediction and over steps, along the trajectories of A and "
+        "of B.",
+        **SAMPLING_TERMS,
+        "empty text": "The prompt without any words, for which the model generates any image.",
+        "nats": "The unit of a Kullback-Leibler divergence between the distributions of the trajectories of both processes.",
+        **process_terms(process),
+        "latent shape": "The model computes with latents, which are compressed images: values by channel, row and column.",
+        "autoencoder": "The part of the model that encodes images as latents, and decodes latents to images.",
+        "prediction type": "What the model predicts from a noisy latent: the noise (epsilon), the latent without noise (sample), "
+        "or a mixture of both (v_prediction, flow).",
+    }
 
 
 def column_terms(kind: MediaKind) -> str:

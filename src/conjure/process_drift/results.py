@@ -24,7 +24,7 @@ from conjure.plotting.media import MediaKind
 from conjure.plotting.output import check_path, figure_bytes
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
-from conjure.process_drift.report_text import SAMPLING_NOTE, column_terms, error_notes, shared_settings
+from conjure.process_drift.report_text import SAMPLING_NOTE, column_terms, error_notes, glossary, shared_settings, verdict
 from conjure.process_drift.statistics import Summary
 from conjure.process_drift.tables import group_table, summary_table, texts_table
 from conjure.process_drift.text_drift import TextDrift
@@ -96,6 +96,11 @@ class Drift:
         """Whether no divergence is larger than the numerical noise, but the final latents differ."""
         is_within_noise = all(text.divergence.value <= self.noise for text in self.texts)
         return is_within_noise and self.summary["final"].mean.value > 0
+
+    @property
+    def verdict(self) -> str:
+        """How much the processes differ on average, in one sentence."""
+        return verdict(self.summary, self.unit, len(self.texts))
 
     def __str__(self) -> str:
         first = self.texts[0]
@@ -193,7 +198,8 @@ class Drift:
         for image in self.images if trajectories else ():
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
-        return Document("Drift", settings, tables, error_notes(self.texts, self.noise, len(shown)), images)
+        note = error_notes(self.texts, self.noise, len(shown))
+        return Document("Drift", settings, tables, note, images, glossary(self.process_a), self.verdict)
 
     def figure(self, text: str) -> Figure:
         """Return Figure 1 of Liu and Soatto (2026) for one text, with the two processes instead of two texts.

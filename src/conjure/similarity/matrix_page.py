@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,6 +93,7 @@ def matrix_page(
     settings: str,
     unit: str,
     notes: Sequence[str],
+    glossary: Mapping[str, str],
     is_directed: bool,
 ) -> str:
     """Return a matrix as one HTML page without external files. All texts are escaped.
@@ -103,6 +104,7 @@ def matrix_page(
         settings: What was computed.
         unit: The unit of the distances.
         notes: Notes on the errors.
+        glossary: The explanations of the terms of the page, by term.
         is_directed: Whether the entries [i, j] and [j, i] differ.
     """
     from matplotlib import colormaps
@@ -121,7 +123,7 @@ def matrix_page(
         rows=[
             [
                 {
-                    "number": f"{cells.distance[i, j]:.{decimals}f}" if i != j else "",
+                    "number": f"{cells.distance[i, j]:.{decimals}f}" if i != j else "0",
                     "background": to_hex(colors[i, j]),
                     "color": text_color(colors[i, j]),
                     "details": cells.details(i, j),
@@ -138,6 +140,7 @@ def matrix_page(
         is_directed=is_directed,
         tables=cells.tables(),
         notes=notes,
+        glossary=glossary,
         data={"names": names},
     )
 

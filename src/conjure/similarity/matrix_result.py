@@ -15,7 +15,8 @@ from jaxtyping import Float
 from conjure.deprecation import deprecated_property
 from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.intervals import equal_predictions_note, few_samples_note, nonnegative_ends, pooled_note
-from conjure.divergence.reference_scale import UNCALIBRATED, ReferenceScale
+from conjure.divergence.reference_scale import NO_SIMILARITY, UNCALIBRATED, ReferenceScale
+from conjure.divergence.terms import distance_terms
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
 from conjure.io.files import import_pandas, write_output
@@ -249,7 +250,7 @@ class Matrix:
         """Return the heat map of the distances with the dendrogram of the texts."""
         return clustered_heatmap(
             self.distance, self.stderr, self.texts, self.linkage, self.order,
-            title=f"{self.process['model']}, {pluralize(self.samples, 'sample')}",
+            title=f"distances for the model {self.process['model']}, {pluralize(self.samples, 'sample')}",
             colorbar_label=f"{self.divergence}, {self.unit}",
         )  # fmt: skip
 
@@ -309,6 +310,7 @@ class Matrix:
                 f"seed {self.seed}; conjure {self.version}"
             ),
             unit=self.unit,
-            notes=self.notes,
+            notes=[*self.notes, *([] if self.scale else [NO_SIMILARITY])],
+            glossary=distance_terms(self.divergence, self.unit, self.process, is_calibrated=self.scale is not None),
             is_directed=self.divergence == "kl",
         )
