@@ -23,12 +23,10 @@ CHANGES: dict[str, Callable[[conjure.Process], conjure.Process]] = {
 
 
 def markdown(result: Drift) -> str:
-    """Return the settings, the tables of groups and texts, the mean and the notes of a result."""
+    """Return the headline, the settings, the tables of groups and texts, and the notes of a result."""
     document = result.document()
     tables = [table.to_markdown() for table in document.tables[: 2 if result.groups else 1]]
-    mean = result.summary["relative"].mean.as_percentage()
-    note = f"Mean over texts of the relative divergence: {mean}% ({mean.interval}). {document.note}"
-    return "\n\n".join([document.settings[0], *tables, note])
+    return "\n\n".join([document.headline, document.settings[0], *tables, document.note])
 
 
 def main() -> None:

@@ -36,8 +36,8 @@ def test_report_escapes_texts(fast_process, pairs_file):
 
 def test_tables_of_pairs_are_optional(fast_process, pairs_file):
     evaluation = evaluate(fast_process, [read_file(pairs_file)])
-    assert "model rank minus human rank" in markdown(evaluation)
-    assert "model rank minus human rank" not in markdown(evaluation, pairs=False)
+    assert "model minus human percentile" in markdown(evaluation)
+    assert "model minus human percentile" not in markdown(evaluation, pairs=False)
     assert ("Bias is" in markdown(evaluation), "Bias is" in markdown(evaluation, pairs=False)) == (True, False)
 
 

@@ -18,6 +18,9 @@ import conjure
 from conjure import InputError
 from conjure.app.html import trajectory_grid
 from conjure.diffusion.seeding import noise_seed
+from conjure.divergence.divergences import DIVERGENCES
+from conjure.divergence.reference_scale import NO_SIMILARITY
+from conjure.divergence.terms import distance_terms
 from conjure.explanation.explain import Explanation, iter_explanations
 from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
@@ -211,6 +214,27 @@ def test_texts_are_no_templates(explained):
     estimate = replace(explained.estimate, texts=(text, B))
     page = explanation_page(estimate, explained.sample_images, None)
     assert "<h1>“{{ data }} and {% include &#39;x&#39; %} &lt;b&gt;” and" in page
+
+
+def test_the_page_explains_its_terms(explained):
+    """Every term of the summary is in the glossary, and notes on few samples are not hidden within other text."""
+    estimate = explained.estimate
+    page = page_of(explained)
+    assert NO_SIMILARITY in page
+    for term in (estimate.divergence, estimate.unit, estimate.process["scheduler"], "guidance"):
+        assert f"<dt>{term}</dt>" in page
+    assert '<p class="note">' not in page
+    single = replace(estimate, samples=estimate.samples[:1])
+    note = "The error of a distance from 1 sample is unknown; use at least 3 samples."
+    assert f'<p class="note">{note}</p>' in explanation_page(single, explained.sample_images[:1], None)
+
+
+@pytest.mark.parametrize("unit", ["squared norm of noise", "mean square of noise", "nats", "nats per dimension"])
+@pytest.mark.parametrize("divergence", DIVERGENCES)
+def test_every_divergence_and_unit_is_explained(explained, divergence, unit):
+    terms = distance_terms(divergence, unit, explained.estimate.process, is_calibrated=True)
+    assert all(terms[term].endswith(".") for term in (divergence, unit, "similarity"))
+    assert ("averaged" in terms[unit]) == unit.startswith("mean")
 
 
 @pytest.mark.parametrize(("divergence", "texts"), [("jeffreys", [A, B]), ("kl", [A]), ("direct", [A, B])])

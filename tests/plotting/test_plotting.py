@@ -15,7 +15,7 @@ from PIL import Image
 
 from conjure import InputError
 from conjure.plotting.charts import line_chart
-from conjure.plotting.heatmaps import colorize_heatmap, heatmap_limits, scaled, translucent_heatmap
+from conjure.plotting.heatmaps import colorize_heatmap, draw_color_scale, heatmap_limits, scaled, translucent_heatmap
 from conjure.plotting.images import MAX_SHEET_WIDTH, TILE_GAP, contact_sheet, encode_image, mosaic, tile_images
 from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
 
@@ -66,6 +66,15 @@ def test_scales_of_heatmaps():
     np.testing.assert_array_equal(translucent_heatmap(np.array([0.0, 0.25, 1.0]))[:, 3], [0, 0.25, 1])
 
 
+@pytest.mark.parametrize(
+    ("scale", "labels"), [("log", ["≤ 0.1", "10"]), ("linear", ["0", "10"]), ("step", ["0", "largest of the text"])]
+)
+def test_color_scales_have_their_ends_as_labels(scale, labels):
+    axes = Figure().subplots()
+    draw_color_scale(axes, 10.0, scale, "horizontal", "largest of the text")
+    assert [label.get_text() for label in axes.get_xticklabels()] == labels
+
+
 def test_charts_are_png():
     series = {"STS-B": [(1.0, 0.5, 1.5), (2.0, 1.5, 2.5)]}
     images = [[np.zeros((4, 4, 3)), np.ones((6, 4, 3))]]
@@ -73,6 +82,7 @@ def test_charts_are_png():
         line_chart(["1", "2"], series, "steps", "Spearman x100"),
         line_chart(["lms", "dpmsolvermultistep"], series, "scheduler", "Spearman x100"),
         contact_sheet(images, rows=["first run"], columns=["a", "b"]),
+        contact_sheet(images, rows=["first run"], columns=["a", "b"], heatmap_limit="largest of the text"),
     ):
         assert content.startswith(b"\x89PNG")
 

@@ -16,6 +16,7 @@ import conjure
 from conjure.diffusion.seeding import noise_seed
 from conjure.errors import InputError
 from conjure.process_drift.agreement import process_labels
+from conjure.process_drift.images import final_images
 from conjure.process_drift.results import Drift
 from conjure.process_drift.statistics import Mean
 
@@ -86,7 +87,7 @@ def test_the_report_of_videos_and_sounds(result):
     document = videos.document()
     assert "T = 3, 9 frames; " in document.settings[0]
     assert document.tables[0].columns[-1] == "final video, relative"
-    assert "Final videos from the same noise" in document.images
+    assert "Final videos from the same noise: the texts with the largest and the smallest divergences" in document.images
     assert replace(result, kind="audio").document().tables[0].columns[-1] == "final sound, relative"
 
 
@@ -109,6 +110,39 @@ def test_figures(result, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert page.count('<img alt="') == 3  # the final images, and the trajectories of two texts
     assert "guidance 2" in page
+
+
+def test_the_report_begins_with_the_result(result):
+    document = result.document()
+    mean = result.summary["relative"].mean.as_percentage()
+    assert document.headline == (
+        f"Process B differs from process A by {mean}% of the distance between a text and the empty text (mean over 3 texts; "
+        f"95% CI: {mean.interval}%)."
+    )
+    assert document.headline in document.to_markdown().replace("\\", "")
+    assert {"nats", "latent shape", result.process_a["scheduler"], "guidance"} <= set(document.glossary)
+    page = document.to_html()
+    assert page.index(document.headline) < page.index("Glossary") < page.index("<table")
+    without_relative = replace(result, summary={"divergence": result.summary["divergence"]})
+    assert f"differs from process A by {result.summary['divergence'].mean}, {result.unit} (mean" in without_relative.verdict
+
+
+def test_positions_of_small_differences_are_visible(result, monkeypatch):
+    """Divergences of texts differ by orders of magnitude, so that each map has its own scale."""
+    sheets = []
+
+    def contact_sheet(rows, *_, **options):
+        sheets.append((rows, options))
+        return b""
+
+    monkeypatch.setattr("conjure.process_drift.images.contact_sheet", contact_sheet)
+    first = result.images[0]
+    assert first.heatmap is not None
+    faint = replace(first, heatmap=first.heatmap / 1000)
+    final_images([first, faint], ["1", "0.001"], result.labels, "png")
+    rows, options = sheets[0]
+    np.testing.assert_allclose(rows[0][2], rows[1][2], atol=0.02)
+    assert options == {"heatmap_limit": "largest of the text"}
 
 
 def test_images_belong_to_the_two_processes(result, processes):

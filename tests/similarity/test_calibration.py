@@ -20,6 +20,7 @@ from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.diffusion.seeding import noise_seed
 from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
+from conjure.divergence.reference_scale import NO_SIMILARITY
 from conjure.engine.runner import iter_result_batches
 from conjure.engine.store_maintenance import prune, summarize, verify
 from conjure.engine.store_repair import repair
@@ -152,7 +153,9 @@ def test_matrices_and_neighbours_have_similarities(few_pairs, tiny_process):
     assert matrix.to_csv(similarity=True).splitlines()[1].startswith("sun,1.0,")
     assert matrix.format_entry(0, 2, similarity=True) == f"{pair.value:.2f}"
     assert "Similarities" in matrix.to_html()
+    assert NO_SIMILARITY not in matrix.to_html()
     assert "Similarities" not in uncalibrated.to_html()
+    assert NO_SIMILARITY in uncalibrated.to_html()
     ranked = conjure.nearest(tiny_process, "sun", texts[1:], samples=2)
     plain = json.loads(json.dumps(ranked.to_dict(), allow_nan=False, default=str))
     assert plain["ranked"][0]["similarity"] == known(ranked.ranked[0].similarity).value

@@ -46,11 +46,10 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
         replacements = gr.Textbox("", label="Replace words: old=new, one per line", lines=1, max_lines=5, elem_id="replacements")
     inputs = [first, second, *settings, words, replacements]
     buttons = build_buttons("Compare", "go")
-    number, grid = gr.HTML(elem_id="number"), gr.HTML(elem_id="grid")
-    csv = gr.Textbox(visible=False)
+    number = gr.HTML(elem_id="number")
     draw = gr.Button("Draw the figure (PNG)", size="sm", visible=False, elem_id="draw-figure")
     # A link, since browsers refuse downloads that a script starts some seconds after a click
-    figure = gr.HTML(elem_id="figure")
+    figure, grid, csv = gr.HTML(elem_id="figure"), gr.HTML(elem_id="grid"), gr.Textbox(visible=False)
     label = "Examples: click one to compare its texts"
     examples = gr.Examples([list(pair) for pair in EXAMPLES], [first, second], label=label, elem_id="examples")
 

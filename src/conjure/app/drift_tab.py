@@ -13,9 +13,10 @@ from conjure.app.visitors import Visitors
 
 NUM_EXAMPLES = 8  # texts
 GUIDANCE = 5.0  # of process B, before a visitor changes it
+AS_A = "as A"
 INTRODUCTION = (
-    "Process A is the model with the settings below. Process B is the same model with other settings: a blank field keeps the "
-    "value of A. Both denoise every text from the same noise. How much do they differ, and for which texts?"
+    "What does another setting of the model change? Process A is the model as chosen under Settings. Process B is the same model "
+    "with the settings in the four fields below the texts. Both generate images for every text from the same noise."
 )
 
 
@@ -34,10 +35,10 @@ def build_drift_tab(service: Service, visitors: Visitors) -> None:
     with gr.Row():
         other = [
             # Not fields for numbers: those cannot be blank, Gradio fills them with 0
-            gr.Textbox(f"{GUIDANCE:g}", label="Guidance of B", elem_id="drift-guidance"),
-            gr.Textbox("", label="Steps of B", elem_id="drift-steps"),
+            gr.Textbox(f"{GUIDANCE:g}", label="Guidance of B", placeholder=AS_A, elem_id="drift-guidance"),
+            gr.Textbox("", label="Steps of B", placeholder=AS_A, elem_id="drift-steps"),
             gr.Dropdown(["", *DTYPES], value="", label="Data type of B"),
-            gr.Textbox("", label="Negative prompt of B", elem_id="drift-negative"),
+            gr.Textbox("", label="Negative prompt of B", placeholder=AS_A, elem_id="drift-negative"),
         ]
     inputs = [texts, *other, *build_settings(service)]
     buttons = build_buttons("Compare the processes", "drift-go")

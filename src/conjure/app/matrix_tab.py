@@ -22,7 +22,7 @@ def build_matrix_tab(service: Service, visitors: Visitors) -> None:
         service: What the app computes.
         visitors: The visitors, whose requests are limited.
     """
-    gr.Markdown("The distance of every pair of texts. The dendrogram joins texts whose distances are small.")
+    gr.Markdown("The distance of every pair of texts, with similar texts beside each other.")
     label = f"Texts, one per line, at most {service.limits.max_texts}"
     words = gr.Textbox(MATRIX_EXAMPLE, label=label, lines=8, elem_id="words")
     inputs = [words, *build_settings(service)]

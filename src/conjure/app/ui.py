@@ -33,6 +33,8 @@ INTRODUCTION = """# Conjure
 How similar are two texts for an image model? Conjure compares what the model predicts for each of them while it generates
 images."""
 
+DEFAULT_MODEL = " The model chosen here is small: it generates simple drawings of common things."
+
 EXPLANATION = """While the model turns noise into an image, it predicts at every step which noise the image contains. The distance
 is the squared difference of its predictions for the two texts, at the same noisy images.
 
@@ -50,7 +52,7 @@ def build(service: Service, visitors: Visitors) -> gr.Blocks:
         visitors: The visitors, whose requests are limited.
     """
     with gr.Blocks(title="Conjure", analytics_enabled=False) as blocks:
-        gr.Markdown(INTRODUCTION)
+        gr.Markdown(INTRODUCTION + (DEFAULT_MODEL if next(iter(service.labels)) == "default" else ""))
         with gr.Accordion("How to read the numbers", open=False):
             gr.Markdown(EXPLANATION)
         with gr.Tab("Compare"):

@@ -17,7 +17,7 @@ DIVERGENCE_TERMS = {
 SAMPLING_TERMS = {
     "sample": "Trajectories that start from the same random noise, one for each text. Another sample starts from other noise.",
     "±": "The standard error: how far the mean over samples is typically from its value for infinitely many samples. The 95% CI "
-    "is the 95% confidence interval of this value.",
+    "is the 95% confidence interval of this value. With few samples it is much wider than two standard errors on either side.",
 }
 SIMILARITY_TERM = (
     "The share of pairs of unrelated texts that are farther apart than this pair. It is known for processes that are calibrated: "

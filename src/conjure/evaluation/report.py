@@ -153,7 +153,7 @@ def _divergence_table(tasks: Mapping[str, Any]) -> Table:
         means = [mean_of_table_1(tasks, "divergences", name) for name in names]
         rows.append(["mean of 7 sentence datasets", *("" if mean is None else f"{mean[0]:.1f}" for mean in means)])
         rows.append(["mean in the paper", *(f"{PAPER_MEANS[name]:.1f}" for name in names)])
-    return Table("Divergences", ["dataset", *names], rows)
+    return Table("Spearman x100 by divergence", ["dataset", *names], rows)
 
 
 def _floors_table(tasks: Mapping[str, Any]) -> Table:
@@ -222,6 +222,6 @@ def error_tables(summary: Mapping[str, Any], result: TaskResult) -> list[Table]:
             [f"{sign}{place}", f"{values[i]:+.0f}", f"{result.pairs.scores[i]:g}", result.pairs.first[i], result.pairs.second[i]]
             for place, i in enumerate(indices, 1)
         ]
-        columns = ["", "model rank minus human rank", "human rating", "text 1", "text 2"]
+        columns = ["", "model minus human percentile", "human rating", "text 1", "text 2"]
         tables.append(Table(f"{summary['title']}: pairs whose similarity the model {verb} most", columns, rows))
     return tables

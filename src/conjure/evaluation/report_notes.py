@@ -26,7 +26,7 @@ FLOORS_NOTE = (
     "text has the condition of another."
 )
 BIAS_NOTE = (
-    "Bias is the mean of model rank minus human rank of similarity, from -100 to 100; it is positive where the model "
+    "Bias is the mean of model minus human percentile of similarity, from -100 to 100; it is positive where the model "
     "overestimates similarity. Intervals of kinds of pairs are not corrected for the number of kinds."
 )
 

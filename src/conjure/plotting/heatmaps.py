@@ -86,7 +86,13 @@ def colorize_heatmap(
     return colormaps[COLORMAP](scaled(resized.clip(0), vmax, scale))[..., :3]
 
 
-def draw_color_scale(axes: Axes, vmax: float, scale: HeatmapScale, orientation: Literal["vertical", "horizontal"]) -> None:
+def draw_color_scale(
+    axes: Axes,
+    vmax: float,
+    scale: HeatmapScale,
+    orientation: Literal["vertical", "horizontal"],
+    limit: str = "largest\nof the step",
+) -> None:
     """Draw the color scale of heat maps.
 
     Args:
@@ -94,6 +100,7 @@ def draw_color_scale(axes: Axes, vmax: float, scale: HeatmapScale, orientation: 
         vmax: The value of the lightest color.
         scale: See `scaled`.
         orientation: The direction of the scale.
+        limit: The name of the lightest color where each heat map has its own scale (`step`).
     """
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
@@ -105,7 +112,7 @@ def draw_color_scale(axes: Axes, vmax: float, scale: HeatmapScale, orientation: 
     if is_log:
         colorbar.set_ticks([vmax / LOG_RANGE, vmax], labels=[f"≤ {vmax / LOG_RANGE:.2g}", f"{vmax:.2g}"])
     elif scale == "step":
-        colorbar.set_ticks([0, 1], labels=["0", "largest\nof the step"])
+        colorbar.set_ticks([0, 1], labels=["0", limit])
     else:
         colorbar.set_ticks([0, vmax], labels=["0", f"{vmax:.2g}"])
     colorbar.long_axis.set_minor_locator(NullLocator())

@@ -23,7 +23,7 @@ def contact_sheet(
     rows: Sequence[str],
     columns: Sequence[str],
     file_format: str = "png",
-    heatmap_limit: float | None = None,
+    heatmap_limit: str | None = None,
 ) -> bytes:
     """Return a grid of images with titles.
 
@@ -32,8 +32,8 @@ def contact_sheet(
         rows: The names of the rows.
         columns: The titles of the columns.
         file_format: A file format of matplotlib.
-        heatmap_limit: If the last column has heat maps: the value of their lightest color. Their logarithmic scale is then drawn
-            below the column.
+        heatmap_limit: If the last column has heat maps, each with its own linear scale from 0: what their lightest color stands
+            for. The scale is then drawn below the column.
     """
     from matplotlib.figure import Figure
 
@@ -48,7 +48,7 @@ def contact_sheet(
         row_axes[0].set_ylabel(row_name, fontsize=8, parse_math=False)
     if heatmap_limit is not None:
         bar = grid[-1, -1].inset_axes((0, -0.1, 1, 0.05))
-        draw_color_scale(bar, heatmap_limit, "log", "horizontal")
+        draw_color_scale(bar, 1.0, "step", "horizontal", heatmap_limit)
     return figure_bytes(figure, file_format)
 
 

@@ -110,16 +110,16 @@ def final_images(images: Sequence[TextImages], values: Sequence[str], labels: tu
         labels: The names of the processes.
         file_format: A file format of matplotlib.
     """
-    largest = max((float(image.heatmap.max()) for image in images if image.heatmap is not None), default=0.0)
     rows = []
     for image in images:
         row = [image.final_a, image.final_b]
         if image.heatmap is not None:
-            row.append(colorize_heatmap(image.heatmap[None], image.final_a.shape[:2], largest)[0])
+            # on its own scale, since the divergences of texts differ by orders of magnitude
+            row.append(colorize_heatmap(image.heatmap[None], image.final_a.shape[:2], 1.0, "step")[0])
         rows.append(row)
-    columns = [*(textwrap.fill(printable(label), 28) for label in labels), "where they differ"][: len(rows[0])]
+    columns = [*(textwrap.fill(printable(label), 28) for label in labels), "where the processes differ"][: len(rows[0])]
     names = [f"{quote_and_wrap(image.text, 24, lines=3)}\n{value}" for image, value in zip(images, values, strict=True)]
-    return contact_sheet(rows, names, columns, file_format, heatmap_limit=largest if len(columns) > 2 else None)
+    return contact_sheet(rows, names, columns, file_format, heatmap_limit="largest of the text" if len(columns) > 2 else None)
 
 
 def _result(direction: Direction, text: str, seed: int, label: str, final: Tensor, spool: TensorSpool) -> TrajectoryResult:

@@ -194,7 +194,8 @@ class Drift:
             tables.insert(0, group_table(self.groups, None if has_relative else self.unit))
         images = {}
         if self.images:
-            images[f"Final {KIND_NAMES[self.kind]}s from the same noise"] = self._final_images("png")
+            which = ": the texts with the largest and the smallest divergences" if len(self.images) < len(self.texts) else ""
+            images[f"Final {KIND_NAMES[self.kind]}s from the same noise{which}"] = self._final_images("png")
         for image in self.images if trajectories else ():
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
