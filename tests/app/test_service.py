@@ -417,7 +417,7 @@ def test_labels_of_models(tmp_path, monkeypatch):
         service.process("a/tiny", 1)
     with pytest.raises(InputError) as error:
         service.process("tiny (2)", 1)
-    assert str(tmp_path) not in service.without_paths(str(error.value))
+    assert str(tmp_path) not in service.public_message(error.value)
 
 
 def test_answers_show_no_path_of_a_model(tmp_path, monkeypatch):

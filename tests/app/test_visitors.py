@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import http.client
 import json
 import threading
@@ -18,11 +19,14 @@ import pytest
 pytest.importorskip("gradio", reason="the app needs gradio")
 
 import gradio
+from fastapi import Request
 
 from conjure.app import ui
 from conjure.app.answers import Answer
 from conjure.app.limits import Limits
 from conjure.app.service import Service
+from conjure.app.visitors import _address
+from conjure.io.text import shorten
 
 # Gradio's statistics of its queue use deprecated options of pandas
 pytestmark = [
@@ -110,6 +114,10 @@ def join(address: str, *values: Any, name: str = "compare", **headers: str) -> t
     return status, json.loads(text)
 
 
+def numbers_of(blocks: Any, *, is_queued: bool) -> list[int]:
+    return [number for number, function in blocks.fns.items() if bool(function.queue) == is_queued]
+
+
 def answer(address: str, *values: Any, name: str = "compare") -> str:
     """Return all that a visitor receives for a request."""
     status, response = join(address, *values, name=name)
@@ -191,6 +199,42 @@ def test_one_visitor_cannot_fill_the_queue():
         assert service.ended.acquire(timeout=10)
 
 
+FILE = {"path": "http://nowhere.invalid/file.txt", "meta": {"_type": "gradio.FileData"}}
+
+
+def test_only_functions_without_computations_bypass_the_queue(capfd):
+    service = Service(limits=Limits())
+    service.compute_examples = lambda: None  # type: ignore[method-assign]
+    with served(service) as (address, blocks):
+        assert numbers_of(blocks, is_queued=True)
+        direct = [number for number in numbers_of(blocks, is_queued=False) if blocks.fns[number].fn is not None]
+        for number in [*blocks.fns, 999, -1, None, "0", True]:
+            function = blocks.fns.get(number) if isinstance(number, int) else None
+            for values in ([], [99], ["x"], [None], [1.5], [True]):
+                body = json.dumps({"data": values, "fn_index": number, "session_hash": "a"})
+                status, _ = request(address, "POST", "/gradio_api/run/anything", body)
+                is_allowed = function is not None and number in direct and values == [] and not function.inputs
+                assert (status == 200) == is_allowed, (number, values)
+        examples = [number for number in direct if len(blocks.fns[number].inputs) == 1]
+        assert examples
+        for number in examples:
+            body = json.dumps({"data": [0], "fn_index": number, "session_hash": "a"})
+            assert request(address, "POST", "/gradio_api/run/predict", body)[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_selection_without_a_row(capfd):
+    service = Service(limits=Limits())
+    service.compute_examples = lambda: None  # type: ignore[method-assign]
+    with served(service) as (address, blocks):
+        (number,) = (number for number, function in blocks.fns.items() if function.collects_event_data)
+        for event in (None, {}, "x", 5, [1], {"row_value": []}, {"index": 0, "value": 1, "row_value": [FILE]}):
+            body = json.dumps({"data": [], "fn_index": number, "event_data": event, "session_hash": "a"})
+            status, text = request(address, "POST", "/gradio_api/queue/join", body)
+            assert (status, json.loads(text)) == (400, {"detail": "the request has no selected row"})
+    assert "Traceback" not in capfd.readouterr().err
+
+
 UPLOAD = b'--x\r\nContent-Disposition: form-data; name="files"; filename="kept.txt"\r\n\r\nkept\r\n--x--\r\n'
 
 
@@ -218,7 +262,16 @@ def test_routes_that_the_app_does_not_need(app, method, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/monitoring", "/monitoring/summary", "/static/../../etc/passwd", "/assets/..%2f..%2fetc/passwd"]
+    "path",
+    [
+        "/monitoring",
+        "/monitoring/summary",
+        "/openapi.json",
+        "/docs",
+        "/redoc",
+        "/static/../../etc/passwd",
+        "/assets/..%2f..%2fetc/passwd",
+    ],
 )
 def test_pages_that_the_app_does_not_have(app, path):
     status, text = request(app, "GET", path)
@@ -247,6 +300,11 @@ VALUES = {
 }  # fmt: skip
 
 
+def is_rejected(text: str) -> bool:
+    """Return whether an answer rejects a value in one line: before it enters the queue, or after it."""
+    return ("Request rejected" in text or "a value of the request" in text) and len(text) < 500
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_invalid_values_are_reported_in_one_line(app, capfd, name):
     value = VALUES[name]
@@ -255,15 +313,12 @@ def test_invalid_values_are_reported_in_one_line(app, capfd, name):
         values = [*valid[:index], value, *valid[index + 1 :]]
         if (value is None and index >= 5) or (index, name) in ((6, "a number"), (7, "true")):  # valid values
             continue
-        text = answer(app, *values)
-        assert "Request rejected" in text
-        assert len(text) < 500
+        assert is_rejected(answer(app, *values))
     for values in ([value, *valid[2:7]], [f"dog\n{value}", "no model", *valid[3:7]]):
-        text = answer(app, *values, name="matrix")
-        assert "Request rejected" in text
-        assert len(text) < 500
+        assert is_rejected(answer(app, *values, name="matrix"))
     if value is not None:
-        assert "there is no run" in answer(app, value, None, name="run")
+        text = answer(app, value, None, name="run")
+        assert "there is no run" in text or is_rejected(text)
     assert capfd.readouterr().err == ""
 
 
@@ -286,9 +341,9 @@ def test_a_run_that_cannot_be_read(app, folder):
         ("POST", "/gradio_api/call/compare", '{"data": []}', 400),
         ("POST", "/gradio_api/call/compare", json.dumps({"data": [LONG[:30_000]] * 3}), 400),
         ("POST", "/gradio_api/call/nothing", '{"data": []}', 400),
-        ("POST", "/gradio_api/call/v2/compare", '{"nothing": 1}', 400),
+        ("POST", "/gradio_api/call/v2/compare", '{"nothing": 1}', 404),
         ("POST", "/gradio_api/queue/join", '{"data": [], "fn_index": 999, "session_hash": "a"}', 400),
-        ("POST", "/gradio_api/run/compare", '{"data": ["dog", "cat", "default", 1, 1, 0, "", false, ""]}', 404),
+        ("POST", "/gradio_api/run/compare", '{"data": ["dog", "cat", "default", 1, 1, 0, "", false, ""]}', 400),
         ("POST", "/gradio_api/run/nothing", '{"data": []}', 400),
         ("POST", "/gradio_api/call/compare", b"\xff", 400),
         ("POST", "/gradio_api/call/compare", json.dumps({"data": ["x" * 10**6]}), 413),
@@ -318,3 +373,61 @@ def test_a_stream_of_an_unknown_session(app, capfd):
     log = capfd.readouterr().err
     assert log.count("\n") <= 1
     assert len(log) < 400
+
+
+@pytest.mark.parametrize("value", [FILE, [FILE], [[{"a": FILE}]]])
+def test_files_that_a_request_names_are_not_read(app, tmp_path, monkeypatch, capfd, value):
+    """Gradio would open a connection to the host, and copy the file into a folder of the server."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    for path, body in (
+        ("call/compare", {"data": ["dog", "cat", value, 1, 1, 0, "", False, ""]}),
+        ("queue/join", {"data": [value, None], "fn_index": 34, "session_hash": "a"}),
+        ("run/load_example", {"data": [value], "fn_index": 0}),
+    ):
+        status, text = request(app, "POST", f"/gradio_api/{path}", json.dumps(body))
+        assert (status, json.loads(text)["detail"]) == (
+            400, "a value of the request is a list or an object; texts, numbers, booleans and null are allowed"
+        )  # fmt: skip
+    assert list(tmp_path.rglob("*")) == []
+    assert capfd.readouterr().err == ""
+
+
+def test_long_sessions_are_refused(app):
+    body = json.dumps({"data": [], "fn_index": 1, "session_hash": "x" * 101})
+    assert request(app, "POST", "/gradio_api/queue/join", body)[0] == 400
+
+
+def test_messages_do_not_tell_whether_a_value_is_a_path_of_the_operator(app, folder):
+    for value in (str(folder / "runs"), str(folder / MODEL_FOLDER), str(Path.home()), "/srv/nothing"):
+        for text in (
+            answer(app, value, None, name="run"),
+            answer(app, "dog", "cat", value, 1, 1, 0, "", False, ""),
+            answer(app, "dog", "cat", "default", 1, 1, 0, value, False, ""),
+        ):
+            assert html.escape(repr(shorten(value))) in text
+
+
+def test_one_address_is_written_in_many_ways():
+    def address(host: str) -> str:
+        return _address(Request({"type": "http", "client": (host, 1)}))
+
+    for host in ("203.0.113.4", "::ffff:203.0.113.4", "203.0.113.4:5678", "[::ffff:203.0.113.4]:5678"):
+        assert address(host) == "203.0.113.4"
+    assert address("::ffff:203.0.113.5") != address("::ffff:203.0.113.4")
+    assert address("2001:db8::1") == address("[2001:db8::2]:80") == address("[2001:db8::3]") == "2001:db8::/64"
+
+
+def test_slow_requests_are_ended(app, monkeypatch):
+    monkeypatch.setattr("conjure.app.routes.BODY_TIMEOUT", 0.2)
+    connection = http.client.HTTPConnection(app, timeout=20)
+    connection.putrequest("POST", "/gradio_api/call/compare")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders()
+    connection.send(b"{")
+    assert connection.getresponse().status == 408
+    connection.close()
+
+
+def test_the_address_of_the_page_does_not_come_from_a_header_of_gradio(app):
+    text = request(app, "GET", "/", **{"X-Gradio-Server": "http://elsewhere.example"})[1]
+    assert "elsewhere" not in text

@@ -9,7 +9,7 @@ from typing import Any
 from conjure.app import html
 from conjure.app.answers import Answer, Sampling
 from conjure.app.labels import public_settings
-from conjure.app.limits import Limits
+from conjure.app.limits import Limits, visitor_values
 from conjure.app.thread_warnings import collect_warnings
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.process import Process
@@ -39,6 +39,7 @@ class TextComparison:
     replacements: tuple[tuple[str, str], ...]
 
     @classmethod
+    @visitor_values()
     def validated(cls, limits: Limits, a: object, b: object, words: object, replacements: object) -> TextComparison:
         """Return the comparison that a visitor requests.
 

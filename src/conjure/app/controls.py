@@ -148,7 +148,7 @@ def user_errors(service: Service) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        message = service.without_paths(str(error))
+        message = service.public_message(error)
         if message != str(error):
             print(error, file=sys.stderr, flush=True)
         raise gr.Error(html.escape(message), print_exception=False, title="Request rejected") from error

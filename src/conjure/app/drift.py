@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from conjure.app.limits import Limits
+from conjure.app.limits import Limits, visitor_values
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.pipeline_kwargs import with_negative_prompt
 from conjure.diffusion.process import Process
@@ -36,6 +36,7 @@ class OtherSettings:
     negative_prompt: str | None
 
     @classmethod
+    @visitor_values()
     def validated(cls, limits: Limits, guidance: object, steps: object, dtype: object, negative_prompt: object) -> OtherSettings:
         """Return the settings that a visitor gives. None and blank texts stand for no difference.
 

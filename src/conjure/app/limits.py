@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from conjure.errors import InputError
@@ -15,6 +16,19 @@ from conjure.similarity.validation import check_distinct, check_matrix_texts, ch
 DEFAULT_SAMPLES = 3
 DEFAULT_STEPS = 10
 MAX_SEED = 2**31
+
+
+class VisitorInputError(InputError):
+    """An invalid value of a visitor. The message contains the value, and nothing that visitors must not see."""
+
+
+@contextlib.contextmanager
+def visitor_values() -> Iterator[None]:
+    """Context manager, and decorator, for the validation of a visitor's values, whose errors become `VisitorInputError`."""
+    try:
+        yield
+    except InputError as error:
+        raise VisitorInputError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -49,19 +63,23 @@ class Limits:
         """Characters of all texts of a request. Lines of a matrix may have white space around them."""
         return (self.max_chars + 2) * 2 * self.max_texts
 
+    @visitor_values()
     def validated_text(self, text: object) -> str:
         """Return a text without surrounding white space.
 
         Raises:
             InputError: It is not a text, is blank, is too long, or is not valid Unicode.
         """
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str):
+            raise InputError("a text is not a string; enter a text")
+        if not text.strip():
             raise InputError("a text is empty; enter a text")
         if len(text) > self.max_chars:
             raise InputError(f"a text has {len(text)} characters; at most {self.max_chars} are allowed")
         check_texts([text])
         return text.strip()
 
+    @visitor_values()
     def validated_lines(self, lines: object) -> list[str]:
         """Return the texts of a matrix, which are given one per line.
 
@@ -70,6 +88,7 @@ class Limits:
         """
         return check_matrix_texts(self._texts(lines))
 
+    @visitor_values()
     def validated_candidates(self, lines: object) -> list[str]:
         """Return the candidates of a ranking, which are given one per line.
 
@@ -80,6 +99,7 @@ class Limits:
         check_ranking(texts, 1, 0.5)
         return texts
 
+    @visitor_values()
     def validated_drift_lines(self, lines: object) -> list[str]:
         """Return the texts of a drift, which are given one per line; a sample of the built-in texts if there are none.
 
@@ -104,6 +124,7 @@ class Limits:
             raise InputError(f"there are {len(nonblank)} texts; at most {self.max_texts} are allowed")
         return [self.validated_text(line) for line in nonblank]
 
+    @visitor_values()
     def validated_replacements(self, pairs: object) -> dict[str, str]:
         """Return the words that replace others, by the words that they replace.
 
@@ -125,6 +146,7 @@ class Limits:
             self.validated_text(text)
         return replacements
 
+    @visitor_values()
     def validated_guidance(self, name: str, guidance: object) -> float | None:
         """Return a guidance scale; None if it is None or blank, which stands for that of the model.
 
@@ -143,6 +165,7 @@ class Limits:
             raise InputError(f"{name} is {_shown(guidance)}; it must be a finite number >= 0")
         return float(value)
 
+    @visitor_values()
     def validated_steps(self, name: str, steps: object) -> int:
         """Return a number of denoising steps.
 
@@ -151,6 +174,7 @@ class Limits:
         """
         return _validated_integer(name, steps, 1, self.steps)
 
+    @visitor_values()
     def validated_settings(self, samples: object, steps: object, seed: object) -> tuple[int, int, int]:
         """Return samples, steps and seed as integers.
 

@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import escape
 
 from conjure.app.labels import file_label, replace_names
+from conjure.app.limits import visitor_values
 from conjure.errors import InputError
 from conjure.evaluation.comparison import diff
 from conjure.io.files import read_json
@@ -89,6 +90,7 @@ class FinishedRuns:
         page = diff(self._path(names[0]), self._path(names[1])).document().to_html()
         return self._without_paths(page, names)
 
+    @visitor_values()
     def _validated(self, name: object) -> str:
         names = self.names()
         if not isinstance(name, str) or name not in names:

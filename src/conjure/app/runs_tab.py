@@ -35,7 +35,7 @@ def build_runs_tab(blocks: gr.Blocks, service: Service) -> None:
         try:
             return iframe(page(*names))
         except InputError as error:  # as the result: after an exception, the report of another run would remain
-            return f"<p>{html.escape(service.without_paths(str(error)))}</p>"
+            return f"<p>{html.escape(service.public_message(error))}</p>"
 
     def show(name: Any, other_name: Any) -> Iterator[str]:
         if not name:

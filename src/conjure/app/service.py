@@ -19,7 +19,7 @@ from conjure.app.comparison import TextComparison
 from conjure.app.drift import OtherSettings, compute_drift
 from conjure.app.jobs import Jobs
 from conjure.app.labels import label_models, public_settings, replace_paths
-from conjure.app.limits import Limits
+from conjure.app.limits import Limits, VisitorInputError, visitor_values
 from conjure.app.ranking import ranking_page
 from conjure.app.runs import FinishedRuns
 from conjure.app.thread_warnings import collect_warnings
@@ -85,11 +85,16 @@ class Service:
         process = self._processes[model].set(steps=steps, store=self.store)
         return process if guidance is None else process.set(guidance=guidance)
 
-    def without_paths(self, message: str) -> str:
-        """Return a message for visitors, in which paths of the operator's models, runs, store and home are replaced by names."""
+    def public_message(self, error: InputError) -> str:
+        """Return the message of an error for visitors, with names in place of the paths of models, runs, the store and home.
+
+        A value of the visitor is shown as it is: otherwise the message would tell whether it is one of these paths.
+        """
+        if isinstance(error, VisitorInputError):
+            return str(error)
         other = {str(self.runs): "the runs"} if self.runs else {}
         other |= {str(self.store.path): "the store"} if self.store else {}
-        return replace_paths(message, {model: label for label, model in self.labels.items() if label != model}, other)
+        return replace_paths(str(error), {model: label for label, model in self.labels.items() if label != model}, other)
 
     def compare(
         self,
@@ -269,6 +274,7 @@ class Service:
         numbers = self.limits.validated_settings(samples, steps, seed)
         return Sampling(self._validated_model(model), *numbers, self.limits.validated_guidance("the guidance", guidance))
 
+    @visitor_values()
     def _validated_model(self, model: object) -> str:
         if not isinstance(model, str) or model not in self.labels:
             raise InputError(f"the model {shorten(str(model))!r} is not available here; allowed are {', '.join(self.labels)}")

@@ -7,7 +7,7 @@ import threading
 import warnings
 
 from conjure.app.html import PAGE_JS
-from conjure.app.service import Service
+from conjure.app.service import EXAMPLES, Service
 from conjure.app.thread_warnings import record_warning
 from conjure.errors import InputError, TextTruncationWarning
 
@@ -23,11 +23,14 @@ try:
     from conjure.app.controls import cancel_with
     from conjure.app.drift_tab import build_drift_tab
     from conjure.app.matrix_tab import build_matrix_tab, build_nearest_tab
+    from conjure.app.request_values import RequestValues
     from conjure.app.routes import RequestFilter
     from conjure.app.runs_tab import build_runs_tab
     from conjure.app.visitors import Visitors
 except ImportError as error:
     raise InputError("the app needs the package gradio: pip install '.[app]' in a clone") from error
+
+MAX_SESSIONS = 256  # whose values Gradio keeps in memory, although this app has no state
 
 INTRODUCTION = """# Conjure
 How similar are two texts for an image model? Conjure compares what the model predicts for each of them while it generates
@@ -99,13 +102,16 @@ def serve(
     warnings.simplefilter("always", TextTruncationWarning)
     warnings.showwarning = record_warning
     visitors = Visitors(service.limits.max_jobs_per_visitor)
-    request_filter = Middleware(RequestFilter, visitors=visitors, max_chars=service.limits.max_total_chars)
+    blocks = build(service, visitors)
+    values = RequestValues(blocks.fns, service.limits.max_total_chars, len(EXAMPLES))
+    request_filter = Middleware(RequestFilter, visitors=visitors, values=values)
     fonts = ["system-ui", "sans-serif"]  # no font that a browser would have to download
     try:
-        _, url, _ = build(service, visitors).launch(
+        _, url, _ = blocks.launch(
             server_name=host, server_port=port, root_path=root_path, auth=user, share=False, quiet=True, prevent_thread_lock=True,
             show_error=False, theme=gr.themes.Default(font=fonts, font_mono=["monospace"]), footer_links=[], max_file_size=0,
-            ssr_mode=False, head=PAGE_JS, enable_monitoring=False, app_kwargs={"middleware": [request_filter]},
+            ssr_mode=False, head=PAGE_JS, enable_monitoring=False, state_session_capacity=MAX_SESSIONS,
+            app_kwargs={"middleware": [request_filter]},
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"cannot listen on {host}, port {port or 'from 7860'}: {error}; give another --port") from error

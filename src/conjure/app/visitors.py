@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 import threading
 import time
 from collections import Counter, defaultdict
@@ -126,9 +127,17 @@ class Visitors:
 
 
 def _address(request: Request) -> str:
-    """Return the address of a client; for IPv6 its network of 64 bits, which usually belongs to one household."""
+    """Return the address of a client; for IPv6 its network of 64 bits, which usually belongs to one household.
+
+    An IPv4 address may be written as an IPv6 address, and with the port of the connection.
+    """
     host = request.client.host if request.client else ""
+    with_port = re.fullmatch(r"([\d.]+):\d+|\[(.+)\](:\d+)?", host)
+    host = next(filter(None, with_port.groups()[:2])) if with_port else host
     try:
-        return str(ipaddress.ip_network((host, 64), strict=False)) if ipaddress.ip_address(host).version == 6 else host
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
