@@ -228,7 +228,8 @@ def test_a_selection_without_a_row(capfd):
     service.compute_examples = lambda: None  # type: ignore[method-assign]
     with served(service) as (address, blocks):
         (number,) = (number for number, function in blocks.fns.items() if function.collects_event_data)
-        for event in (None, {}, "x", 5, [1], {"row_value": []}, {"index": 0, "value": 1, "row_value": [FILE]}):
+        events: list[Any] = [None, {}, "x", 5, [1], {"row_value": []}, {"index": 0, "value": 1, "row_value": [FILE]}]
+        for event in events:
             body = json.dumps({"data": [], "fn_index": number, "event_data": event, "session_hash": "a"})
             status, text = request(address, "POST", "/gradio_api/queue/join", body)
             assert (status, json.loads(text)) == (400, {"detail": "the request has no selected row"})

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 # A sign that begins a formula, also after invisible characters; or a character that a spreadsheet skips
 FORMULA = re.compile(r"[\t\r\n]|[\xa0\u200b-\u200f\u2060\ufeff]*[=+\-@＝＋－＠]")
@@ -31,7 +32,7 @@ def csv_text(rows: Iterable[Iterable[object]], *, raw: bool = False) -> str:
     for row in rows:
         line, cells = io.StringIO(), [cell if raw else _neutralized(cell) for cell in row]
         is_split = any(separator in cell for cell in cells if isinstance(cell, str) for separator in OTHER_SEPARATORS)
-        quoting = csv.QUOTE_NONNUMERIC if is_split and not raw else csv.QUOTE_MINIMAL
+        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if is_split and not raw else csv.QUOTE_MINIMAL
         # with the terminator \r\n, because Python before 3.13 quotes \r only if it is part of the terminator
         csv.writer(line, lineterminator="\r\n", quoting=quoting).writerow(cells)
         lines.append(line.getvalue().removesuffix("\r\n") + "\n")
