@@ -234,7 +234,10 @@ def test_the_page_explains_its_terms(explained):
 def test_every_divergence_and_unit_is_explained(explained, divergence, unit):
     terms = distance_terms(divergence, unit, explained.estimate.process, is_calibrated=True)
     assert all(terms[term].endswith(".") for term in (divergence, unit, "similarity"))
-    assert ("averaged" in terms[unit]) == unit.startswith("mean")
+    assert ("averaged over the elements" in terms[unit] or "averaged over their" in terms[unit]) == unit.startswith("mean")
+    if not unit.startswith("nats"):
+        assert ("averaged over steps" in terms[unit]) == (divergence in ("jeffreys", "kl"))
+        assert ("are added" in terms[unit]) == (divergence in ("jeffreys", "initial", "final"))
 
 
 @pytest.mark.parametrize(("divergence", "texts"), [("jeffreys", [A, B]), ("kl", [A]), ("direct", [A, B])])

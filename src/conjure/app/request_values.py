@@ -39,7 +39,7 @@ class RequestValues:
         except (ValueError, RecursionError):
             request = None
         if not isinstance(request, dict) or not isinstance(request.get("data"), list):
-            return "the request has no list 'data' of values; see the description of the API"
+            return "the request has no list 'data' of values; gradio_client's view_api() lists the arguments"
         values = request["data"]
         if not all(value is None or isinstance(value, str | int | float) for value in values):  # a boolean is an integer
             return "a value of the request is a list or an object; texts, numbers, booleans and null are allowed"
@@ -53,7 +53,7 @@ class RequestValues:
             return None
         function = self.functions.get(number) if isinstance(number, int) else None
         if function is None or function.fn is None or (is_direct and function.queue):
-            return "the request names no function of the app that can be called in this way"
+            return "the request names a function that does not exist, or that needs the queue"
         if is_direct and not self._are_direct_values(function, values):
             return "the values of the request are not those of the page"
         if function.collects_event_data and not _is_selected_row(request.get("event_data")):

@@ -36,12 +36,13 @@ INTRODUCTION = """# Conjure
 How similar are two texts for an image model? Conjure compares what the model predicts for each of them while it generates
 images."""
 
-DEFAULT_MODEL = " The model chosen here is small: it generates simple drawings of common things."
+DEFAULT_MODEL = " The model *default* is small: it generates simple drawings of common things, with 64x64 pixels."
 
-EXPLANATION = """While the model turns noise into an image, it predicts at every step which noise the image contains. The distance
-is the squared difference of its predictions for the two texts, at the same noisy images.
+EXPLANATION = """At each step from noise to an image, the model predicts the noise in the image. Conjure computes the squared
+difference between the predictions for the two texts at the same noisy image, and averages it over the steps. The distance is the
+sum for the trajectories of both texts.
 
-- The distance of equal texts is 0. The number after ± is its standard error.
+- Equal texts have the distance 0. The number after ± is the standard error of the distance.
 - *Similarity 0.93* means: closer than 93% of pairs of unrelated texts. It is shown for calibrated models and settings.
 
 The method is described in [the paper](https://arxiv.org/abs/2410.16431)."""

@@ -15,13 +15,13 @@ DIVERGENCE_TERMS = {
     "direct": "The distance compares the ends of the trajectories of both texts, which start from the same noise.",
 }
 SAMPLING_TERMS = {
-    "sample": "Trajectories that start from the same random noise, one for each text. Another sample starts from other noise.",
+    "sample": "The trajectories that start from one random noise, one for each text. Another sample starts from other noise.",
     "±": "The standard error: how far the mean over samples is typically from its value for infinitely many samples. The 95% CI "
-    "is the 95% confidence interval of this value. With few samples it is much wider than two standard errors on either side.",
+    "is the 95% confidence interval of this value. With few samples, its half-width is more than twice the standard error.",
 }
 SIMILARITY_TERM = (
-    "The share of pairs of unrelated texts that are farther apart than this pair. It is known for processes that are calibrated: "
-    "a model with these settings, for which the distances of 300 unrelated pairs were computed."
+    "The share of pairs of unrelated texts that are farther apart than this pair. It needs a calibration: the distances of 300 "
+    "pairs of unrelated texts, computed with the same model and settings."
 )
 
 
@@ -32,12 +32,14 @@ def process_terms(process: Mapping[str, Any]) -> dict[str, str]:
         process: What `Process.settings` returns.
     """
     terms = {
-        "step": "A step of denoising. Its timestep t says how much noise there is: t is largest at the first step, which starts "
-        "from pure noise.",
-        str(process["scheduler"]): "The scheduler: it chooses the noise levels, and computes each noisy image from the last one.",
+        "step": "A step of denoising. Its timestep t is the noise level as a number: t is largest at the first step, which "
+        "starts from pure noise.",
+        str(
+            process["scheduler"]
+        ): "The scheduler: the algorithm that defines the noise levels, and computes each noisy image from the last one.",
     }
     if process["guidance"] is not None:
-        terms["guidance"] = "How strongly the model follows the text (classifier-free guidance). At 1 it has no effect."
+        terms["guidance"] = "The guidance scale: how strongly the image follows the text."
     return terms
 
 
@@ -51,8 +53,8 @@ def distance_terms(divergence: str, unit: str, process: Mapping[str, Any], *, is
         is_calibrated: Whether the page has similarities.
     """
     terms = {
-        "trajectory": "The noisy images, from pure noise to the final image, through which the model generates an image for a "
-        "text. At each of them, the model also makes its prediction for the other text.",
+        "trajectory": "The sequence of images from pure noise to the final image of one text. At each of them, predictions are "
+        "made for both texts.",
         divergence: DIVERGENCE_TERMS[divergence],
         unit: _unit_term(divergence, unit),
         **SAMPLING_TERMS,
@@ -62,11 +64,15 @@ def distance_terms(divergence: str, unit: str, process: Mapping[str, Any], *, is
 
 def _unit_term(divergence: str, unit: str) -> str:
     if unit.startswith("nats"):
-        return "The unit of the distance, as a Kullback-Leibler divergence between the distributions of trajectories."
+        directions = " The distance is the mean of both directions." if divergence == "jeffreys" else ""
+        per = " It is divided by the number of elements of a prediction." if unit != "nats" else ""
+        return f"The unit of a Kullback-Leibler divergence between the distributions of trajectories.{directions}{per}"
     combined = "averaged" if unit.startswith("mean") else "summed"
     if divergence == "direct":
-        return f"The unit of the distance: squared differences between final latents, {combined} over their values."
+        return f"The unit of the distance: squared differences between final latents, {combined} over their elements."
+    steps = "" if divergence in ("initial", "final") else ", and averaged over steps"
+    directions = "" if divergence == "kl" else " The results for the trajectories of both texts are added."
     return (
         "The unit of the distance: squared differences between the predictions for both texts, "
-        f"{combined} over the values of a prediction, and summed over steps."
+        f"{combined} over the elements of a prediction{steps}.{directions}"
     )

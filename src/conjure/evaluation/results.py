@@ -234,8 +234,8 @@ class Evaluation:
         for result in self.tasks.values():
             if result.floors is not None and result.floors.encoder_explains(result.agreement):
                 notes.append(
-                    f"The text encoder's cosine explains the agreement in {result.pairs.title}: given it, the partial "
-                    f"correlation of distances and ratings is {result.floors.partial}"
+                    f"The agreement in {result.pairs.title} beyond that of the text encoder is not significant: given the "
+                    f"encoder's cosine, the partial correlation of distances and ratings is {result.floors.partial}"
                 )
         return tuple(notes)
 

@@ -8,7 +8,7 @@ from typing import Any
 from conjure.diffusion.load_options import describe_changes
 from conjure.diffusion.media import KIND_NAMES
 from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
-from conjure.divergence.terms import SAMPLING_TERMS, process_terms
+from conjure.divergence.terms import process_terms
 from conjure.io.formatting import pluralize
 from conjure.plotting.media import MediaKind
 from conjure.process_drift.statistics import Summary
@@ -41,33 +41,38 @@ def verdict(summary: Mapping[str, Summary], unit: str, num_texts: int) -> str:
     return f"Process B differs from process A by {amount} (mean over {pluralize(num_texts, 'text')}{interval})."
 
 
-def glossary(process: Mapping[str, Any]) -> dict[str, str]:
+def glossary(process: Mapping[str, Any], unit: str) -> dict[str, str]:
     """Return the explanations of the terms of the report, by term.
 
     Args:
         process: The settings of process A.
+        unit: The unit of the divergence.
     """
+    compared = "the images that both processes predict" if "pixels" in unit else "the predictions of both processes"
     return {
-        "divergence": "Both processes predict the noise in the same noisy images of a text. The divergence is the squared "
-        "difference of their predictions, summed over the values of a prediction and over steps, along the trajectories of A and "
-        "of B.",
-        **SAMPLING_TERMS,
-        "empty text": "The prompt without any words, for which the model generates any image.",
+        "trajectory": "The sequence of images from pure noise to the final image. Each process has one for each text.",
+        "divergence": f"The squared difference between {compared} for the same noisy image, summed over the elements of the "
+        "image and averaged over steps. The results for the trajectories of A and of B are added.",
+        "sample": "The trajectories that start from one random noise. Another sample starts from other noise.",
+        "±": "The standard error. In the table of texts it is the error of a mean over samples. In the first sentence, the "
+        "summary and the table of groups, it is the error of a mean over texts. The 95% CI is the 95% confidence interval.",
+        "empty text": "The prompt without words. It does not restrict the image.",
         "nats": "The unit of a Kullback-Leibler divergence between the distributions of the trajectories of both processes.",
         **process_terms(process),
         "latent shape": "The model computes with latents, which are compressed images: values by channel, row and column.",
         "autoencoder": "The part of the model that encodes images as latents, and decodes latents to images.",
-        "prediction type": "What the model predicts from a noisy latent: the noise (epsilon), the latent without noise (sample), "
-        "or a mixture of both (v_prediction, flow).",
+        "prediction type": "What the model predicts from a noisy latent: the noise (epsilon), the latent without noise (x0; "
+        "diffusers calls it sample), or a linear combination of both (v_prediction, flow).",
     }
 
 
 def column_terms(kind: MediaKind) -> str:
     """Return what the columns of relative values and nats mean."""
     return (
-        "Relative: the divergence, divided by the distance between the text and the empty text under process A. Nats: the mean "
-        f"of the Kullback-Leibler divergences of both directions. Final {KIND_NAMES[kind]}, relative: the squared distance "
-        "between the final latents of both processes from the same noise, divided by that between the text and the empty text."
+        "Relative: the divergence, divided by the distance between the text and the empty text under process A (both squared). "
+        "Nats: the mean of the Kullback-Leibler divergences of both directions. "
+        f"Final {KIND_NAMES[kind]}, relative: the squared distance between the final latents of both processes, which start from "
+        "the same noise, divided by that between the text and the empty text."
     )
 
 

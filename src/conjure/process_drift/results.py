@@ -200,7 +200,7 @@ class Drift:
             if image.trajectories is not None:
                 images[f"Trajectories of “{image.text}”"] = figure_bytes(self.figure(image.text), "png")
         note = error_notes(self.texts, self.noise, len(shown))
-        return Document("Drift", settings, tables, note, images, glossary(self.process_a), self.verdict)
+        return Document("Drift", settings, tables, note, images, glossary(self.process_a, self.unit), self.verdict)
 
     def figure(self, text: str) -> Figure:
         """Return Figure 1 of Liu and Soatto (2026) for one text, with the two processes instead of two texts.
