@@ -124,7 +124,7 @@ def test_all_tabs(browser, tmp_path):
     (tmp_path / "one" / "report.html").write_text("<h1>the report</h1>")
     with served("--runs", str(tmp_path), "--max-chars", "150") as address:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(240_000)
         requested_hosts, errors = set[str](), list[str]()
         page.on("request", lambda request: requested_hosts.add(request.url.split("/")[2]))
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -257,7 +257,7 @@ def test_stop(browser, tab, button):
     """A stopped computation, which would take hours, ends immediately, and the next request is answered."""
     with served("--samples", "10000") as address:
         page = browser.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(240_000)
 
         page.goto(address)
         page.get_by_role("tab", name=tab).click()
@@ -280,7 +280,7 @@ def test_password(browser):
             urllib.request.urlopen(f"{address}gradio_api/info")
         refused.value.close()
         page = browser.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(240_000)
         page.goto(address)
         for password, selector in (("wrong", "text=Incorrect"), ("secret", "#go")):
             page.get_by_label("username").fill("me")

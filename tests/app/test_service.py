@@ -263,7 +263,7 @@ def test_drift_of_built_in_texts(service):
         (("one", None, None, "../secret", None), "data type of B is '../secret'"),
         (("one", None, None, ["float32"], None), "data type of B is"),
         (("one", None, None, None, "y" * 121), "at most 120"),
-        (("one", None, None, None, ["y"]), "a text is empty"),
+        (("one", None, None, None, ["y"]), "a text is not a string"),
         (("one", 1, None, None, "blurry"), "ignores a negative prompt with guidance 1"),
     ],
 )
@@ -297,7 +297,7 @@ def test_texts_are_no_markup(service):
     [
         (("", "cat", "default", 1, 1, 0), "empty"),
         (("x" * 121, "cat", "default", 1, 1, 0), "121 characters; at most 120 are allowed"),
-        (("dog", None, "default", 1, 1, 0), "empty"),
+        (("dog", None, "default", 1, 1, 0), "not a string"),
         (("dog", "cat", "/etc", 1, 1, 0), "not available"),
         (("dog", "cat", "default", 4, 1, 0), "samples is '4'"),
         (("dog", "cat", "default", 1.5, 1, 0), "samples is '1.5'"),

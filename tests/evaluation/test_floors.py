@@ -142,7 +142,7 @@ def test_the_report_says_when_the_encoder_explains_the_agreement(fast_process, o
     result = evaluation.tasks["own"]
     divergences = result.divergences | {"jeffreys": agreement(distances, ratings)}
     evaluation = replace(evaluation, tasks={"own": replace(result, divergences=divergences, floors=floors)})
-    line = f"given the encoder's cosine, the partial correlation of distances and ratings is {floors.partial}"
+    line = f"cosine, the partial correlation of distances and ratings is {floors.partial}"
     for report in (markdown(evaluation), html_page(evaluation), "\n".join(evaluation.summary()["notes"])):
         assert (line in report) is explained
     assert evaluation.summary()["tasks"]["own"]["floors"]["encoder_explains"] is explained
