@@ -16,8 +16,8 @@ GUIDANCE = 5.0  # of process B, before a visitor changes it
 AS_A = "as A"
 INTRODUCTION = (
     "What does another setting of the model change? Process A is the model as chosen under Settings. Process B is the same model "
-    "with the settings in the four fields below the texts; a blank field is as A. Both generate images for every text from the "
-    "same noise."
+    "with the settings in the four fields below the texts. A blank field keeps the value of A. Both generate images for every "
+    "text from the same noise."
 )
 
 

@@ -10,7 +10,7 @@ from conjure.divergence.reference_scale import NO_SIMILARITY
 from conjure.divergence.terms import distance_terms
 from conjure.io.documents import Document, Table
 from conjure.io.formatting import pluralize, shared_decimals
-from conjure.io.text import printable, quote_and_wrap
+from conjure.io.text import capitalize_first, printable, quote_and_wrap
 from conjure.similarity.nearest import Neighbours
 
 MAX_TITLE = 80  # characters
@@ -34,7 +34,7 @@ def ranking_page(neighbours: Neighbours) -> str:
         f"{pluralize(samples, 'sample')}, seed {neighbours.seed}; conjure {neighbours.version}"
     )
     few_samples = few_samples_note(samples)
-    notes = [f"{few_samples[0].upper()}{few_samples[1:]}."] if few_samples else []
+    notes = [f"{capitalize_first(few_samples)}."] if few_samples else []
     notes += [] if neighbours.scale else [NO_SIMILARITY]
     is_calibrated = neighbours.scale is not None
     return Document(

@@ -8,7 +8,6 @@ import sys
 from typing import Any
 from urllib.parse import parse_qs
 
-from fastapi import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from conjure.app.request_values import RequestValues
@@ -24,7 +23,6 @@ _IGNORED_HEADERS = (b"x-gradio-server",)
 
 # All other routes for POST write files, connect to other hosts or change the app
 _POST_ROUTES = re.compile(r"/gradio_api/(?P<function>queue/join|(call|run)/[^/]+)/?|/gradio_api/(cancel|reset)/?|/login/?")
-_DIRECT_ROUTE = re.compile(r"/gradio_api/run/.+")  # past the queue
 # Files of the server, addresses that the server would read, pages that are saved on the server, and statistics
 _REFUSED_GET_ROUTES = re.compile(
     r"/gradio_api/(file|proxy|deep_link|stream|upload|run|vibe|dev|profiling|custom_component).*"
@@ -64,13 +62,20 @@ class RequestFilter:
             await PlainTextResponse(self._too_large(), 413)(scope, receive, send)
             return
         scope = scope | {"headers": [header for header in scope["headers"] if header[0] not in _IGNORED_HEADERS]}
-        if route is not None and route["function"]:
-            await self._check_and_forward(scope, receive, send)
-        else:
+        if route is None:
             await self._forward(scope, receive, send)
+        else:
+            await self._check_and_forward(scope, receive, send, route["function"])
 
-    async def _check_and_forward(self, scope: Any, receive: Any, send: Any) -> None:
-        """Read the body of a request to a function, and pass the request on if its values are allowed."""
+    async def _check_and_forward(self, scope: Any, receive: Any, send: Any, function: str | None) -> None:
+        """Read the body of a request, and pass the request on if it is complete and small, and its values are allowed.
+
+        Args:
+            scope: As in ASGI, and so are `receive` and `send`.
+            receive: Returns the parts of the body.
+            send: Sends the response.
+            function: The part of the route that names a function of Gradio; None for other routes.
+        """
         body = b""
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
@@ -87,7 +92,7 @@ class RequestFilter:
         except TimeoutError:
             await PlainTextResponse("the request did not arrive in time", 408)(scope, receive, send)
             return
-        problem = self.values.problem(body, is_direct=_DIRECT_ROUTE.fullmatch(scope["path"]) is not None)
+        problem = None if function is None else self.values.problem(body, is_direct=function.startswith("run/"))
         if problem is not None:
             await JSONResponse({"detail": problem}, 400)(scope, receive, send)  # the form in which the page shows it
             return
@@ -100,16 +105,7 @@ class RequestFilter:
 
     async def _forward(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass a request on, and answer an exception with one line, which is also written to standard error."""
-        size = 0
         started = False
-
-        async def limited_receive() -> Any:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self.max_bytes:  # a body without a declared length
-                raise HTTPException(413, self._too_large())
-            return message
 
         async def tracked_send(message: Any) -> None:
             nonlocal started
@@ -119,11 +115,11 @@ class RequestFilter:
         stream = _STREAM.fullmatch(scope["path"]) if scope["method"] == "GET" else None
         try:
             if stream is None:
-                await self.app(scope, limited_receive, tracked_send)
+                await self.app(scope, receive, tracked_send)
             else:
                 sessions = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])
                 with self.visitors.stream(stream["event"] or sessions[-1]):
-                    await self.app(scope, limited_receive, tracked_send)
+                    await self.app(scope, receive, tracked_send)
         except Exception as error:
             reason = shorten(printable(f"{type(error).__name__}: {error}"), 200)
             print(f"invalid request for {shorten(printable(scope['path']), 80)}: {reason}", file=sys.stderr, flush=True)

@@ -88,7 +88,7 @@ class Service:
     def public_message(self, error: InputError) -> str:
         """Return the message of an error for visitors, with names in place of the paths of models, runs, the store and home.
 
-        A value of the visitor is shown as it is: otherwise the message would tell whether it is one of these paths.
+        An error in a value of the visitor is shown unchanged. A replaced path would confirm that the path exists.
         """
         if isinstance(error, VisitorInputError):
             return str(error)

@@ -31,12 +31,11 @@ def process_terms(process: Mapping[str, Any]) -> dict[str, str]:
     Args:
         process: What `Process.settings` returns.
     """
+    scheduler = str(process["scheduler"])
     terms = {
         "step": "A step of denoising. Its timestep t is the noise level as a number: t is largest at the first step, which "
         "starts from pure noise.",
-        str(
-            process["scheduler"]
-        ): "The scheduler: the algorithm that defines the noise levels, and computes each noisy image from the last one.",
+        scheduler: "The scheduler: the algorithm that defines the noise levels, and computes each noisy image from the last one.",
     }
     if process["guidance"] is not None:
         terms["guidance"] = "The guidance scale: how strongly the image follows the text."

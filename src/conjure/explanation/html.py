@@ -18,7 +18,7 @@ from conjure.explanation.images import SampleImages, TrajectoryImages, counted_t
 from conjure.io.documents import Table
 from conjure.io.formatting import format_interval, format_value, pluralize
 from conjure.io.templating import render
-from conjure.io.text import printable, quote_and_wrap
+from conjure.io.text import capitalize_first, printable, quote_and_wrap
 from conjure.plotting.heatmaps import LOG_RANGE, HeatmapScale, heatmap_limits, scaled, translucent_heatmap
 from conjure.plotting.images import MAX_IMAGE_SIDE, encode_image, mosaic
 
@@ -74,8 +74,8 @@ def explanation_page(
         "explanation.html",
         estimate=estimate,
         title=" and ".join(f"“{text}”" for text in estimate.texts),
-        similarity=f"{similarity[0].upper()}{similarity[1:]}",
-        notes=[f"{note[0].upper()}{note[1:]}." for note in estimate.notes],
+        similarity=capitalize_first(similarity),
+        notes=[f"{capitalize_first(note)}." for note in estimate.notes],
         summary=f"{estimate.divergence}, {estimate.unit}{': ' if directions else ''}{directions}; {sampling}",
         settings=f"{summarize_settings(estimate.process)}; seed {estimate.seed}; conjure {estimate.version}",
         glossary=distance_terms(

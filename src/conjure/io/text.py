@@ -33,6 +33,11 @@ def shorten(text: str, width: int = 80) -> str:
     return text if len(text) <= width else text[:width].rstrip() + " …"
 
 
+def capitalize_first(text: str) -> str:
+    """Return a text whose first character is a capital; the others, such as those of names, are unchanged."""
+    return text[:1].upper() + text[1:]
+
+
 def printable(text: str, keep: str = "") -> str:
     """Replace each unprintable character of `text` by a space, such as a null byte or a control of the writing direction.
 

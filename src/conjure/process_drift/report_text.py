@@ -10,6 +10,7 @@ from conjure.diffusion.media import KIND_NAMES
 from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
 from conjure.divergence.terms import process_terms
 from conjure.io.formatting import pluralize
+from conjure.io.text import capitalize_first
 from conjure.plotting.media import MediaKind
 from conjure.process_drift.statistics import Summary
 from conjure.process_drift.text_drift import TextDrift
@@ -94,5 +95,5 @@ def error_notes(texts: Sequence[TextDrift], noise: float, num_shown: int) -> str
     if samples > 1 and len(texts) >= MIN_POOLED_PAIRS:
         notes.append(f"The standard errors are pooled over {len(texts)} texts.")
     if (note := few_samples_note(samples)) is not None:
-        notes.append(f"{note[0].upper()}{note[1:]}.")
+        notes.append(f"{capitalize_first(note)}.")
     return " ".join(notes)
