@@ -1,5 +1,7 @@
 """Measure the time of one pair: Conjure, compared with the reference loop, and the whole command in a new process.
 
+The time of the command is compared with that of a new process which only imports the classes of the default model.
+
     python benchmarks/pair.py            # writes benchmarks/pair.md, the table that the documentation shows
 
 The reference loop is a plain implementation of Algorithm 1. Both implementations alternate within each round and each ratio is
@@ -12,7 +14,10 @@ import argparse
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,6 +33,10 @@ from reference_algorithm import guided_pixart  # noqa: E402
 
 TEXTS = ("snow leopard", "bengal tiger")
 SAMPLES = 3
+IMPORTS = (  # of the classes of which the default model consists
+    "from diffusers import AutoencoderTiny, LMSDiscreteScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel\n"
+    "from transformers import BertModel, BertTokenizerFast"
+)
 
 
 def main() -> None:
@@ -57,15 +66,15 @@ def main() -> None:
     error = abs(reference() / engine() - 1)  # warms both up, and proves that they compute the same distance
     assert error < 1e-4, f"the relative difference between the reference loop and Conjure is {error:.1e}"
     times = [(seconds(reference), seconds(engine)) for _ in range(rounds)]
-    command = [sys.executable, "-m", "conjure", "compare", *TEXTS, "--json"]
-    cold = [seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(rounds)]
     figure = str(HERE / "pair.png")
-    with_figure = [
-        seconds(lambda: subprocess.run([*command, "--figure", figure], check=True, capture_output=True)) for _ in range(rounds)
-    ]
+    command = [sys.executable, "-m", "conjure", "compare", *TEXTS, "--json"]
+    quiet: Any = {"check": True, "capture_output": True}
+    commands = ([sys.executable, "-c", IMPORTS], command, [*command, "--figure", figure])
+    new_processes = [[seconds(partial(subprocess.run, words, **quiet)) for words in commands] for _ in range(rounds)]
+    imports, cold, with_figure = zip(*new_processes, strict=True)
     Path(figure).unlink()
 
-    def row(name: str, values: list[float], unit: str = "s") -> str:
+    def row(name: str, values: Sequence[float], unit: str = "s") -> str:
         return f"| {name} | {statistics.median(values):.2f} {unit} | {min(values):.2f} to {max(values):.2f} |"
 
     lines = [
@@ -77,8 +86,10 @@ def main() -> None:
         row("reference loop, model loaded", [reference for reference, _ in times]),
         row("Conjure, model loaded", [engine for _, engine in times]),
         row("reference / Conjure", [reference / engine for reference, engine in times], "times"),
+        row("the imports of the default model in a new process", imports),
         row("`conjure compare` in a new process", cold),
         row("the same with `--figure`", with_figure),
+        row("command / imports", [command / imported for imported, command in zip(imports, cold, strict=True)], "times"),
         "",
         f"The two distances agree within {error:.0e}. For a pair, Conjure evaluates 6 denoiser rows (elements of a batch) per "
         "sample and step, the reference loop 12.",

@@ -226,3 +226,13 @@ def test_nested_columns_are_written_as_json(distances, tmp_path):
 def test_numbers_of_other_columns_are_copied(distances, tmp_path):
     (tmp_path / "pairs.csv").write_text("text1,text2,score\ncat,dog,-1.5\n")
     assert ",-1.5," in distances(tmp_path / "pairs.csv")[1]
+
+
+def test_infinite_numbers_of_other_columns_are_copied(process):
+    """They are no missing values. JSON Lines, which cannot hold them, have null."""
+    frame = pd.DataFrame({"text1": ["cat", "sun"], "text2": ["dog", "moon"], "x": [np.inf, np.nan]})
+    table = conjure.distance_table(process, frame, samples=1)
+    copies = parquet.read_table(io.BytesIO(table.to_parquet()))["x"].to_pylist()
+    assert copies == [np.inf, None]
+    assert [row["x"] for row in csv.DictReader(io.StringIO(table.to_csv()))] == ["inf", ""]
+    assert [json.loads(line)["x"] for line in table.to_jsonl().splitlines()] == [None, None]

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -20,7 +21,7 @@ from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.diffusion.seeding import noise_seed
 from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
-from conjure.divergence.reference_scale import NO_SIMILARITY
+from conjure.divergence.reference_scale import NO_SIMILARITY, UNCALIBRATED
 from conjure.engine.runner import iter_result_batches
 from conjure.engine.store_maintenance import prune, summarize, verify
 from conjure.engine.store_repair import repair
@@ -161,6 +162,33 @@ def test_matrices_and_neighbours_have_similarities(few_pairs, tiny_process):
     assert plain["ranked"][0]["similarity"] == known(ranked.ranked[0].similarity).value
     assert len(plain["ranked"][0]["similarity_ci95"]) == 2
     assert "scale" not in plain
+
+
+def test_tables_of_distances_have_similarities(tiny_process, few_pairs):
+    """They equal those of `conjure.distance`, and are missing where a distance is."""
+    frame = pd.DataFrame({"text1": ["sun", "sun"], "text2": ["moon", "an @"], "similarity": [3, 4]})
+    uncalibrated = conjure.distance_table(tiny_process, frame, samples=2)
+    assert UNCALIBRATED in uncalibrated.notes
+    assert [row["similarity"] for row in uncalibrated.to_rows()] == [3, 4]  # the column of the input
+    calibrate(tiny_process)
+    with pytest.raises(InputError, match="has a column 'similarity', which the result has too; rename or remove it"):
+        conjure.distance_table(tiny_process, frame, samples=2)
+    pair = known(conjure.distance(tiny_process, "sun", "moon", samples=2).similarity)
+    token = tiny_process.pipeline.tokenizer.convert_tokens_to_ids("@</w>")
+
+    def overflow(_, inputs, output):
+        output[0][(inputs[0] == token).any(1)] = np.nan
+
+    with tiny_process.pipeline.text_encoder.register_forward_hook(overflow):
+        calibrate(tiny_process)  # the hook changes the fingerprint
+        table = conjure.distance_table(tiny_process, frame[["text1", "text2"]], samples=2)
+    assert UNCALIBRATED not in table.notes
+    names = ("similarity", "similarity_ci95_low", "similarity_ci95_high")
+    finite, missing = ([row[name] for name in names] for row in table.to_rows())
+    assert finite == pytest.approx([pair.value, *pair.ci95])
+    assert missing == [None, None, None]
+    single = conjure.distance_table(tiny_process, [("sun", "moon")], samples=1)
+    assert [single.to_rows()[0][name] is None for name in names] == [False, True, True]
 
 
 def test_a_calibration_in_a_store_is_found_and_maintained(few_pairs, tiny_process, tmp_path, monkeypatch):

@@ -25,9 +25,9 @@ def calibrate(
 ) -> None:
     """Measure the scale of a process, once: the distances of 300 unrelated pairs of texts and of 100 paraphrases.
 
-    Afterwards compare, matrix and nearest also print similarities: the share of unrelated pairs that are farther apart. The
-    calibration is kept in the store (--store), where a stopped one is resumed. It serves every divergence, weighting and unit.
-    The default model with its default settings is calibrated already.
+    Afterwards compare, matrix, nearest and distances also print similarities: the share of unrelated pairs that are farther
+    apart. The calibration is kept in the store (--store), where a stopped one is resumed. It serves every divergence, weighting
+    and unit. The default model with its default settings is calibrated already.
     """
     sampling = validated_sampling((), process_options.unit, samples=1, divergence=divergence, weighting=weighting)
     process = process_options.load()

@@ -207,11 +207,13 @@ def _clean_config(value: Any) -> Any:
 
 
 def _tokenizer_rules(tokenizer: Any) -> Any:
-    rules: Any = sorted(tokenizer.get_vocab().items())
+    rules: Any
     if hasattr(tokenizer, "backend_tokenizer"):
         serialized = json.loads(tokenizer.backend_tokenizer.to_str())
         # Truncation and padding depend on the last call of the tokenizer
         rules = {key: value for key, value in serialized.items() if key not in ("truncation", "padding")}
+    else:
+        rules = sorted(tokenizer.get_vocab().items())
     return [rules, *(getattr(tokenizer, name, None) for name in ("chat_template", "model_max_length", "padding_side"))]
 
 

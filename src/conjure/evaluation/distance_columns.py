@@ -1,4 +1,4 @@
-"""The columns of a table of distances: the distance with its error and its directions, and other divergences of the same run."""
+"""The columns of a table of distances: the distance with its error and its directions, other divergences, and similarities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from jaxtyping import Float
 from conjure.divergence.differences import PairDifferences
 from conjure.divergence.divergences import DivergenceConfig
 from conjure.divergence.intervals import PooledErrors, nonnegative_ends, pool_errors
+from conjure.divergence.reference_scale import ReferenceScale
 
+SIMILARITY_COLUMNS = ("similarity", "similarity_ci95_low", "similarity_ci95_high")
 Columns = dict[str, Float[np.ndarray, " pairs"]]
 
 
@@ -34,10 +36,22 @@ def distance_columns(differences: Sequence[PairDifferences], configs: Sequence[D
     return columns, errors
 
 
-def column_names(divergences: Sequence[str]) -> list[str]:
-    """Return the names of the columns of `distance_columns`, for the names of the divergences."""
+def similarity_columns(distances: Columns, scale: ReferenceScale) -> Columns:
+    """Return the similarities of pairs, and the ends of their 95% intervals, as columns.
+
+    Args:
+        distances: The columns of their distances, all of which are finite.
+        scale: The reference scale of the process.
+    """
+    similarities = scale.similarities(*(distances[name] for name in ("distance", "ci95_low", "ci95_high")))
+    return dict(zip(SIMILARITY_COLUMNS, similarities, strict=True))
+
+
+def column_names(divergences: Sequence[str], scale: ReferenceScale | None) -> list[str]:
+    """Return the names of the columns of a table, for the names of the divergences and the reference scale of the process."""
     columns = [*_names(""), "forward", "backward"]
-    return columns + [name for divergence in divergences[1:] for name in _names(divergence)]
+    columns += [name for divergence in divergences[1:] for name in _names(divergence)]
+    return columns + (list(SIMILARITY_COLUMNS) if scale else [])
 
 
 def _names(prefix: str) -> tuple[str, str, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float
 
 from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.intervals import few_samples_note, pooled_note
+from conjure.divergence.reference_scale import UNCALIBRATED
 from conjure.evaluation.text_pairs import TextPairs
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import rows_to_html
@@ -39,8 +41,9 @@ class DistanceTable:
     Attributes:
         pairs: The pairs, with the columns of their table.
         columns: The columns of the result by name: `distance`, `stderr`, `ci95_low`, `ci95_high`, `forward`, `backward`, and for
-            each further divergence its name, alone and before `_stderr`, `_ci95_low` and `_ci95_high`. NaN where a value is
-            unknown: errors with one sample, and all values of pairs with a text of `non_finite_texts`.
+            each further divergence its name, alone and before `_stderr`, `_ci95_low` and `_ci95_high`; if the process is
+            calibrated also `similarity`, `similarity_ci95_low` and `similarity_ci95_high`. NaN where a value is unknown: errors
+            with one sample, and all values of pairs with a text of `non_finite_texts`.
         divergences: The divergences; the first one is `distance`.
         units: The unit of each divergence.
         samples: Number of Monte-Carlo samples k.
@@ -75,11 +78,11 @@ class DistanceTable:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the errors, and on pairs without a distance."""
+        """Notes on pairs without a distance, on the errors, and on missing similarities."""
         missing = f"{non_finite_message(self.non_finite_texts)}; their distances are empty" if self.non_finite_texts else None
-        return tuple(
-            note for note in (missing, pooled_note(self.pooled_pairs), few_samples_note(self.samples)) if note is not None
-        )
+        uncalibrated = None if "similarity" in self.columns else UNCALIBRATED
+        notes = (missing, pooled_note(self.pooled_pairs), few_samples_note(self.samples), uncalibrated)
+        return tuple(note for note in notes if note is not None)
 
     def metadata(self) -> dict[str, Any]:
         """Return how the distances were computed, as plain data for JSON."""
@@ -94,7 +97,7 @@ class DistanceTable:
             dict(zip(self.columns, values, strict=True)) for values in zip(*map(_plain, self.columns.values()), strict=True)
         ]
         return [
-            {column: none_if_not_finite(row.get(column)) for column in columns} | result
+            {column: None if _is_nan(value := row.get(column)) else value for column in columns} | result
             for row, result in zip(self.pairs.rows, results, strict=True)
         ]
 
@@ -130,7 +133,7 @@ class DistanceTable:
         return csv_text([list(rows[0]), *(row.values() for row in rows)], raw=raw)
 
     def to_jsonl(self) -> str:
-        """Return one row per pair as JSON Lines; unknown values are null."""
+        """Return one row per pair as JSON Lines; unknown and infinite values are null."""
         return "".join(json.dumps(_jsonable(row), allow_nan=False, default=str) + "\n" for row in self.to_rows())
 
     def to_parquet(self) -> bytes:
@@ -182,12 +185,16 @@ class DistanceTable:
     __repr__ = __str__
 
 
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _plain(values: Float[np.ndarray, " pairs"]) -> list[float | None]:
     return [none_if_not_finite(value) for value in values.tolist()]
 
 
 def _jsonable(value: Any) -> Any:
-    """Return a value of a table with None for each NaN within it, which JSON does not define."""
+    """Return a value of a table with None for each NaN and infinity within it, which JSON does not define."""
     if isinstance(value, Mapping):
         return {str(key): _jsonable(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

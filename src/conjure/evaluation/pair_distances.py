@@ -16,7 +16,7 @@ from conjure.divergence.weightings import Weighting
 from conjure.engine.store import Store
 from conjure.engine.store_maintenance import summarize
 from conjure.errors import InputError
-from conjure.evaluation.distance_columns import column_names, distance_columns
+from conjure.evaluation.distance_columns import column_names, distance_columns, similarity_columns
 from conjure.evaluation.distance_table import TABLE_SUFFIXES, DistanceTable
 from conjure.evaluation.pair_files import DataFrame, PolarsDataFrame
 from conjure.evaluation.run_folder import process_with_store
@@ -89,7 +89,9 @@ def distance_table(
     if path is not None and path.suffix.lower() == ".parquet":
         import_pyarrow()
     table = as_text_pairs(pairs)
-    table.check_no_column(column_names(divergences))
+    metadata = run_metadata(process, options)
+    scale = metadata["scale"]
+    table.check_no_column(column_names(divergences, scale))
     for checked_options in all_options:
         checked_options.validate(text for pair in table.texts for text in pair)
     warn_of_indistinct_texts(process, table.texts)
@@ -108,11 +110,12 @@ def distance_table(
         store = stored_process.store
         holds_only_one = store_path is not None and isinstance(store, Store) and len(summarize(store)) <= 1
     finite_columns, errors = distance_columns(differences, configs)
+    if scale:
+        finite_columns |= similarity_columns(finite_columns, scale)
     columns = {}
     for name, values in finite_columns.items():
         columns[name] = np.full(len(table), np.nan)
         columns[name][finite] = values
-    metadata = run_metadata(process, options)
     result = DistanceTable(
         table, columns, tuple(divergences), {config.divergence: config.unit_label for config in configs}, samples=samples,
         pooled_pairs=errors.pooled_pairs, degrees_of_freedom=errors.degrees_of_freedom, non_finite_texts=non_finite_texts,
