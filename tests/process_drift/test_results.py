@@ -180,6 +180,16 @@ def test_long_tables_are_shortened(result):
     assert "2 more texts in the output file" in document.note
 
 
+def test_only_errors_that_are_pooled_are_called_so(result):
+    """At least ten texts are pooled, without those whose divergence is 0."""
+    texts = (result.texts * 4)[:11]
+    unchanged = replace(texts[0], samples=(0.0, 0.0))
+    assert "pooled over 11 texts." in replace(result, texts=texts).document().note
+    assert "pooled over 10 texts." in replace(result, texts=(*texts[1:], unchanged)).document().note
+    assert "pooled" not in replace(result, texts=(*texts[2:], unchanged, unchanged)).document().note
+    assert "pooled" not in result.document().note
+
+
 def test_what_is_undefined_is_shown_as_such(result):
     undefined = Mean(math.nan)
     text = replace(result.texts[0], relative=undefined, nats=undefined, is_above_noise=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from conjure.diffusion.load_options import describe_changes
 from conjure.diffusion.media import KIND_NAMES
-from conjure.divergence.intervals import MIN_POOLED_PAIRS, few_samples_note
+from conjure.divergence.intervals import few_samples_note, pool_errors
 from conjure.divergence.terms import process_terms
 from conjure.io.formatting import pluralize
 from conjure.io.text import capitalize_first
@@ -92,8 +94,8 @@ def error_notes(texts: Sequence[TextDrift], noise: float, num_shown: int) -> str
     ]
     if num_shown < len(texts):
         notes.append(f"{pluralize(len(texts) - num_shown, 'more text')} in the output file (--out).")
-    if samples > 1 and len(texts) >= MIN_POOLED_PAIRS:
-        notes.append(f"The standard errors are pooled over {len(texts)} texts.")
+    if pooled := pool_errors(np.array([text.samples for text in texts])).pooled_pairs:
+        notes.append(f"The standard errors are pooled over {pooled} texts.")
     if (note := few_samples_note(samples)) is not None:
         notes.append(f"{capitalize_first(note)}.")
     return " ".join(notes)
