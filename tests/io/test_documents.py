@@ -26,7 +26,7 @@ def test_texts_are_no_markup():
 
 
 def test_columns_of_numbers_are_aligned_on_the_right_and_empty_columns_are_left_out():
-    rows = [["a b", "1.5 ± 0.1", "", "-2.0 to +3.1", ""], ["7", "1e-05", "", "81.2 (90.1)", "12%"]]
+    rows = [["a b", "1.5 ± 0.1 (1.3 to 1.7)", "", "-2.0 to +3.1", ""], ["7", "1e-05", "", "81.2 (90.1)", "12%"]]
     table = Table("title", ["name", "value", "paper", "95% CI", "share"], rows)
     page = table.to_html()
     assert "paper" not in page + table.to_markdown()

@@ -16,7 +16,8 @@ from conjure.io.templating import render
 from conjure.io.text import printable
 
 _NUMBER = r"[-+]?\d[\d.,]*(e[-+]?\d+)?%?"
-NUMBERS = re.compile(rf"({_NUMBER}(( ±| to|) \(?{_NUMBER}\)?)?)?")  # such as 3, 2.5 ± 0.1, 1 to 3, 81.2 (90.1), or nothing
+# Such as 3, 2.5 ± 0.1, 1 to 3, 81.2 (90.1), 2.5 ± 0.1 (2.3 to 2.7), or nothing
+NUMBERS = re.compile(rf"({_NUMBER}( (±|to) {_NUMBER})?( \({_NUMBER}( to {_NUMBER})?\))?)?")
 MAX_NOTEBOOK_ROWS = 20
 NUMBER_CLASS = Markup(' class="number"')
 
