@@ -8,14 +8,17 @@ import re
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import conjure
 from conjure.diffusion import fingerprint
 from conjure.diffusion.code_state import Describer
+from conjure.diffusion.weights import sum_of_bits
 from record_golden import GOLDEN, LIBRARIES, machine
 from tiny_pipelines import FAMILIES
 
@@ -131,3 +134,93 @@ def test_autocast_is_part_of_the_fingerprint(tmp_path):
     exact = conjure.distance(process, "red apple", "green pear", samples=1).distance
     assert exact == conjure.distance(process.set(store=None), "red apple", "green pear", samples=1).distance
     assert exact != changed
+
+
+@pytest.fixture
+def tiny():
+    family = FAMILIES["Stable Diffusion 1.x"]
+    return conjure.load(family.build(), steps=1, **family.settings)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [("pad_token", "!"), ("truncation_side", "left"), ("padding_side", "left"), ("model_input_names", ["input_ids"])],
+)
+def test_settings_of_a_tokenizer_are_part_of_the_fingerprint(tiny, attribute, value):
+    before, original = tiny.fingerprint(), getattr(tiny.pipeline.tokenizer, attribute)
+    setattr(tiny.pipeline.tokenizer, attribute, value)
+    assert tiny.fingerprint() != before
+    setattr(tiny.pipeline.tokenizer, attribute, original)
+    assert tiny.fingerprint() == before
+
+
+def test_a_stored_result_belongs_to_the_padding_of_its_texts(tiny, tmp_path):
+    stored = tiny.set(store=conjure.Store(tmp_path / "store.sqlite"))
+    before = conjure.distance(stored, "a", "b", samples=1).distance
+    tiny.pipeline.tokenizer.pad_token = "!"
+    expected = conjure.distance(tiny, "a", "b", samples=1).distance
+    assert expected != pytest.approx(before, rel=1e-3)
+    assert conjure.distance(stored, "a", "b", samples=1).distance == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_long_arguments_of_the_pipeline_are_part_of_the_fingerprint(tiny, kind):
+    """Texts of tensors and arrays leave out what is in the middle."""
+    values = np.zeros(4000, dtype=np.float32)
+    one, equal = (tiny.set(pipeline_kwargs={"cross_attention_kwargs": {"bias": kind(values)}}) for _ in range(2))
+    values[2000] = 5
+    other = tiny.set(pipeline_kwargs={"cross_attention_kwargs": {"bias": kind(values.copy())}})
+    assert one.fingerprint() == equal.fingerprint() != other.fingerprint()
+
+
+def test_edits_through_data_change_the_fingerprint(tiny):
+    """torch does not count them."""
+    weight = tiny.pipeline.unet.mid_block.resnets[0].conv1.weight
+    before = tiny.fingerprint()
+    weight.data[3] *= 4
+    assert tiny.fingerprint() != before
+    weight.data[3] /= 4
+    assert tiny.fingerprint() == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.bool])
+@pytest.mark.parametrize("size", [1, 7, 8, 1001])
+def test_the_sum_of_bits_shows_every_change(dtype, size):
+    tensor = torch.ones(size + 1).to(dtype)[1:]
+    before = sum_of_bits(tensor)
+    for index in {0, size // 2, size - 1}:
+        changed = tensor.clone()
+        changed[index] = 0
+        assert sum_of_bits(changed) != before
+    assert sum_of_bits(tensor.clone()) == before
+
+
+def test_replaced_functions_of_torch_are_part_of_the_fingerprint(tiny, monkeypatch):
+    """Attention kernels of other packages are installed in this way."""
+    before, silu = tiny.fingerprint(), torch.nn.functional.silu
+    fingerprints = {before}
+    for replacement in (lambda x, inplace=False: 2 * silu(x, inplace), torch.nn.functional.relu, len):
+        monkeypatch.setattr(torch.nn.functional, "silu", replacement)
+        fingerprints.add(tiny.fingerprint())
+    assert len(fingerprints) == 4
+    monkeypatch.setattr(torch.nn.functional, "silu", silu)
+    assert tiny.fingerprint() == before
+
+
+def test_variables_of_modules_that_a_hook_reads_are_part_of_the_fingerprint(tiny):
+    settings, parts = types.ModuleType("settings_of_a_hook"), types.ModuleType("parts_of_a_hook")
+    values, inner = vars(settings), vars(parts)
+    values |= {"scale": 2.0, "other": 1, "parts": parts}
+    inner |= {"shift": 0.5, "settings": settings}
+
+    def hook(module, arguments, output):
+        return output * settings.scale + settings.parts.shift
+
+    with tiny.pipeline.unet.conv_in.register_forward_hook(hook):
+        before = tiny.fingerprint()
+        values["other"] = 7
+        assert tiny.fingerprint() == before
+        values["scale"] = 3.0
+        assert (changed := tiny.fingerprint()) != before
+        inner["shift"] = 1.5
+        assert tiny.fingerprint() not in (before, changed)

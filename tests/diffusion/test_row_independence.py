@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import conjure
+from conjure import InputError
 from conjure.diffusion import row_independence
 from conjure.diffusion.deduplication import deduplicate_rows
 from conjure.diffusion.row_independence import runs_whole_batches
@@ -89,7 +90,7 @@ def test_the_verdict_is_found_again_after_a_change(change, monkeypatch):
 
 def test_the_verdict_is_not_kept_where_behaviour_is_unknown():
     network, x = Switched(), torch.tensor([[1.0], [2.0], [3.0], [1.0], [2.0], [3.0]])
-    is_changed = itertools.chain([False] * 2, itertools.repeat(True))  # one comparison of rows calls the network twice
+    is_changed = itertools.chain([False] * 3, itertools.repeat(True))  # a comparison of rows calls the network twice
     network.inner.register_forward_hook(lambda module, arguments, output: by_position(output) if next(is_changed) else output)
     for _ in range(2):
         with deduplicate_rows(network), torch.no_grad():
@@ -106,11 +107,13 @@ def test_the_verdict_is_kept_for_equal_behaviour(monkeypatch):
         return compare(*arguments)
 
     monkeypatch.setattr(row_independence, "_compare_rows", count)
-    network, x = Switched(), torch.tensor([[1.0], [1.0]])
-    for _ in range(3):
-        with deduplicate_rows(network), torch.no_grad():
-            network(x)
-    assert len(calls) == 1
+    x = torch.tensor([[1.0], [1.0]])
+    for network, expected in ((torch.nn.Linear(1, 1), 1), (Switched(), 3)):  # foreign code may change its behaviour in a call
+        calls.clear()
+        for _ in range(3):
+            with deduplicate_rows(network), torch.no_grad():
+                network(x)
+        assert len(calls) == expected
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +141,63 @@ def test_the_checks_report_that_rows_are_not_merged(pag):
 
 def test_images_with_perturbed_attention_guidance(pag):
     assert conjure.explain(pag, A, B, samples=1).forward.x_t.shape == (3, 64, 64, 3)
+
+
+@pytest.fixture
+def tiny(tiny_sd):
+    return conjure.load(tiny_sd, steps=3, height=64, width=64, scheduler="ddim")
+
+
+def stock_distance(process):
+    """Return the distance from runs of the stock pipeline with one text each."""
+    total = 0.0
+    for source, target in ((A, B), (B, A)):
+        own = _run_stock_pipeline(process, source)
+        other = _run_stock_pipeline(process, target, own.states)
+        total += sum(float((a - b).square().sum()) for a, b in zip(own.predictions, other.predictions, strict=True))
+    return total / process.steps
+
+
+def change_last_half(module, arguments, keywords, output):
+    """Change the second half of a batch from a later step on, as a guidance with a start time does."""
+    timestep = arguments[1] if len(arguments) > 1 else keywords["timestep"]
+    if float(torch.as_tensor(timestep).flatten()[0]) < 500:
+        first, last = output[0].chunk(2) if len(output[0]) % 2 == 0 else (output[0], output[0][:0])
+        return (torch.cat([first, last * 1.5]), *output[1:])
+    return output
+
+
+def mix_rows(module, arguments, output):
+    """Add the mean over the batch, as methods that share a style between images do."""
+    return (output[0] + output[0].mean(0, keepdim=True), *output[1:])
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_hooks_that_mix_rows_get_single_rows(tiny, samples, guidance):
+    process = tiny.set(guidance=guidance)
+    with process.pipeline.unet.register_forward_hook(mix_rows):
+        expected = stock_distance(process)
+        assert conjure.distance(process, A, B, samples=samples).samples[0] == pytest.approx(expected, rel=1e-3)
+        assert conjure.matrix(process, [A, B, "blue sea"], samples=1).distance[0, 1] == pytest.approx(expected, rel=1e-3)
+    after = conjure.distance(process, A, B, samples=samples).samples[0]
+    assert after == pytest.approx(stock_distance(process), rel=1e-3)
+    assert not runs_whole_batches(process.pipeline.unet)
+
+
+def test_hooks_that_begin_at_a_later_step(tiny):
+    process = tiny.set(guidance=3.0)
+    before = stock_distance(process)
+    with process.pipeline.unet.register_forward_hook(change_last_half, with_kwargs=True):
+        expected = stock_distance(process)
+        assert expected != pytest.approx(before, rel=1e-2)
+        for samples in (1, 2):
+            assert conjure.distance(process, A, B, samples=samples).samples[0] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_drift_of_hooks_that_mix_rows_is_refused(tiny, tiny_sd):
+    other = conjure.load(tiny_sd, steps=3, height=64, width=64, scheduler="ddim")
+    with other.pipeline.unet.register_forward_hook(mix_rows):
+        with pytest.raises(InputError, match="mixes the rows of a batch; use process.set"):
+            conjure.drift(tiny, other, [A, B], samples=1)
+        conjure.drift(tiny, other.set(batch_size=1), [A, B], samples=1)

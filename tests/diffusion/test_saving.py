@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 import conjure
 from conjure import InputError
 from conjure.diffusion import loading
+from conjure.diffusion.schedulers import plain_config, scheduler_from_config
 from lora_files import random_lora, save_kohya, save_peft
 
 PRINT_DISTANCE = """
@@ -92,6 +94,21 @@ def test_all_settings_are_saved(tiny_sd, tmp_path):
     assert distance(saved) == distance(process)
     overridden = conjure.load(tmp_path / "saved", guidance=4.0)
     assert overridden.fingerprint() == process.set(guidance=4.0).fingerprint()
+
+
+def test_infinite_settings_of_a_scheduler_are_saved(tiny_sd, tmp_path):
+    """JSON has no infinite numbers, so that run folders and saved processes have texts for them."""
+    process = conjure.load(tiny_sd, steps=3, scheduler="dpmsolvermultistep")
+    assert process.scheduler.config.lambda_min_clipped == -math.inf
+    settings = json.loads(json.dumps(process.settings(), allow_nan=False))
+    scheduler = scheduler_from_config(process.pipeline.scheduler, "dpmsolvermultistep", settings["scheduler_config"])
+    assert plain_config(scheduler) == plain_config(process.scheduler)
+    assert scheduler.config.lambda_min_clipped == -math.inf
+    process.save(tmp_path / "saved")
+    loaded = conjure.load(tmp_path / "saved")
+    assert loaded.scheduler.config.lambda_min_clipped == -math.inf
+    assert distance(loaded) == distance(process)
+    assert loaded.fingerprint() == process.fingerprint()
 
 
 def test_dtype_is_saved(tiny_sd, tmp_path):

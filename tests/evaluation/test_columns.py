@@ -18,7 +18,8 @@ from conjure.evaluation.datasets import from_dataframe, load_tasks, read_file
         (("Unnamed: 0", "text1", "text2", "score"), ("text1", "text2", "score")),
         (("", "sentence_2", "sentence_1", "rating"), ("sentence_1", "sentence_2", "rating")),
         (("Word 1", "Word 2", "Human (mean)"), ("Word 1", "Word 2", "Human (mean)")),
-        (("premise", "hypothesis", "label"), ("premise", "hypothesis", "label")),
+        (("premise", "hypothesis", "score"), ("premise", "hypothesis", "score")),
+        (("sentence1", "sentence2", "label"), ("sentence1", "sentence2", "label")),
         (("s1", "s2", "similarity"), ("s1", "s2", "similarity")),
         (("score", "QUESTION1", "QUESTION2"), ("QUESTION1", "QUESTION2", "score")),
         (("word1", "word2", "POS", "SimLex999", "conc(w1)"), ("word1", "word2", "SimLex999")),
@@ -37,6 +38,8 @@ def test_known_names(names, columns):
         (("text1", "Text_1", "text2", "score"), "several pairs"),
         (("text1", "text2"), "no column 'score'"),
         (("text1", "text2", "score", "label"), "several columns of scores"),
+        (("Premise", "hypothesis", "label"), "'label' of premise and hypothesis, which may be numbers of classes; choose by"),
+        (("premise", "hypothesis", "gold_label"), "may be numbers of classes"),
         ((), "columns none"),
     ],
 )

@@ -115,6 +115,22 @@ def test_reliability_equals_that_of_the_simulation():
     assert np.isnan(reliability(truth)[0])
 
 
+@pytest.mark.parametrize(("pairs", "samples"), [(60, 2), (60, 3), (12, 2)])
+def test_p_of_several_samples_agrees_with_its_interval(pairs, samples):
+    """Samples of different quality: the interval contains the error over samples, and so must the p-value."""
+    decisions = set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        truth = rng.normal(size=(pairs, 1))
+        noise = rng.normal(size=(pairs, samples)) * np.linspace(0.3, 6, samples)
+        result = agreement(truth + noise, -truth[:, 0])
+        excludes = not result.ci95[0] <= 0 <= result.ci95[1]
+        if not 0.04 < result.p < 0.06:  # the resolution of the resamples, and of the interval of few pairs
+            assert (result.p < 0.05) == excludes, seed
+            decisions.add(excludes)
+    assert decisions == {True, False}
+
+
 def test_paired_difference():
     rng = np.random.default_rng(4)
     scores = rng.normal(size=400)

@@ -122,6 +122,8 @@ def test_long_fields_are_read(tmp_path):
         ("x.json", b'[{"text1": null, "text2": "b", "score": 1}]', "row 2: text1 is blank"),
         ("x.json", b'[{"text1": "a", "text2": "b", "score": ' + b"1" * 400 + b"}]", "row 2: the score is 1+...1+; must be"),
         ("x.json", b'[{"text1": "a", "text2": "b", "score": NaN}]', "row 2: the score is nan"),
+        ("x.json", b'[{"text1": "a", "text2": "b", "score": true}]', "row 2: the score is True; must be a number"),
+        ("x.csv", b"text1,text2,score\na,b,1_0\n", "row 2: the score is '1_0'; must be a number"),
         ("x.parquet", b"PAR1 and more PAR1", "cannot be read: .*parquet"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import weakref
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from conjure.diffusion.seeding import noise_seed
 from conjure.engine.runner import iter_results
 from conjure.errors import InputError
 from conjure.explanation.images import decode_latents
+from conjure.process_drift.facts import Autoencoder, same_autoencoder
 from conjure.process_drift.results import Drift
 from conjure.reference import algorithm_1
 from denoisers import initial_noise
@@ -91,6 +93,27 @@ def test_dtypes_are_compared_at_the_same_latents(load):
     assert result.texts[0].forward.value == pytest.approx(np.mean(forward), rel=0.02)
     assert result.texts[0].backward.value == pytest.approx(np.mean(backward), rel=0.02)
     assert result.checks["autoencoder"] == "the same"  # up to the rounding of its weights
+
+
+def test_weights_that_were_saved_in_half_precision_are_the_same_autoencoder(load):
+    """A variant of a model has rounded weights, which may be loaded as float32."""
+    weights = {name: torch.randn(5) for name in ("a", "b")}
+    rounded = {name: tensor.half().float() for name, tensor in weights.items()}
+    partly = rounded | {"b": weights["b"] * 1.0001}
+    one, half, saved, other = (
+        Autoencoder(str(i), {}, content)
+        for i, content in enumerate((weights, {name: tensor.half() for name, tensor in weights.items()}, rounded, partly))
+    )
+    assert same_autoencoder(one, half)
+    assert same_autoencoder(one, saved)
+    assert same_autoencoder(saved, half)
+    assert not same_autoencoder(one, other)
+
+
+def test_results_of_a_scheduler_with_infinite_settings_are_valid_json(load):
+    process = load(scheduler="dpmsolvermultistep")
+    result = conjure.drift(process, process.set(guidance=2.0), ["snow leopard"], samples=1)
+    json.dumps(result.to_dict(), allow_nan=False, default=str)
 
 
 def test_a_process_does_not_differ_from_itself(load):
@@ -227,7 +250,7 @@ def test_models_with_different_autoencoders_are_compared_in_pixels(load):
 def test_processes_that_cannot_be_compared_are_refused(load):
     a = load()
     cases: list[tuple[Any, str]] = [
-        (load(height=64, width=64), "latents of process A have the shape"),
+        (load(height=64, width=64), "latents of process A have the shape .*how they arrange texts .conjure drift --matrix"),
         (replace(a, scheduler=a.scheduler.from_config(a.scheduler.config, beta_end=0.02)), "noise schedules of the two"),
         (replace(a, workers=cast(Any, object())), "process B has workers"),
         (3, "process B is 3; must be a process"),

@@ -68,7 +68,10 @@ def test_sounds_are_shown_as_spectrograms(tiny_sound):
 
 
 def test_processes_of_other_media_are_refused(tiny_sound, tiny_video, default_process):
-    with pytest.raises(InputError, match="process A generates videos and process B images; compare models with the same latents"):
+    with pytest.raises(
+        InputError,
+        match="process A generates videos and process B images; compare how they arrange texts .conjure drift --matrix",
+    ):
         conjure.drift(tiny_video, default_process.set(steps=2), [TEXT], samples=1)
     with pytest.raises(InputError, match="at the same height, width and number of frames"):
         conjure.drift(tiny_video, tiny_video.set(frames=17), [TEXT], samples=1)

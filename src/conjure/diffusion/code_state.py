@@ -38,11 +38,13 @@ class Describer:
 
     Attributes:
         unknown: What cannot be described, as text for messages.
+        has_foreign_code: Whether code was described that is not part of a known package.
     """
 
     def __init__(self, max_hashed_bytes: float = math.inf) -> None:
         self.max_hashed_bytes = max_hashed_bytes
         self.unknown: list[str] = []
+        self.has_foreign_code = False
         self._place = ""
         self._active: set[int] = set()  # ids of the objects that are being described, since objects may contain themselves
         self._classes: dict[type, Any] = {}
@@ -133,12 +135,24 @@ class Describer:
         module_name = function.__globals__.get("__name__", "")
         if is_known(module_name):
             return [module_name, function.__qualname__]
-        global_names = {name for code in nested_codes(function.__code__) for name in code.co_names}
-        variables = {name: value for name, value in function.__globals__.items() if name in global_names}
+        self.has_foreign_code = True
+        names = {name for code in nested_codes(function.__code__) for name in code.co_names}
+        variables = {name: value for name, value in function.__globals__.items() if name in names}
         variables |= inspect.getclosurevars(function).nonlocals
-        values = {name: self._describe(value) for name, value in sorted(variables.items())}
+        values = {name: self._variable(value, names) for name, value in sorted(variables.items())}
         defaults = [self._describe(function.__defaults__), self._describe(function.__kwdefaults__)]
         return [hash_code(function.__code__), values, defaults]
+
+    def _variable(self, value: Any, names: Set[str]) -> Any:
+        """Return the description of a variable that code reads: of a module, that of the parts with names in this code."""
+        if not isinstance(value, types.ModuleType) or is_known(value.__name__) or id(value) in self._active:
+            return self._describe(value)
+        self._active.add(id(value))
+        try:
+            parts = {name: part for name, part in vars(value).items() if name in names}
+            return {"module": {name: self._variable(part, names) for name, part in sorted(parts.items())}}
+        finally:
+            self._active.discard(id(value))
 
     def _class(self, cls: type) -> Any:
         if cls not in self._classes:

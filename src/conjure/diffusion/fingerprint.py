@@ -12,6 +12,7 @@ import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ import torch
 from conjure.diffusion.code_state import Describer
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
-from conjure.diffusion.weights import DiskTensor, num_edits, plain_tensors, read_weights, tensor_bytes
+from conjure.diffusion.weights import DiskTensor, num_edits, plain_tensors, read_weights, sum_of_bits, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
 
 # Components that do not change a result: texts are compared by latents, and images are neither filtered nor marked
@@ -32,6 +33,12 @@ IGNORED_CONFIG_KEYS = (
 
 # The weights and modules show what LoRAs, textual inversions and quantisation changed; results are stored in the model's own unit
 SETTINGS_WITHOUT_INFLUENCE = ("model", "revision", "device", "default_unit", *LoadOptions.__dataclass_fields__)
+
+# Settings of a tokenizer outside its rules; pipelines pad with a special token, and pass the inputs that a tokenizer names
+TOKENIZER_SETTINGS = (
+    "chat_template", "model_max_length", "padding_side", "truncation_side", "special_tokens_map", "pad_token_type_id",
+    "model_input_names", "split_special_tokens",
+)  # fmt: skip
 
 # Attributes of a pipeline that say where its components are; those with an underscore hold the state of its last call
 IGNORED_ATTRIBUTES = ("hf_device_map",)
@@ -73,10 +80,11 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     device_type = pipeline.device.type  # the setting may name workers
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         hashed["autocast"] = str(torch.get_autocast_dtype(device_type))
+    serialized = _serialize(hashed, describer, "settings of the process")
     fingerprint = pipeline_fingerprint(pipeline, storable=storable)
     if storable:
         _check_storable(describer.unknown)
-    return hashlib.sha256((_serialize(hashed) + fingerprint).encode()).hexdigest()
+    return hashlib.sha256((serialized + fingerprint).encode()).hexdigest()
 
 
 def pipeline_fingerprint(pipeline: Any, *, storable: bool = False) -> str:
@@ -117,7 +125,7 @@ def module_fingerprint(**modules: Any) -> str:
     """
     hasher, describer = hashlib.sha256(), NetworkDescriber(_networks(modules))
     for name, module in sorted(modules.items()):
-        hasher.update(_serialize([name, _describe_component(module, name, describer)]).encode())
+        hasher.update(_serialize([name, _describe_component(module, name, describer)], describer, name).encode())
         if isinstance(module, torch.nn.Module):
             _hash_weights(hasher, read_weights(module))
     return hasher.hexdigest()
@@ -144,7 +152,7 @@ def _fingerprint(pipeline: Any) -> _Cached:
         describe_global_hooks(describer),
     ]
     weights = {name: read_weights(network) for name, network in _networks(components).items()}
-    behavior = _serialize(description)
+    behavior = _serialize(description, describer, "configuration")
     state = [behavior, [_version(tensor) for tensors in weights.values() for tensor in tensors.values()]]
     cached = _cached_fingerprints.get(pipeline)
     if cached is not None and cached.state == state:
@@ -214,22 +222,17 @@ def _tokenizer_rules(tokenizer: Any) -> Any:
         rules = {key: value for key, value in serialized.items() if key not in ("truncation", "padding")}
     else:
         rules = sorted(tokenizer.get_vocab().items())
-    return [rules, *(getattr(tokenizer, name, None) for name in ("chat_template", "model_max_length", "padding_side"))]
+    return [rules, *(getattr(tokenizer, name, None) for name in TOKENIZER_SETTINGS)]
 
 
 def _version(tensor: torch.Tensor | DiskTensor) -> Any:
     """Return values that change when a tensor changes.
 
-    The version of a tensor counts in-place edits, but not edits through `.data`. The first and the last element reveal most of
-    those.
+    The number of edits does not count those through `.data`; the sum of the bits reveals those.
     """
     if isinstance(tensor, DiskTensor):
         return tensor.version()
-    return [
-        (inner.data_ptr(), num_edits(inner), str(inner.dtype), *inner.reshape(-1)[[0, -1]].tolist())
-        for _, inner in plain_tensors(tensor)
-        if inner.numel()
-    ]
+    return [(inner.data_ptr(), num_edits(inner), str(inner.dtype), *sum_of_bits(inner)) for _, inner in plain_tensors(tensor)]
 
 
 def _hash_weights(hasher: Any, tensors: Mapping[str, torch.Tensor | DiskTensor]) -> None:
@@ -239,5 +242,6 @@ def _hash_weights(hasher: Any, tensors: Mapping[str, torch.Tensor | DiskTensor])
             hasher.update(tensor_bytes(inner))
 
 
-def _serialize(value: Any) -> str:
-    return json.dumps(value, default=str, sort_keys=True)
+def _serialize(value: Any, describer: Describer, place: str) -> str:
+    """Return JSON of a value. What JSON has no type for, such as a tensor, is described by its content."""
+    return json.dumps(value, default=partial(describer.describe, place=place), sort_keys=True)

@@ -18,6 +18,7 @@ from diffusers import SchedulerMixin
 from conjure.diffusion.model_folder import REQUIRED_PARAMETERS, index_path, one_line
 from conjure.diffusion.noise_levels import UNITS
 from conjure.diffusion.quantization import SUPPORTED
+from conjure.diffusion.schedulers import config_from_plain
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number, is_integer
 from conjure.models import default_model
@@ -163,7 +164,7 @@ def stored_scheduler(settings: dict[str, Any], name: str) -> Any | None:
             f"{diffusers.__version__}"
         )
     try:
-        return cast(Any, cls).from_config(settings["scheduler_config"])
+        return cast(Any, cls).from_config(config_from_plain(settings["scheduler_config"]))
     except Exception as error:  # each scheduler raises its own types
         raise InputError(
             f"{FILE_NAME} of model {name!r} has a scheduler_config that cannot be used: {one_line(error)}"

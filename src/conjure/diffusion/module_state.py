@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch.nn.modules import module as torch_module
 from torch.nn.utils.weight_norm import WeightNorm
 
-from conjure.diffusion.code_inspection import without_computed
+from conjure.diffusion.code_inspection import is_known, without_computed
 from conjure.diffusion.code_state import Describer
 from conjure.diffusion.weights import read_weights
 
@@ -38,6 +39,8 @@ PLACEMENT_HOOKS = frozenset((
 ))  # fmt: skip
 OUTPUT_CAPTURING = "transformers.utils.output_capturing"  # hooks that keep hidden states
 PLACEMENT_PACKAGES = ("accelerate.", "diffusers.")
+
+FUNCTIONS = dict(vars(torch.nn.functional))  # before other code replaces some, as attention kernels of other packages do
 
 # With these hooks of diffusers a result depends on earlier steps or on the other rows of a batch
 CACHE_MODULES = (
@@ -102,9 +105,17 @@ def describe_network(network: torch.nn.Module, name: str, describer: Describer) 
 
 
 def describe_global_hooks(describer: Describer) -> Any:
-    """Return the description of the hooks that torch calls for all modules."""
+    """Return the description of what changes all modules: hooks of torch, and replaced functions of `torch.nn.functional`."""
     hooks = [*torch_module._global_forward_pre_hooks.values(), *torch_module._global_forward_hooks.values()]
-    return [describer.describe(hook, "hook of all modules") for hook in hooks]
+    description = [describer.describe(hook, "hook of all modules") for hook in hooks]
+    for name, function in sorted(vars(torch.nn.functional).items()):
+        if (callable(function) and function is not FUNCTIONS.get(name, function)) or _is_foreign(function):
+            description.append([name, describer.describe(function, f"torch.nn.functional.{name}")])
+    return description
+
+
+def _is_foreign(function: Any) -> bool:
+    return isinstance(function, FunctionType) and not is_known(function.__globals__.get("__name__"))
 
 
 def _hooks(module: torch.nn.Module, place: str, describer: Describer) -> Iterator[tuple[str, Any]]:

@@ -39,7 +39,7 @@ from conjure.diffusion.process_settings import (
     with_current_names,
 )
 from conjure.diffusion.saving import save_process
-from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
+from conjure.diffusion.schedulers import make_scheduler, plain_config, scheduler_alias
 from conjure.diffusion.tokenizers import max_prompt_tokens
 from conjure.plotting.media import MediaKind
 
@@ -234,7 +234,7 @@ class Process(DeprecatedProcessNames):
             "revision": self.revision,
             "pipeline": type(self.pipeline).__name__,
             "scheduler": scheduler_alias(type(self.scheduler).__name__),
-            "scheduler_config": {k: v for k, v in sorted(self.scheduler.config.items()) if not k.startswith("_")},
+            "scheduler_config": plain_config(self.scheduler),
             "steps": int(self.steps),
             "guidance": None if self.guidance is None else float(self.guidance),
             "height": self.height,

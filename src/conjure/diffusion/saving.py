@@ -17,6 +17,7 @@ from conjure.diffusion.media import MEDIA_SETTINGS
 from conjure.diffusion.model_settings import ADAPTERS, DTYPES, FILE_NAME
 from conjure.diffusion.modifications import Modifications, find_modifications, modify
 from conjure.diffusion.pipeline_files import torch_dtype
+from conjure.diffusion.schedulers import plain_config
 from conjure.diffusion.sources import load_source, pinned_name
 from conjure.errors import InputError
 from conjure.io.logging import silenced
@@ -108,7 +109,6 @@ def model_settings(scheduler: Any, settings: Mapping[str, Any]) -> dict[str, Any
     Raises:
         InputError: If a setting cannot be written as JSON, or the dtype cannot be loaded.
     """
-    config = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
     if settings["dtype"] not in DTYPES:
         raise InputError(f"the dtype is {settings['dtype']}; must be one of {', '.join(DTYPES)} for a saved process")
     names = ("steps", "guidance", "height", "width", "batch_prompts", "dtype")
@@ -117,7 +117,7 @@ def model_settings(scheduler: Any, settings: Mapping[str, Any]) -> dict[str, Any
         "call": settings["pipeline_kwargs"],
         **{name: settings[name] for name in MEDIA_SETTINGS if name in settings},
         "scheduler": type(scheduler).__name__,
-        "scheduler_config": config,
+        "scheduler_config": plain_config(scheduler),
     }
     try:
         return json.loads(json.dumps(saved, allow_nan=False))

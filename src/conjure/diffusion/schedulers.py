@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from conjure.errors import InputError
+from conjure.io.numbers import none_if_not_finite
 
 # Models distilled to few steps work with their scheduler only, although diffusers lists the others as compatible
 FEW_STEP_SCHEDULERS = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
+NOT_FINITE = ("inf", "-inf", "nan")
 
 
 def scheduler_alias(name: str) -> str:
@@ -74,6 +76,17 @@ def is_few_step_scheduler(scheduler: Any) -> bool:
     )
 
 
+def plain_config(scheduler: Any) -> dict[str, Any]:
+    """Return the configuration of a scheduler, sorted by name, as plain data for JSON. It has texts for infinite numbers."""
+    config = {name: value for name, value in sorted(scheduler.config.items()) if not name.startswith("_")}
+    return {name: str(value) if none_if_not_finite(value) is not value else value for name, value in config.items()}
+
+
+def config_from_plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration that `plain_config` returned, with its infinite numbers."""
+    return {name: float(value) if isinstance(value, str) and value in NOT_FINITE else value for name, value in config.items()}
+
+
 def scheduler_from_config(default_scheduler: Any, name: str, config: Mapping[str, Any]) -> Any:
     """Return a scheduler with a configuration that was stored as plain data.
 
@@ -89,7 +102,7 @@ def scheduler_from_config(default_scheduler: Any, name: str, config: Mapping[str
     if name not in classes:
         raise InputError(f"unknown scheduler {name!r} for this model; must be one of {', '.join(sorted(classes))}")
     try:
-        return classes[name].from_config(dict(config))
+        return classes[name].from_config(config_from_plain(config))
     except Exception as error:  # each scheduler computes with values of the configuration
         raise InputError(f"the scheduler {name!r} cannot be made from its stored configuration") from error
 

@@ -51,6 +51,19 @@ def tensor_bytes(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
+def sum_of_bits(tensor: torch.Tensor) -> list[int]:
+    """Return a checksum of a plain tensor: the sum of its content in integers of 64 bits, and the bytes that remain.
+
+    It is computed on the device of the tensor. It does not depend on the order of these integers.
+    """
+    content = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+    size = len(content) // 8 * 8
+    integers = content[:size]
+    if integers.storage_offset() % 8:  # torch reads larger integers at multiples of their size only
+        integers = integers.clone()
+    return [int(integers.view(torch.int64).sum()), *content[size:].tolist()]
+
+
 def num_edits(tensor: torch.Tensor) -> int:
     """Return the number of in-place edits of a tensor, except through `.data`. Those of inference tensors are not counted."""
     return 0 if tensor.is_inference() else tensor._version

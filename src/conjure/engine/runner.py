@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from conjure.diffusion.noise_levels import NoiseLevel, prediction_type
 from conjure.diffusion.predictions import predict_x0, squared_differences
 from conjure.diffusion.process import Process
 from conjure.diffusion.shared_trajectory import DenoisingStep, run_on_shared_trajectories
-from conjure.engine.unbatched import run_unbatched
+from conjure.engine.unbatched import run_checked, run_unbatched
 
 
 def iter_results(
@@ -72,7 +73,7 @@ def iter_result_batches(
 
 def trajectory_runner(process: Process) -> Callable[..., Tensor]:
     """Return the function that runs the rows of a batch on shared trajectories: all texts together, or one text at a time."""
-    return run_on_shared_trajectories if process.batch_prompts else run_unbatched
+    return partial(run_checked, run_on_shared_trajectories if process.batch_prompts else run_unbatched)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Shared trajectories for pipelines whose result for a text depends on the other texts of its batch."""
+"""Shared trajectories where the result for a text may depend on the other rows of its batch: smaller batches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,47 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from conjure.diffusion.compilation import denoisers
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.process import Process
+from conjure.diffusion.row_independence import has_foreign_code, may_mix_rows
 from conjure.diffusion.shared_trajectory import DenoisingStep, RecordedTrajectory, run_on_shared_trajectories
+
+
+def run_checked(
+    run: Callable[..., Float[Tensor, "rows *latent"]],
+    process: Process,
+    texts: Sequence[str],
+    source_rows: Sequence[int],
+    seeds: Sequence[int],
+    on_step: Callable[[DenoisingStep], None],
+    *,
+    text_cache: TextEmbeddingCache | None = None,
+) -> Float[Tensor, "rows *latent"]:
+    """Run rows on shared trajectories by `run`, or each in a batch of its own if foreign code makes rows depend on others.
+
+    This is known after a run only. With foreign code, `on_step` is therefore called at its end.
+
+    Args:
+        run: `run_on_shared_trajectories` or `run_unbatched`.
+        process: As in `run_on_shared_trajectories`, as are all other arguments, the result and the errors.
+    """
+    networks = denoisers(process.pipeline).values()
+    steps: list[DenoisingStep] = []
+
+    def collect(step: DenoisingStep) -> None:
+        if any(map(has_foreign_code, networks)):
+            steps.append(step)
+        else:
+            on_step(step)
+
+    if not any(map(may_mix_rows, networks)):
+        finals = run(process, texts, source_rows, seeds, collect, text_cache=text_cache)
+        if not any(map(may_mix_rows, networks)):
+            for step in steps:
+                on_step(step)
+            return finals
+    return run_unbatched(process, texts, source_rows, seeds, on_step, text_cache=text_cache, single_rows=True)
 
 
 def run_unbatched(
@@ -22,19 +60,20 @@ def run_unbatched(
     on_step: Callable[[DenoisingStep], None],
     *,
     text_cache: TextEmbeddingCache | None = None,
+    single_rows: bool = False,
 ) -> Float[Tensor, "rows *latent"]:
-    """Run rows on shared trajectories, where each batch has rows with one text only.
+    """Run rows on shared trajectories, where each batch has rows with one text only, or a single row.
 
     Source rows run first and their trajectories are recorded. The other rows then follow the recorded points.
-    Arguments, result and errors are those of `run_on_shared_trajectories`.
+    Other arguments, result and errors are those of `run_on_shared_trajectories`.
     """
     per_row_steps: list[list[DenoisingStep | None]] = []
     finals: list[Tensor | None] = [None] * len(texts)
     trajectories: dict[int, RecordedTrajectory] = {}
     evaluated = [row for row in range(len(texts)) if texts[source_rows[row]] != texts[row]]
     for rows in (sorted(set(source_rows)), evaluated):
-        for text in dict.fromkeys(texts[row] for row in rows):
-            text_rows = [row for row in rows if texts[row] == text]
+        for key in dict.fromkeys(row if single_rows else texts[row] for row in rows):
+            text_rows = [row for row in rows if key in (row, texts[row])]
             recorded = [trajectories[source_rows[row]].points for row in text_rows if source_rows[row] in trajectories]
             replay = RecordedTrajectory([torch.cat(points) for points in zip(*recorded, strict=True)])
 
@@ -45,7 +84,7 @@ def run_unbatched(
                     per_row_steps[step.index][row] = replace(step, x_t=x_t, predictions=prediction)
 
             final = run_on_shared_trajectories(
-                process, [text] * len(text_rows), range(len(text_rows)), [seeds[row] for row in text_rows], collect,
+                process, [texts[row] for row in text_rows], range(len(text_rows)), [seeds[row] for row in text_rows], collect,
                 text_cache=text_cache, replay=replay,
             )  # fmt: skip
             for row, end, *points in zip(text_rows, final.split(1), *(point.split(1) for point in replay.points), strict=True):

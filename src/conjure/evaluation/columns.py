@@ -13,6 +13,7 @@ TEXT_PAIRS = (
     *((f"{stem}a", f"{stem}b") for stem in NUMBERED_STEMS if stem != "s"),
     ("premise", "hypothesis"),
 )
+CLASS_LABELS = ("label", "goldlabel")  # beside premise and hypothesis: entailment, neutral or contradiction as 0, 1 and 2
 SCORES = (
     "score", "rating", "similarity", "similarityscore", "relatedness", "relatednessscore", "label", "gold", "goldscore",
     "goldlabel", "humanscore", "humanrating", "humanmean", "meanscore", "simlex999",
@@ -67,6 +68,8 @@ def find_columns(names: Sequence[str], source: str, chosen: Sequence[str] | None
     if len(scores) != 1:
         found = "several columns of scores" if scores else "no column 'score'"
         raise InputError(f"{source!r} has {found}; {advice}")
+    if texts[0] in by_key.get("premise", ()) and any(scores[0] in by_key.get(key, ()) for key in CLASS_LABELS):
+        raise InputError(f"{source!r} has {scores[0]!r} of premise and hypothesis, which may be numbers of classes; {advice}")
     return *texts, scores[0]
 
 

@@ -41,7 +41,7 @@ class Agreement:
             it contains the bootstrap interval too.
         pearson: Linear correlation, -1 to 1.
         p: Two-sided p-value of the hypothesis that there is no rank correlation: by permutation with fewer than 20 pairs, and by
-            the t distribution otherwise.
+            the t distribution otherwise. With several samples, it is at least that of the bootstrap, which contains their error.
         pairs: Number of pairs.
     """
 
@@ -91,7 +91,10 @@ def agreement(distances: Float[np.ndarray, "pairs samples"], scores: Float[np.nd
         intervals.append(inversion_interval(estimate, len(scores)))
     if len(scores) >= FEW_PAIRS or samples > 1:  # only the bootstrap contains the error over samples
         (bootstrap,) = bootstrap_correlations([distances], scores, seed)
-        intervals.append(percentile_interval(centered_bootstrap(bootstrap, estimate, samples), estimate))
+        draws = centered_bootstrap(bootstrap, estimate, samples)
+        intervals.append(percentile_interval(draws, estimate))
+        if samples > 1:
+            p = max(p, two_sided_p(draws))
     lows, highs = zip(*intervals, strict=True)
     pearson = float(stats.pearsonr(-means, scores).statistic)
     return Agreement(estimate, (max(min(lows), -1.0), min(max(highs), 1.0)), pearson, p, len(scores))

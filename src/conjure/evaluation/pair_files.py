@@ -215,10 +215,7 @@ def from_rows(
     low, high = score_range
     scores = []
     for number, row in enumerate(rows, 2):  # row 1 is the header
-        try:
-            score = float(row[score_column])
-        except (KeyError, TypeError, ValueError, OverflowError):
-            score = math.nan
+        score = _parse_score(row.get(score_column))
         if not math.isfinite(score) or not low <= score <= high:
             allowed = f"from {low:g} to {high:g}" if math.isfinite(low) else "that is finite"
             value = reprlib.repr(row.get(score_column))
@@ -228,6 +225,16 @@ def from_rows(
     first, second = (tuple(preprocess(row[column]) if preprocess else row[column] for row in rows) for column in text_columns)
     subset = tuple(str(row[subset_column]) for row in rows) if subset_column and subset_column in rows[0] else None
     return _with_hash(name, title, first, second, np.array(scores), subset)
+
+
+def _parse_score(value: Any) -> float:
+    """Return a score as a number; NaN for what is none in a table, such as a boolean or the Python number `1_0`."""
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, str) and "_" in value):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _with_hash(

@@ -50,12 +50,13 @@ def check_agreement(a: ProcessFacts, b: ProcessFacts) -> Agreement:
     """
     if a.kind != b.kind:
         raise InputError(
-            f"process A generates {PLURALS[a.kind]} and process B {PLURALS[b.kind]}; compare models with the same latents"
+            f"process A generates {PLURALS[a.kind]} and process B {PLURALS[b.kind]}; compare how they arrange texts "
+            "(conjure drift --matrix)"
         )
     if a.latent_shape != b.latent_shape:
         raise InputError(
-            f"the latents of process A have the shape {a.latent_shape}, and those of process B {b.latent_shape}; compare models "
-            f"with the same latents, {SAME_SIZE[a.kind]}"
+            f"the latents of process A have the shape {a.latent_shape}, and those of process B {b.latent_shape}; compare them "
+            f"{SAME_SIZE[a.kind]}, or, if the models have different latents, how they arrange texts (conjure drift --matrix)"
         )
     is_flow_a, is_flow_b = (facts.prediction_type == "flow" for facts in (a, b))
     if is_flow_a != is_flow_b:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,21 +104,32 @@ def inspect_process(process: Process, text: str) -> ProcessFacts:
 
 
 def same_autoencoder(a: Autoencoder | None, b: Autoencoder | None) -> bool:
-    """Return whether two autoencoders are equal, up to the rounding of weights to another data type."""
+    """Return whether two autoencoders are equal, up to the rounding of all weights of one of them to half precision."""
     if a is None or b is None:
         return a is b
     if a.fingerprint == b.fingerprint:
         return True
     if a.config != b.config or a.weights.keys() != b.weights.keys():
         return False
-    return all(_is_equal_after_rounding(a.weights[name], b.weights[name]) for name in a.weights)
+    precision = max(_precision(part.weights.values()) for part in (a, b))
+    return all(_is_equal_after_rounding(a.weights[name], b.weights[name], precision) for name in a.weights)
 
 
-def _is_equal_after_rounding(a: Tensor, b: Tensor) -> bool:
-    if a.dtype == b.dtype or not (a.is_floating_point() and b.is_floating_point()):
+def _precision(weights: Iterable[Tensor]) -> float:
+    """Return the precision of the coarsest data type that holds all weights exactly, whatever their own type is."""
+    numbers = [tensor for tensor in weights if tensor.is_floating_point()]
+    exact = [
+        torch.finfo(dtype).eps
+        for dtype in (torch.float16, torch.bfloat16)
+        if all(torch.equal(tensor.to(dtype).to(tensor.dtype), tensor) for tensor in numbers)
+    ]
+    return max(exact, default=0.0)
+
+
+def _is_equal_after_rounding(a: Tensor, b: Tensor, precision: float) -> bool:
+    if a.shape != b.shape or not precision or not (a.is_floating_point() and b.is_floating_point()):
         return torch.equal(a, b)
-    precision = max(torch.finfo(tensor.dtype).eps for tensor in (a, b))
-    return a.shape == b.shape and torch.allclose(a.float(), b.float(), rtol=precision, atol=1e-7)
+    return torch.allclose(a.float(), b.float(), rtol=precision, atol=1e-7)
 
 
 def _autoencoder(process: Process) -> Autoencoder | None:

@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
+from conjure.diffusion.compilation import denoisers
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult, batch_end
 from conjure.diffusion.noise_levels import PredictionType, prediction_type
 from conjure.diffusion.predictions import convert_prediction, predict_x0, squared_differences
 from conjure.diffusion.process import Process
+from conjure.diffusion.row_independence import may_mix_rows
 from conjure.diffusion.shared_trajectory import DenoisingStep, RecordedTrajectory, run_on_shared_trajectories
 from conjure.errors import InputError
 from conjure.explanation.images import decode_latents
@@ -228,6 +230,8 @@ def _run_rows(
         process, [job.text for job in jobs], range(len(jobs)), [job.seed for job in jobs], on_step,
         text_cache=text_cache, replay=trajectory,
     )  # fmt: skip
+    if len(jobs) > 1 and any(map(may_mix_rows, denoisers(process.pipeline).values())):
+        raise InputError("foreign code in the denoiser mixes the rows of a batch; use process.set(batch_size=1)")
     return steps, finals
 
 
