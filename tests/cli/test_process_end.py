@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -57,6 +62,20 @@ def test_unusable_widths_are_ignored(conjure_command, filled_store_file, monkeyp
     assert conjure_command("store", "info", filled_store_file) == expected
     monkeypatch.setenv("COLUMNS", width)
     assert "Usage" in conjure_command("--help")[1]
+
+
+@pytest.mark.parametrize(("columns", "expected"), [(1, 80), (2, 80), (0, 80), (60, 60)])
+def test_terminals_without_room_are_printed_to_as_wide_ones(filled_store_file, columns, expected):
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    main_end, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-c", CONSOLE_SCRIPT, "store", "info", str(filled_store_file)]
+    subprocess.run(command, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, timeout=120, check=True)
+    printed = os.read(main_end, 100_000).decode()
+    os.close(main_end)
+    os.close(terminal)
+    widths = [len(re.sub("\x1b\\[[^m]*m", "", line)) for line in printed.splitlines()]
+    assert expected - 20 < max(widths) <= expected
 
 
 def test_a_usable_width_is_used(conjure_command, filled_store_file, monkeypatch):

@@ -128,6 +128,23 @@ def test_modules_of_sentence_models_are_not_imported(default_process, tmp_path, 
     assert not (tmp_path / "marker").exists()
 
 
+def test_activations_of_other_packages_are_refused(default_process, tmp_path):
+    """sentence-transformers would replace them by another function."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer import modules
+
+    bert = tmp_path / "bert"
+    bert.mkdir()
+    transformer = modules.Transformer(str(save_bert(bert)))
+    folder = tmp_path / "sentence"
+    SentenceTransformer(modules=[transformer, modules.Pooling(32), modules.Dense(32, 16)]).save(str(folder))
+    make_baselines([f"sentence:{folder}"], default_process)
+    config = folder / "2_Dense" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"activation_function": "evil.Evil"}))
+    with pytest.raises(InputError, match="activation function 'evil.Evil'; only those of torch can be used"):
+        make_baselines([f"sentence:{folder}"], default_process)
+
+
 def test_links_and_nested_references_are_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "model").mkdir()

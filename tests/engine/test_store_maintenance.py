@@ -137,3 +137,12 @@ def test_invalid_input(conjure_command, tmp_path, monkeypatch, arguments, messag
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "repair", "prune"])
+def test_an_empty_file_is_not_changed(conjure_command, tmp_path, command):
+    path = tmp_path / "empty"
+    path.touch()
+    code, out, err = conjure_command("store", command, path, *(["abc"] if command == "prune" else []))
+    assert (code, out, path.stat().st_size) == (2, "", 0)
+    assert "is empty, and so no store" in err

@@ -204,6 +204,16 @@ def test_baselines_are_resumed(fast_process, pairs_file, tmp_path):
     assert embedded
 
 
+def test_a_baseline_that_cannot_be_computed_is_named(fast_process, pairs_file):
+    """Models that can be loaded may have weights or settings that do not work."""
+
+    def embed(texts):
+        raise IndexError("index out of range in self")
+
+    with pytest.raises(InputError, match=r"the baseline 'broken' has no distances: IndexError: index out of range"):
+        evaluate(fast_process, [read_file(pairs_file)], baselines=[Cosine("broken", {}, embed)])
+
+
 def test_baseline_that_saturates(fast_process, pairs_file):
     constant = Cosine("constant", {}, lambda texts: np.ones((len(texts), 2)))
     evaluation = evaluate(fast_process, [read_file(pairs_file)], baselines=[constant, RandomDistances()])

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from conjure import InputError
+from conjure import InputError, Store
+from conjure.engine.store_maintenance import export
 from conjure.errors import OutputError
 from conjure.io.files import MAX_JSON_BYTES, atomic_open, atomic_write, import_pyarrow, read_json, write_output
 
@@ -54,6 +55,16 @@ def test_write_output_makes_parent_folders(tmp_path):
     assert path.read_bytes() == b"content"
     write_output(path, b"other content")
     assert path.read_bytes() == b"other content"
+
+
+def test_outputs_do_not_replace_pipes(tmp_path):
+    pipe = tmp_path / "pipe.parquet"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="is not a regular file; name another file"):
+        write_output(pipe, b"x")
+    with pytest.raises(InputError, match="is not a regular file; name another file"):
+        export(Store(tmp_path / "store.sqlite"), pipe)
+    assert pipe.is_fifo()
 
 
 def test_write_output_reports_the_path_and_the_reason(tmp_path):

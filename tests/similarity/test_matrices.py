@@ -285,3 +285,16 @@ def test_formulas_and_controls_of_the_csv(default_process, conjure_command, monk
     for option in ((), ("--raw-texts",)):
         assert "\x1b" not in conjure_command(*arguments, *option)[1]
     assert conjure_command(*arguments[:-1], "--raw-texts")[0] == 2
+
+
+def test_the_number_of_texts_is_limited(default_process):
+    with pytest.raises(InputError, match="a matrix of 300,000 texts; give at most 5,000, or some of its pairs"):
+        conjure.matrix(default_process, (str(number) for number in range(300_000)))
+
+
+def test_the_tree_of_long_texts_has_their_beginnings(conjure_command, tmp_path, tiny_sd):
+    path = tmp_path / "texts.txt"
+    path.write_text(f"{'long ' * 2_000}\nsun\nmoon\n")
+    code, out, _ = conjure_command("matrix", "--file", path, "--model", tiny_sd, "--steps", 1, "--samples", 1)
+    assert code == 0
+    assert out.count("long") < 200

@@ -100,7 +100,7 @@ def _print_entries(console: Console, matrix: conjure.Matrix, labels: Sequence[st
 
 def _print_dendrogram(console: Console, matrix: conjure.Matrix, labels: Sequence[str]) -> None:
     """Print the tree of clusters, with the mean distance at which two clusters merge."""
-    nodes = [Tree(escape(label)) for label in labels]
+    nodes = [Tree(escape(shorten(label, MAX_TEXT))) for label in labels]
     for first, second, height, _ in matrix.linkage:
         merged = Tree(f"[dim]{format_value(height, matrix.stderr.max())}[/]")
         merged.children += nodes[int(first)], nodes[int(second)]

@@ -82,3 +82,12 @@ def ignore_unusable_widths() -> None:
             is_usable = False
         if not is_usable:
             del os.environ[name]
+    if "COLUMNS" not in os.environ and any(_is_narrow(stream) for stream in (0, 1, 2)):
+        os.environ["COLUMNS"] = "80"
+
+
+def _is_narrow(stream: int) -> bool:
+    try:
+        return os.get_terminal_size(stream).columns not in (0, *WIDTHS)  # 0: unknown, for which libraries have a default
+    except OSError:  # no terminal
+        return False

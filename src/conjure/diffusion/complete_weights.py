@@ -54,6 +54,8 @@ def complete_weights(model: str, unused: str | None = None) -> Iterator[None]:
         def from_pretrained(cls: Any, folder: Any, *args: Any, **options: Any) -> Any:
             if threading.get_ident() != this_thread or options.get("output_loading_info"):
                 return original.__func__(cls, folder, *args, **options)
+            if issubclass(cls, PreTrainedModel):
+                options["ignore_mismatched_sizes"] = True  # `_check` refuses them, with their names
             network, info = original.__func__(cls, folder, *args, **options, output_loading_info=True)
             part = Path(options.get("subfolder") or str(folder)).name
             if getattr(network, "hf_quantizer", None) is not None:

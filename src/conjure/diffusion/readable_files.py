@@ -14,6 +14,7 @@ from typing import Any
 import transformers
 
 from conjure.errors import InputError
+from conjure.io.files import read_json
 
 READABLE = (".json", ".txt", ".model", ".safetensors", ".jinja", ".tiktoken", ".spm", ".vocab", ".bpe", ".md", ".yaml")
 UNSAFE_EXTENSIONS = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".msgpack", ".h5")
@@ -135,6 +136,7 @@ def check_pickles(folder: Path, model: str) -> None:
         InputError: If a folder has a pickled checkpoint and no safetensors, or an adapter, whose base model is elsewhere.
     """
     for directory, names in _walk(folder):
+        _check_activation(directory / "config.json", model)
         if not set(directory.relative_to(folder).parts).isdisjoint(OTHER_BACKENDS):
             continue
         if "adapter_config.json" in names:
@@ -147,3 +149,15 @@ def check_pickles(folder: Path, model: str) -> None:
                 f"the model {model!r} has weights in the pickle {str((directory / pickles[0]).relative_to(folder))!r}, "
                 "which can run code; only safetensors are read: convert it with save_pretrained(folder, safe_serialization=True)"
             )
+
+
+def _check_activation(path: Path, model: str) -> None:
+    """Check that a layer of sentence-transformers has an activation function of torch, since others are replaced silently.
+
+    Raises:
+        InputError: If it has another one.
+    """
+    config = read_json(path, f"the file {path.name} of the model {model!r}") if path.is_file() else {}
+    activation = config.get("activation_function")
+    if isinstance(activation, str) and "." in activation and not activation.startswith("torch."):
+        raise InputError(f"the model {model!r} has the activation function {activation!r}; only those of torch can be used")

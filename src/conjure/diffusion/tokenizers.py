@@ -28,17 +28,22 @@ def is_tokenizer(component: Any) -> bool:
 
 
 def check_vocabulary(tokenizer: Any, model: str) -> None:
-    """Check that a tokenizer of transformers has a vocabulary. Without its file, it maps every word to the unknown token.
+    """Check that a tokenizer of transformers has a limit and a vocabulary. Without, it maps every word to the unknown token.
 
     Args:
         tokenizer: The tokenizer. Components of other classes are not checked.
         model: The name of the model, for messages.
 
     Raises:
-        InputError: If the tokenizer has no tokens but special ones.
+        InputError: If the tokenizer has no tokens but special ones, or its limit is no number of tokens.
     """
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         return
+    limit = tokenizer.model_max_length
+    if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not limit >= 1:
+        raise InputError(
+            f"model {model!r}: model_max_length of its {type(tokenizer).__name__} is {limit!r}; must be a number of tokens >= 1"
+        )
     ordinary = set(tokenizer.get_vocab()) - set(tokenizer.get_added_vocab()) - set(tokenizer.all_special_tokens)
     if len(ordinary) < MIN_VOCABULARY:
         raise InputError(

@@ -17,7 +17,7 @@ from conjure.engine.store_database import StoreDatabase, checksum
 from conjure.engine.store_file import DATABASE_ERRORS, REPAIR_HINT, database_error
 from conjure.engine.store_schema import CONTENT
 from conjure.errors import InputError
-from conjure.io.files import atomic_open, import_pyarrow, output_error, parse_json
+from conjure.io.files import atomic_open, check_regular_output, import_pyarrow, output_error, parse_json
 
 ROW_GROUP_SIZE = 100_000  # of an exported Parquet file
 
@@ -89,6 +89,8 @@ def store_file(path: str | Path) -> Path:
     path = path / "store.sqlite" if os.path.isdir(path) else path
     if not os.path.isfile(path):
         raise InputError(f"there is no store {str(path)!r}; give the file, or the folder of a run of conjure bench")
+    if not os.path.getsize(path):  # opening it would write the tables of a store to it
+        raise InputError(f"the file {str(path)!r} is empty, and so no store; give a file that --store has written")
     return path
 
 
@@ -210,10 +212,11 @@ def export(store: Store, path: str | Path) -> int:
         The number of rows.
 
     Raises:
-        InputError: If there is no such folder, or pyarrow is not installed.
+        InputError: If there is no such folder, the path is that of a named pipe or a device, or pyarrow is not installed.
         OutputError: If the file cannot be written.
     """
     pyarrow, parquet = import_pyarrow()
+    check_regular_output(Path(path))
     process_keys = {number: key for number, key, _ in _processes(store.database)}
     schema = pyarrow.schema(
         [

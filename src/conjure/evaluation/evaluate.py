@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from conjure.baselines.base import Baseline
 from conjure.deprecation import renamed_keywords
+from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.interfaces import ResultCache
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.diffusion.noise_levels import Unit
@@ -179,13 +180,30 @@ def _baseline_distances(
         on_start(f"baseline {baseline.name}: {len(missing):,} of {len(pairs):,} pairs")
     for start in range(0, len(missing), BASELINE_BATCH):
         batch = missing[start : start + BASELINE_BATCH]
-        batch_distances = baseline.distances(batch)
+        batch_distances = _distances(baseline, batch)
         if stored:
             stored.add(batch, batch_distances)
         distances.update(zip(batch, batch_distances, strict=True))
         if progress:
             progress(start + len(batch), len(missing))
     return distances
+
+
+def _distances(baseline: Baseline, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, "pairs samples"]:
+    """Return the distances of a baseline.
+
+    Raises:
+        InputError: For any exception, since models that can be loaded may have weights or settings that do not work.
+    """
+    try:
+        return baseline.distances(pairs)
+    except InputError:
+        raise
+    except Exception as error:  # each library raises exceptions of its own classes
+        if is_out_of_memory(error):
+            raise
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"the baseline {baseline.name!r} has no distances: {message}; use another model") from error
 
 
 def _evaluate_task(

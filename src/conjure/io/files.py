@@ -48,6 +48,16 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def check_regular_output(path: Path) -> None:
+    """Check that an output would not replace a named pipe or a device.
+
+    Raises:
+        InputError: If it would.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{str(path)!r} is not a regular file; name another file")
+
+
 def write_output(path: Path, content: bytes, make_folders: bool = True) -> None:
     """Write an output file, completely or not at all.
 
@@ -57,9 +67,10 @@ def write_output(path: Path, content: bytes, make_folders: bool = True) -> None:
         make_folders: Whether missing parent folders are created.
 
     Raises:
-        InputError: If there is no such folder.
+        InputError: If there is no such folder, or the path is that of a named pipe or a device.
         OutputError: If the file cannot be written.
     """
+    check_regular_output(path)
     try:
         if make_folders:
             path.parent.mkdir(parents=True, exist_ok=True)

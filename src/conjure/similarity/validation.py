@@ -10,6 +10,8 @@ from conjure.io.input_files import MAX_FILE_MB, read_input_text
 from conjure.io.numbers import is_finite_number, is_integer
 from conjure.io.text import is_blank, shorten, split_lines
 
+MAX_MATRIX_TEXTS = 5_000  # 12.5 million pairs
+
 
 def check_texts(texts: Iterable[str]) -> None:
     """Check that each text is a string of valid Unicode that is not blank.
@@ -72,11 +74,13 @@ def check_matrix_texts(texts: Iterable[str]) -> list[str]:
     """Check the texts of a matrix and return them as a list.
 
     Raises:
-        InputError: If there are fewer than two texts, or a text occurs twice.
+        InputError: If there are fewer than two or more than MAX_MATRIX_TEXTS texts, or a text occurs twice.
     """
     texts = list(texts)
     if len(texts) < 2:
         raise InputError(f"a matrix of {len(texts)} texts; give at least two")
+    if len(texts) > MAX_MATRIX_TEXTS:
+        raise InputError(f"a matrix of {len(texts):,} texts; give at most {MAX_MATRIX_TEXTS:,}, or some of its pairs (distances)")
     check_distinct(texts)
     return texts
 
