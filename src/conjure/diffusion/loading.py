@@ -89,7 +89,7 @@ def load(
         offload: `model`, `sequential` or `group`, to keep weights on the CPU while the device does not need them: whole networks,
             or single layers. It saves memory of a GPU, takes time, and changes no number.
         compile: Whether to compile the denoiser with `torch.compile`, which is worthwhile for long runs; None to compile it on
-            CUDA if the forecast of an evaluation is longer than two minutes. Numbers then differ by rounding.
+            CUDA if the forecast of a run of many pairs is longer than two minutes. Numbers then differ by rounding.
         channels_last: Whether to store the denoiser's weights in the memory format `channels_last`, in which GPUs compute
             convolutions faster.
 
