@@ -195,6 +195,15 @@ def test_the_sum_of_bits_shows_every_change(dtype, size):
     assert sum_of_bits(tensor.clone()) == before
 
 
+@pytest.mark.parametrize("shape", [(7, 3), (32, 32), (3, 1000)])
+def test_the_sum_of_bits_depends_on_order_and_signs(shape):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        tensor = torch.randn(shape, generator=generator)
+        changed = (-tensor, tensor.flip(0), tensor.roll(1, 0), tensor.flip(1))
+        assert sum_of_bits(tensor) not in [sum_of_bits(other.contiguous()) for other in changed]
+
+
 def test_replaced_functions_of_torch_are_part_of_the_fingerprint(tiny, monkeypatch):
     """Attention kernels of other packages are installed in this way."""
     before, silu = tiny.fingerprint(), torch.nn.functional.silu

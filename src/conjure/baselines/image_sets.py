@@ -30,6 +30,7 @@ from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint
 from conjure.diffusion.media import PLURALS
+from conjure.diffusion.pipeline_patching import needs_single_rows
 from conjure.diffusion.process import Process
 from conjure.diffusion.seeding import noise_seed
 from conjure.errors import InputError
@@ -143,7 +144,8 @@ class GeneratedImageFeatures:
         new_texts = [text for text in dict.fromkeys(texts) if text not in self.cache]
         seeds = [noise_seed(self.seed, sample) for sample in range(self.images_per_text)]
         rows = [(text, seed) for text in new_texts for seed in seeds]
-        batch_size = AdaptiveBatchSize(self.process.device, IMAGE_BATCH if self.process.batch_prompts else 1)
+        is_batched = self.process.batch_prompts and not needs_single_rows(self.process.pipeline)
+        batch_size = AdaptiveBatchSize(self.process.device, IMAGE_BATCH if is_batched else 1)
         batches = list(map_batches(rows, batch_size, self._generate))
         if batches:
             vectors = np.concatenate(batches).astype(np.float64).reshape(len(new_texts), self.images_per_text, -1)

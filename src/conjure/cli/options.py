@@ -83,7 +83,7 @@ Compile = Annotated[
     bool | None,
     typer.Option(
         "--compile/--no-compile",
-        help="Compile the denoiser: slower start, faster long runs. By default, runs of many pairs on CUDA of more than two minutes do.",
+        help="Compile the denoiser: slower start, faster long runs. By default, runs on CUDA of more than two minutes do.",
         show_default=False,
     ),
 ]

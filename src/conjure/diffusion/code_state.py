@@ -38,13 +38,14 @@ class Describer:
 
     Attributes:
         unknown: What cannot be described, as text for messages.
-        has_foreign_code: Whether code was described that is not part of a known package.
+        has_added_code: Whether `describe_added` described code that is not part of a known package.
     """
 
     def __init__(self, max_hashed_bytes: float = math.inf) -> None:
         self.max_hashed_bytes = max_hashed_bytes
         self.unknown: list[str] = []
-        self.has_foreign_code = False
+        self.has_added_code = False
+        self._has_foreign_code = False
         self._place = ""
         self._active: set[int] = set()  # ids of the objects that are being described, since objects may contain themselves
         self._classes: dict[type, Any] = {}
@@ -58,6 +59,13 @@ class Describer:
         """
         self._place = place
         return self._describe(value)
+
+    def describe_added(self, value: Any, place: str) -> Any:
+        """Return the description of something that was added to a network, such as a hook, as `describe` does."""
+        self._has_foreign_code = False
+        description = self.describe(value, place)
+        self.has_added_code |= self._has_foreign_code
+        return description
 
     def class_of(self, cls: type, place: str) -> Any:
         """Return the description of a class: its name, and all its code that is not part of a known package."""
@@ -135,7 +143,7 @@ class Describer:
         module_name = function.__globals__.get("__name__", "")
         if is_known(module_name):
             return [module_name, function.__qualname__]
-        self.has_foreign_code = True
+        self._has_foreign_code = True
         names = {name for code in nested_codes(function.__code__) for name in code.co_names}
         variables = {name: value for name, value in function.__globals__.items() if name in names}
         variables |= inspect.getclosurevars(function).nonlocals
@@ -144,8 +152,11 @@ class Describer:
         return [hash_code(function.__code__), values, defaults]
 
     def _variable(self, value: Any, names: Set[str]) -> Any:
-        """Return the description of a variable that code reads: of a module, that of the parts with names in this code."""
-        if not isinstance(value, types.ModuleType) or is_known(value.__name__) or id(value) in self._active:
+        """Return the description of a variable that code reads: of a module, that of the parts with names in this code.
+
+        Installed packages are described by their names, since they consist of too many parts.
+        """
+        if not isinstance(value, types.ModuleType) or _is_installed(value) or id(value) in self._active:
             return self._describe(value)
         self._active.add(id(value))
         try:
@@ -173,6 +184,7 @@ class Describer:
                     if is_data and key != "_abc_impl" and not is_known(base.__module__):
                         bodies.append([key, self._describe(value)])
             self._classes[cls] = [*name, *bodies]
+        self._has_foreign_code |= len(self._classes[cls]) > 2  # more than its name
         return self._classes[cls]
 
     def _object(self, value: Any) -> Any:
@@ -207,3 +219,8 @@ class Describer:
         name = f"{type(value).__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
         self.unknown.append(f"{self._place}: {name}")
         return f"unknown {name}"
+
+
+def _is_installed(module: types.ModuleType) -> bool:
+    """Return whether a module is a known one, or belongs to an installed package."""
+    return is_known(module.__name__) or "site-packages" in (getattr(module, "__file__", None) or "")

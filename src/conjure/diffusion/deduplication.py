@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from conjure.diffusion.batched_call import BatchedCall, concatenate_outputs
 from conjure.diffusion.compilation import constant_rows, is_compiled
 from conjure.diffusion.memoization import StaticInputCache, patched_forward
-from conjure.diffusion.row_independence import has_foreign_code, has_independent_rows, prepare_verdicts
+from conjure.diffusion.row_independence import has_independent_rows, prepare_verdicts
 
 # By the id of an input: its tensors (kept alive, so that the id is not reused), their versions, and the index of the first equal
 # row for each row
@@ -76,8 +76,7 @@ def deduplicate_rows(module: torch.nn.Module, max_rows: int | None = None) -> It
             chunks = [
                 distinct[len(distinct) * i // num_chunks : len(distinct) * (i + 1) // num_chunks] for i in range(num_chunks)
             ]
-        is_whole = chunks == [list(range(call.num_rows))]
-        if (is_whole and not has_foreign_code(module)) or not has_independent_rows(module, forward, call):
+        if chunks == [list(range(call.num_rows))] or not has_independent_rows(module, forward, call):
             return forward(*args, **kwargs)
         outputs = []
         for chunk in chunks:

@@ -93,24 +93,26 @@ def describe_network(network: torch.nn.Module, name: str, describer: Describer) 
         # Weights that a hook computes from its parameters before every call
         normalized = {hook.name for hook in module._forward_pre_hooks.values() if isinstance(hook, WeightNorm)}
         attributes = {
-            key: describer.describe(value, f"{place}, attribute {key}")
+            key: (describer.describe_added if key == "processor" else describer.describe)(value, f"{place}, attribute {key}")
             for key, value in without_computed(type(module), vars(module)).items()
             if key not in EXCLUDED_ATTRIBUTES and key not in normalized
         }
-        hooks = [describer.describe(hook, f"{place}, {kind}") for kind, hook in _hooks(module, place, describer)]
+        hooks = [describer.describe_added(hook, f"{place}, {kind}") for kind, hook in _hooks(module, place, describer)]
         if vars(module).get("forward") is not None or "_old_forward" in vars(module):
-            hooks += [describer.describe(forward, f"{place}, forward") for forward in _forwards(module)]
-        description.append([path, describer.class_of(type(module), f"{place}, class"), attributes, hooks])
+            hooks += [describer.describe_added(forward, f"{place}, forward") for forward in _forwards(module)]
+        # Code in a class of a known package was added to it
+        describe_class = describer.describe_added if is_known(type(module).__module__) else describer.class_of
+        description.append([path, describe_class(type(module), f"{place}, class"), attributes, hooks])
     return description
 
 
 def describe_global_hooks(describer: Describer) -> Any:
     """Return the description of what changes all modules: hooks of torch, and replaced functions of `torch.nn.functional`."""
     hooks = [*torch_module._global_forward_pre_hooks.values(), *torch_module._global_forward_hooks.values()]
-    description = [describer.describe(hook, "hook of all modules") for hook in hooks]
+    description = [describer.describe_added(hook, "hook of all modules") for hook in hooks]
     for name, function in sorted(vars(torch.nn.functional).items()):
         if (callable(function) and function is not FUNCTIONS.get(name, function)) or _is_foreign(function):
-            description.append([name, describer.describe(function, f"torch.nn.functional.{name}")])
+            description.append([name, describer.describe_added(function, f"torch.nn.functional.{name}")])
     return description
 
 

@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline
 
 from conjure.diffusion.decoding import finite_decoding
 from conjure.diffusion.deduplication import TextEmbeddingCache, deduplicate_rows
+from conjure.diffusion.row_independence import has_added_code
 from conjure.diffusion.tokenizers import TruncationWarningTokenizer, is_tokenizer
 from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
@@ -38,6 +39,7 @@ def patched_pipeline(
     *,
     max_rows: int | None,
     max_prompt_tokens: float,
+    single_row: bool,
 ) -> Iterator[DiffusionPipeline]:
     """Context manager with the patched pipeline; the patches are removed afterwards.
 
@@ -49,6 +51,7 @@ def patched_pipeline(
         max_rows: The largest number of rows in one call of the denoiser; None for no limit.
         max_prompt_tokens: The number of prompt tokens that the pipeline keeps after encoding; infinity if it does not truncate
             them.
+        single_row: Whether the run has one row. Networks with added code are then called as the pipeline calls them.
     """
     with lock, suppress_truncation_logs(pipeline), restored_pipeline(pipeline), contextlib.ExitStack() as stack:
         # Not through DiffusionPipeline.__setattr__, which would write the class into the configuration, and which imports the
@@ -60,7 +63,7 @@ def patched_pipeline(
                 stack.enter_context(text_cache.cached_encoder(part, name))
             elif isinstance(part, torch.nn.Module) and name in AUTOENCODERS:
                 stack.enter_context(finite_decoding(part))
-            elif isinstance(part, torch.nn.Module) and name not in UNPATCHED_COMPONENTS:
+            elif _is_merging(name, part) and not (single_row and has_added_code(part)):
                 stack.enter_context(deduplicate_rows(part, max_rows))
             elif is_tokenizer(part):
                 stack.callback(setattr, part, "padding_side", part.padding_side)  # some pipelines set another
@@ -68,6 +71,17 @@ def patched_pipeline(
         if getattr(pipeline, "safety_checker", None) is not None:
             pipeline.__dict__["safety_checker"] = None  # it would replace images by black ones
         yield pipeline
+
+
+def needs_single_rows(pipeline: DiffusionPipeline) -> bool:
+    """Return whether each row needs a run of its own, since the networks have added code (`row_independence`)."""
+    return any(_is_merging(name, part) and has_added_code(part) for name, part in pipeline.components.items())
+
+
+def _is_merging(name: str, part: Any) -> bool:
+    """Return whether equal rows of a component are merged. Text encoders are called with one text at a time."""
+    is_encoder = name.startswith(("text_encoder", PROJECTION))
+    return isinstance(part, torch.nn.Module) and not is_encoder and name not in UNPATCHED_COMPONENTS
 
 
 @contextlib.contextmanager

@@ -175,7 +175,8 @@ class Process(DeprecatedProcessNames):
         if output_type != "latent":
             warn_of_safety_checker(self.pipeline)
         arguments = self.call_kwargs(texts, seeds, output_type) | kwargs
-        with self.patched_pipeline(text_cache or TextEmbeddingCache()) as pipeline, negate_noise(arguments["generator"], seeds):
+        patched = self.patched_pipeline(text_cache or TextEmbeddingCache(), single_row=len(texts) == 1)
+        with patched as pipeline, negate_noise(arguments["generator"], seeds):
             outputs = generated(pipeline(**arguments))
         if output_type == "np":
             check_finite_images(outputs)
@@ -193,7 +194,9 @@ class Process(DeprecatedProcessNames):
         }
         return call_kwargs(texts, seeds, output_type, settings, parameters, self.pipeline_kwargs)
 
-    def patched_pipeline(self, text_cache: TextEmbeddingCache) -> contextlib.AbstractContextManager[DiffusionPipeline]:
+    def patched_pipeline(
+        self, text_cache: TextEmbeddingCache, *, single_row: bool = False
+    ) -> contextlib.AbstractContextManager[DiffusionPipeline]:
         """Context manager with the pipeline, patched to run this process. See `pipeline_patching.patched_pipeline`."""
         return patched_pipeline(
             self.pipeline,
@@ -202,6 +205,7 @@ class Process(DeprecatedProcessNames):
             self.lock,
             max_rows=self.batch_size,
             max_prompt_tokens=max_prompt_tokens(self.pipeline, self.call_parameters, self.pipeline_kwargs),
+            single_row=single_row,
         )
 
     def decode(

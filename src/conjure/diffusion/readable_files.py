@@ -136,9 +136,9 @@ def check_pickles(folder: Path, model: str) -> None:
         InputError: If a folder has a pickled checkpoint and no safetensors, or an adapter, whose base model is elsewhere.
     """
     for directory, names in _walk(folder):
-        _check_activation(directory / "config.json", model)
         if not set(directory.relative_to(folder).parts).isdisjoint(OTHER_BACKENDS):
             continue
+        _check_activation(directory / "config.json", model)
         if "adapter_config.json" in names:
             raise InputError(
                 f"the model {model!r} is an adapter (adapter_config.json); merge it into its base model, and save that"

@@ -1,8 +1,9 @@
 """Whether the output of a network for a row depends on that row only: the condition for merging equal rows and for chunks.
 
 Perturbed-attention guidance divides the batch by position: the last third of the rows has other attention layers, although its
-inputs are those of the second third. Such code of known packages treats the rows of different texts alike, so that the pipeline's
-own batches are correct. Foreign code, such as a hook, may also mix the rows of different texts, or begin with it at a later step.
+inputs are those of the second third. Other networks may depend on the number of rows. Such networks of known packages treat the
+rows of different texts alike, so that the pipeline's own batches are correct. Code that was added to a network, such as a hook,
+may mix the rows of different texts, keep a state between calls, or begin at a later step: each text then has a run of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from torch.utils import _pytree as pytree
 from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.batched_call import BatchedCall, is_tensor_list
 from conjure.diffusion.compilation import uncompiled
-from conjure.diffusion.memoization import patched_forward
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
 from conjure.diffusion.weights import num_edits
 
@@ -38,16 +38,26 @@ class _Verdicts:
 
     Attributes:
         behavior: The behaviour of the network, for which the verdicts were found. None: verdicts are not kept.
-        has_foreign_code: Whether the network has code that is not part of a known package.
         by_processors: The verdicts.
     """
 
     behavior: str | None
-    has_foreign_code: bool
     by_processors: dict[Any, bool] = field(default_factory=dict)
 
 
 _verdicts: weakref.WeakKeyDictionary[torch.nn.Module, _Verdicts] = weakref.WeakKeyDictionary()
+
+
+def has_added_code(module: torch.nn.Module) -> bool:
+    """Return whether a network has hooks, attention processors or replaced functions that are not part of a known package.
+
+    The answer is found while no method of the network is patched.
+    """
+    network = getattr(module, "_orig_mod", module)  # of torch.compile
+    describer = NetworkDescriber({"network": network}, MAX_HASHED_BYTES)
+    describe_network(network, "network", describer)
+    describe_global_hooks(describer)
+    return describer.has_added_code
 
 
 def prepare_verdicts(module: torch.nn.Module) -> None:
@@ -61,15 +71,14 @@ def prepare_verdicts(module: torch.nn.Module) -> None:
     edits = [num_edits(weight) for weight in (*network.parameters(), *network.buffers())]
     behavior = None if describer.unknown else json.dumps([description, edits], default=str)
     if module not in _verdicts or behavior is None or _verdicts[module].behavior != behavior:
-        _verdicts[module] = _Verdicts(behavior, describer.has_foreign_code)
+        _verdicts[module] = _Verdicts(behavior)
 
 
 def has_independent_rows(module: torch.nn.Module, forward: Callable[..., Any], call: BatchedCall) -> bool:
     """Return whether `forward` treats rows independently of their position and number.
 
     The first call of a network with given behaviour and attention processors compares the rows r, s, r of `call` with the rows
-    r, s, where the latents of s are negated. The result is kept for later calls. Networks with foreign code are compared at every
-    call, until rows depend on others.
+    r, s. The result is kept for later calls.
 
     Args:
         module: The network, after `prepare_verdicts`.
@@ -78,21 +87,10 @@ def has_independent_rows(module: torch.nn.Module, forward: Callable[..., Any], c
     """
     verdicts = _verdicts[module].by_processors
     key = frozenset(type(part.processor).__qualname__ for part in module.modules() if hasattr(part, "processor"))
-    if verdicts.get(key, True) and (key not in verdicts or has_foreign_code(module)):
-        with uncompiled(module), patched_forward(module, forward):
-            # A call of the module includes its own hooks, which a call of its method leaves out
-            verdicts[key] = _compare_rows(module if has_foreign_code(module) else forward, call)
+    if key not in verdicts:
+        with uncompiled(module):
+            verdicts[key] = _compare_rows(forward, call)
     return verdicts[key]
-
-
-def has_foreign_code(module: torch.nn.Module) -> bool:
-    """Return whether a network has code that is not part of a known package, such as a hook, at its last call."""
-    return module in _verdicts and _verdicts[module].has_foreign_code
-
-
-def may_mix_rows(module: torch.nn.Module) -> bool:
-    """Return whether foreign code was found to make rows depend on others, so that each text needs a batch of its own."""
-    return has_foreign_code(module) and runs_whole_batches(module)
 
 
 def runs_whole_batches(module: torch.nn.Module) -> bool:
@@ -102,7 +100,6 @@ def runs_whole_batches(module: torch.nn.Module) -> bool:
 
 def _compare_rows(forward: Callable[..., Any], call: BatchedCall) -> bool:
     first, last = 0, call.num_rows - 1
-    call = _with_other_latents(call, last)
     try:
         plain, deduplicated = (_rows_of(_run(forward, call, rows), len(rows)) for rows in ([first, last, first], [first, last]))
     except Exception as error:  # a network that cannot divide these rows raises errors of any type
@@ -113,14 +110,6 @@ def _compare_rows(forward: Callable[..., Any], call: BatchedCall) -> bool:
         _agree(a[0], a[2], FRACTION_IN_BATCH) and _agree(a[0], b[0], 1) and _agree(a[1], b[1], 1)
         for a, b in zip(plain, deduplicated, strict=True)
     )
-
-
-def _with_other_latents(call: BatchedCall, row: int) -> BatchedCall:
-    """Return a call whose latents, the first input, are negated in one row, since rows may be too similar to show a mixture."""
-    index = call.is_batched.index(True)
-    latents = call.leaves[index].copy() if is_tensor_list(call.leaves[index]) else call.leaves[index].clone()
-    latents[row] = -latents[row]
-    return replace(call, leaves=[*call.leaves[:index], latents, *call.leaves[index + 1 :]])
 
 
 def _run(forward: Callable[..., Any], call: BatchedCall, rows: list[int]) -> Any:

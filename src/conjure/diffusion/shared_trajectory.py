@@ -148,7 +148,7 @@ def run_on_shared_trajectories(
     arguments = process.call_kwargs(texts, seeds, "latent")
     try:
         with (
-            process.patched_pipeline(text_cache or TextEmbeddingCache()) as pipeline,
+            process.patched_pipeline(text_cache or TextEmbeddingCache(), single_row=len(texts) == 1) as pipeline,
             negate_noise(arguments["generator"], seeds),
         ):
             pipeline(**arguments)

@@ -12,6 +12,8 @@ from safetensors import safe_open
 
 from conjure.errors import InputError
 
+CHECKSUM_COLUMNS = 61
+
 
 def read_weights(network: torch.nn.Module) -> dict[str, torch.Tensor | DiskTensor]:
     """Return the parameters and buffers of a network by name, including buffers that are not saved.
@@ -52,16 +54,21 @@ def tensor_bytes(tensor: torch.Tensor) -> np.ndarray:
 
 
 def sum_of_bits(tensor: torch.Tensor) -> list[int]:
-    """Return a checksum of a plain tensor: the sum of its content in integers of 64 bits, and the bytes that remain.
+    """Return a checksum of a plain tensor, which is computed on its device.
 
-    It is computed on the device of the tensor. It does not depend on the order of these integers.
+    The content as integers of 64 bits is arranged in rows of CHECKSUM_COLUMNS numbers, a prime, and each column is summed, so
+    that the checksum depends on the order of the elements. What remains is appended: a weighted sum, and less than 8 bytes.
     """
     content = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
     size = len(content) // 8 * 8
     integers = content[:size]
     if integers.storage_offset() % 8:  # torch reads larger integers at multiples of their size only
         integers = integers.clone()
-    return [int(integers.view(torch.int64).sum()), *content[size:].tolist()]
+    integers = integers.view(torch.int64)
+    rows = integers[: len(integers) // CHECKSUM_COLUMNS * CHECKSUM_COLUMNS].view(-1, CHECKSUM_COLUMNS)
+    remaining = integers[rows.numel() :]
+    weighted = remaining * torch.arange(1, len(remaining) + 1, device=remaining.device)
+    return [*torch.cat([rows.sum(0), weighted.sum()[None]]).tolist(), *content[size:].tolist()]
 
 
 def num_edits(tensor: torch.Tensor) -> int:

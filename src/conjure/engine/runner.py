@@ -20,10 +20,11 @@ from conjure.diffusion.jobs import (
     expand_rows,
 )
 from conjure.diffusion.noise_levels import NoiseLevel, prediction_type
+from conjure.diffusion.pipeline_patching import needs_single_rows
 from conjure.diffusion.predictions import predict_x0, squared_differences
 from conjure.diffusion.process import Process
 from conjure.diffusion.shared_trajectory import DenoisingStep, run_on_shared_trajectories
-from conjure.engine.unbatched import run_checked, run_unbatched
+from conjure.engine.unbatched import run_unbatched
 
 
 def iter_results(
@@ -67,13 +68,15 @@ def iter_result_batches(
         yield from process.workers.run(process, jobs, keep_latents=keep_latents, progress=progress)
         return
     batch_size = batch_size or AdaptiveBatchSize(process.device, process.batch_size)
-    run = _Run(process, jobs, keep_latents, progress, batch_size, TextEmbeddingCache())
+    run = _Run(process, jobs, keep_latents, progress, batch_size, TextEmbeddingCache(), trajectory_runner(process))
     yield from map_batches(jobs, batch_size, run.run_batch, batch_end)
 
 
 def trajectory_runner(process: Process) -> Callable[..., Tensor]:
-    """Return the function that runs the rows of a batch on shared trajectories: all texts together, or one text at a time."""
-    return partial(run_checked, run_on_shared_trajectories if process.batch_prompts else run_unbatched)
+    """Return the function that runs the rows of a batch on shared trajectories: all together, one text or one row at a time."""
+    if needs_single_rows(process.pipeline):
+        return partial(run_unbatched, single_rows=True)
+    return run_on_shared_trajectories if process.batch_prompts else run_unbatched
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class _Run:
     progress: ProgressCallback | None
     batch_size: AdaptiveBatchSize
     text_cache: TextEmbeddingCache
+    run_rows: Callable[..., Tensor]
 
     def run_batch(self, batch: Sequence[TrajectoryJob], start: int) -> list[TrajectoryResult]:
         """Run a batch of jobs; `start` is the index of its first job."""
@@ -112,8 +116,7 @@ class _Run:
                 done = start * process.steps + (step.index + 1) * len(batch)
                 self.progress(done, len(self.jobs) * process.steps)
 
-        run_rows = trajectory_runner(process)
-        finals = run_rows(process, texts, source_rows, seeds, on_step, text_cache=self.text_cache).float().cpu()
+        finals = self.run_rows(process, texts, source_rows, seeds, on_step, text_cache=self.text_cache).float().cpu()
         table = torch.stack(per_step, 1).cpu().double().numpy()
         self.batch_size.on_success(min(self.batch_size.size, sum(job.num_rows for job in batch)))
         return [

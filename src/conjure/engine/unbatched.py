@@ -9,47 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from conjure.diffusion.compilation import denoisers
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.process import Process
-from conjure.diffusion.row_independence import has_foreign_code, may_mix_rows
 from conjure.diffusion.shared_trajectory import DenoisingStep, RecordedTrajectory, run_on_shared_trajectories
-
-
-def run_checked(
-    run: Callable[..., Float[Tensor, "rows *latent"]],
-    process: Process,
-    texts: Sequence[str],
-    source_rows: Sequence[int],
-    seeds: Sequence[int],
-    on_step: Callable[[DenoisingStep], None],
-    *,
-    text_cache: TextEmbeddingCache | None = None,
-) -> Float[Tensor, "rows *latent"]:
-    """Run rows on shared trajectories by `run`, or each in a batch of its own if foreign code makes rows depend on others.
-
-    This is known after a run only. With foreign code, `on_step` is therefore called at its end.
-
-    Args:
-        run: `run_on_shared_trajectories` or `run_unbatched`.
-        process: As in `run_on_shared_trajectories`, as are all other arguments, the result and the errors.
-    """
-    networks = denoisers(process.pipeline).values()
-    steps: list[DenoisingStep] = []
-
-    def collect(step: DenoisingStep) -> None:
-        if any(map(has_foreign_code, networks)):
-            steps.append(step)
-        else:
-            on_step(step)
-
-    if not any(map(may_mix_rows, networks)):
-        finals = run(process, texts, source_rows, seeds, collect, text_cache=text_cache)
-        if not any(map(may_mix_rows, networks)):
-            for step in steps:
-                on_step(step)
-            return finals
-    return run_unbatched(process, texts, source_rows, seeds, on_step, text_cache=text_cache, single_rows=True)
 
 
 def run_unbatched(

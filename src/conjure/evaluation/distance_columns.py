@@ -47,11 +47,10 @@ def similarity_columns(distances: Columns, scale: ReferenceScale) -> Columns:
     return dict(zip(SIMILARITY_COLUMNS, similarities, strict=True))
 
 
-def column_names(divergences: Sequence[str], scale: ReferenceScale | None) -> list[str]:
-    """Return the names of the columns of a table, for the names of the divergences and the reference scale of the process."""
+def column_names(divergences: Sequence[str]) -> list[str]:
+    """Return the names of the columns of `distance_columns`, for the names of the divergences."""
     columns = [*_names(""), "forward", "backward"]
-    columns += [name for divergence in divergences[1:] for name in _names(divergence)]
-    return columns + (list(SIMILARITY_COLUMNS) if scale else [])
+    return columns + [name for divergence in divergences[1:] for name in _names(divergence)]
 
 
 def _names(prefix: str) -> tuple[str, str, str, str]:

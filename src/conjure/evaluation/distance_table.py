@@ -15,6 +15,7 @@ from jaxtyping import Float
 from conjure.diffusion.load_options import summarize_settings
 from conjure.divergence.intervals import few_samples_note, pooled_note
 from conjure.divergence.reference_scale import UNCALIBRATED
+from conjure.evaluation.distance_columns import SIMILARITY_COLUMNS
 from conjure.evaluation.text_pairs import TextPairs
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import rows_to_html
@@ -80,9 +81,14 @@ class DistanceTable:
     def notes(self) -> tuple[str, ...]:
         """Notes on pairs without a distance, on the errors, and on missing similarities."""
         missing = f"{non_finite_message(self.non_finite_texts)}; their distances are empty" if self.non_finite_texts else None
-        uncalibrated = None if "similarity" in self.columns else UNCALIBRATED
-        notes = (missing, pooled_note(self.pooled_pairs), few_samples_note(self.samples), uncalibrated)
+        notes = (missing, pooled_note(self.pooled_pairs), few_samples_note(self.samples), self._similarity_note())
         return tuple(note for note in notes if note is not None)
+
+    def _similarity_note(self) -> str | None:
+        if "similarity" in self.columns:
+            return None
+        taken = sorted(set(SIMILARITY_COLUMNS) & set(self.pairs.all_columns))
+        return f"the column {taken[0]!r} is that of the input; rename it to get similarities" if taken else UNCALIBRATED
 
     def metadata(self) -> dict[str, Any]:
         """Return how the distances were computed, as plain data for JSON."""

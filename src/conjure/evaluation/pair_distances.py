@@ -16,7 +16,7 @@ from conjure.divergence.weightings import Weighting
 from conjure.engine.store import Store
 from conjure.engine.store_maintenance import summarize
 from conjure.errors import InputError
-from conjure.evaluation.distance_columns import column_names, distance_columns, similarity_columns
+from conjure.evaluation.distance_columns import SIMILARITY_COLUMNS, column_names, distance_columns, similarity_columns
 from conjure.evaluation.distance_table import TABLE_SUFFIXES, DistanceTable
 from conjure.evaluation.pair_files import DataFrame, PolarsDataFrame
 from conjure.evaluation.run_folder import process_with_store
@@ -90,8 +90,7 @@ def distance_table(
         import_pyarrow()
     table = as_text_pairs(pairs)
     metadata = run_metadata(process, options)
-    scale = metadata["scale"]
-    table.check_no_column(column_names(divergences, scale))
+    table.check_no_column(column_names(divergences))
     for checked_options in all_options:
         checked_options.validate(text for pair in table.texts for text in pair)
     warn_of_indistinct_texts(process, table.texts)
@@ -110,8 +109,8 @@ def distance_table(
         store = stored_process.store
         holds_only_one = store_path is not None and isinstance(store, Store) and len(summarize(store)) <= 1
     finite_columns, errors = distance_columns(differences, configs)
-    if scale:
-        finite_columns |= similarity_columns(finite_columns, scale)
+    if metadata["scale"] and not set(SIMILARITY_COLUMNS) & set(table.all_columns):  # those of ratings are kept
+        finite_columns |= similarity_columns(finite_columns, metadata["scale"])
     columns = {}
     for name, values in finite_columns.items():
         columns[name] = np.full(len(table), np.nan)

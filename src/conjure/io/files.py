@@ -54,7 +54,7 @@ def check_regular_output(path: Path) -> None:
     Raises:
         InputError: If it would.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # pathlib's raise for names that are too long
         raise InputError(f"{str(path)!r} is not a regular file; name another file")
 
 

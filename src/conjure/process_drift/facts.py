@@ -127,7 +127,11 @@ def _precision(weights: Iterable[Tensor]) -> float:
 
 
 def _is_equal_after_rounding(a: Tensor, b: Tensor, precision: float) -> bool:
-    if a.shape != b.shape or not precision or not (a.is_floating_point() and b.is_floating_point()):
+    if a.shape != b.shape or not (a.is_floating_point() and b.is_floating_point()):
+        return torch.equal(a, b)
+    if a.dtype != b.dtype:  # some layers of a model in half precision may be in float32
+        precision = max(precision, *(torch.finfo(tensor.dtype).eps for tensor in (a, b)))
+    elif not precision:
         return torch.equal(a, b)
     return torch.allclose(a.float(), b.float(), rtol=precision, atol=1e-7)
 

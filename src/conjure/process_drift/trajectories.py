@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
-from conjure.diffusion.compilation import denoisers
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult, batch_end
 from conjure.diffusion.noise_levels import PredictionType, prediction_type
+from conjure.diffusion.pipeline_patching import needs_single_rows
 from conjure.diffusion.predictions import convert_prediction, predict_x0, squared_differences
 from conjure.diffusion.process import Process
-from conjure.diffusion.row_independence import may_mix_rows
 from conjure.diffusion.shared_trajectory import DenoisingStep, RecordedTrajectory, run_on_shared_trajectories
 from conjure.errors import InputError
 from conjure.explanation.images import decode_latents
@@ -116,7 +115,7 @@ def record(
     Raises:
         InputError: See `run_on_shared_trajectories`.
     """
-    batch_size = AdaptiveBatchSize(process.pipeline.device, process.batch_size)
+    batch_size = AdaptiveBatchSize(process.pipeline.device, 1 if needs_single_rows(process.pipeline) else process.batch_size)
     text_cache = TextEmbeddingCache()
 
     def run(batch: Sequence[TrajectoryJob], _: int) -> RecordedBatch:
@@ -173,6 +172,7 @@ def replay(
     points = [spool.read(point) for point in batch.points]
     recorded, finals = spool.read(batch.values), spool.read(batch.finals)
     rows = [batch.jobs.index(job) for job in jobs]
+    one_by_one = one_by_one or needs_single_rows(process.pipeline)
     size = 1 if one_by_one else min(process.batch_size or 2**31, sum(job.num_rows for job in batch.jobs))
     batch_size = AdaptiveBatchSize(process.pipeline.device, size)
     text_cache = TextEmbeddingCache()
@@ -230,8 +230,6 @@ def _run_rows(
         process, [job.text for job in jobs], range(len(jobs)), [job.seed for job in jobs], on_step,
         text_cache=text_cache, replay=trajectory,
     )  # fmt: skip
-    if len(jobs) > 1 and any(map(may_mix_rows, denoisers(process.pipeline).values())):
-        raise InputError("foreign code in the denoiser mixes the rows of a batch; use process.set(batch_size=1)")
     return steps, finals
 
 
