@@ -129,8 +129,8 @@ def rows_section(process: conjure.Process, counts: dict[int, tuple[float, float]
         f"| one pair | {reference:g} | {engine:g} |",
         *(f"| matrix of {texts} texts | {loop:g} | {matrix:g} |" for texts, (loop, matrix) in counts.items() if texts > 2),
         "",
-        "A denoiser row is one element of a batch that the denoiser evaluates. Conjure evaluates 6 rows for a pair and N (N + 1) "
-        "rows for a matrix of N texts, fewer at the first step, because all trajectories start from the same noise.",
+        "Conjure evaluates 6 rows for a pair and N (N + 1) rows for a matrix of N texts, fewer at the first step, because all "
+        "trajectories start from the same noise.",
     ]
 
 

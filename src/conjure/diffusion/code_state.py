@@ -105,7 +105,8 @@ class Describer:
         if isinstance(value, Set):
             return ["set", *sorted(repr(self._describe(item)) for item in value)]
         if isinstance(value, Mapping):
-            return {"mapping": sorted([repr(self._describe(key)), self._describe(item)] for key, item in value.items())}
+            items = [[repr(self._describe(key)), self._describe(item)] for key, item in value.items()]
+            return {"mapping": sorted(items, key=repr)}  # different keys may have one description
         if isinstance(value, type):
             return self._class(value)
         return self._callable(value) if isinstance(value, CALLABLE_TYPES) else self._object(value)
