@@ -63,6 +63,17 @@ def test_the_order_of_sets_does_not_change_a_description():
 
 
 @pytest.mark.slow
+class Key:
+    """A key without attributes: all keys have one description."""
+
+
+def test_keys_with_equal_descriptions():
+    """Values that cannot be compared with each other have an order too."""
+    values, keys = ([1], {"a": 1}, None), (Key(), Key(), Key())
+    first, second = (Describer().describe(dict(zip(order, values, strict=True)), "x") for order in (keys, keys[::-1]))
+    assert first == second
+
+
 def test_the_fingerprint_does_not_depend_on_hash_seeds_or_folders(default_process, tmp_path):
     """The package in another folder and another order of sets, in new processes."""
     shutil.copytree(ROOT / "src", tmp_path / "src")
