@@ -16,6 +16,8 @@ from conjure.diffusion.row_independence import runs_whole_batches
 from conjure.pipeline_checks import CHECKS, _run_stock_pipeline
 from tiny_pipelines import FAMILIES
 
+pytestmark = pytest.mark.added_code
+
 A, B = "red apple", "green pear"
 
 

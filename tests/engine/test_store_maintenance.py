@@ -145,4 +145,4 @@ def test_an_empty_file_is_not_changed(conjure_command, tmp_path, command):
     path.touch()
     code, out, err = conjure_command("store", command, path, *(["abc"] if command == "prune" else []))
     assert (code, out, path.stat().st_size) == (2, "", 0)
-    assert "is empty, and so no store" in err
+    assert "is empty, and is not a store of Conjure, so it is not changed" in err

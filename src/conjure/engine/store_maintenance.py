@@ -90,7 +90,7 @@ def store_file(path: str | Path) -> Path:
     if not os.path.isfile(path):
         raise InputError(f"there is no store {str(path)!r}; give the file, or the folder of a run of conjure bench")
     if not os.path.getsize(path):  # opening it would write the tables of a store to it
-        raise InputError(f"the file {str(path)!r} is empty, and so no store; give a file that --store has written")
+        raise InputError(f"{str(path)!r} is empty, and is not a store of Conjure, so it is not changed; give the file of a store")
     return path
 
 
