@@ -74,7 +74,7 @@ def patched_pipeline(
 
 
 def needs_single_rows(pipeline: DiffusionPipeline) -> bool:
-    """Return whether each row needs a run of its own, since the networks have added code (`row_independence`)."""
+    """Return whether each row must run alone, because a network has added code (see `row_independence`)."""
     return any(_is_merging(name, part) and has_added_code(part) for name, part in pipeline.components.items())
 
 

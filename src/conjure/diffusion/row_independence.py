@@ -3,7 +3,7 @@
 Perturbed-attention guidance divides the batch by position: the last third of the rows has other attention layers, although its
 inputs are those of the second third. Other networks may depend on the number of rows. Such networks of known packages treat the
 rows of different texts alike, so that the pipeline's own batches are correct. Code that was added to a network, such as a hook,
-may mix the rows of different texts, keep a state between calls, or begin at a later step: each text then has a run of its own.
+may mix the rows of different texts, keep a state between calls, or begin at a later step. Then each row runs alone.
 """
 
 from __future__ import annotations

@@ -199,7 +199,7 @@ def _distances(baseline: Baseline, pairs: Sequence[tuple[str, str]]) -> Float[np
         return baseline.distances(pairs)
     except InputError:
         raise
-    except Exception as error:  # each library raises exceptions of its own classes
+    except Exception as error:  # the classes of exceptions differ between libraries
         if is_out_of_memory(error):
             raise
         message = " ".join(f"{type(error).__name__}: {error}".split())[:200]

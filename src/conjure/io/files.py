@@ -48,14 +48,18 @@ def atomic_open(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def check_regular_output(path: Path) -> None:
+def check_regular_output(path: Path, what: str = "") -> None:
     """Check that an output would not replace a named pipe or a device.
+
+    Args:
+        path: The output.
+        what: What the output is and a space, for the message.
 
     Raises:
         InputError: If it would.
     """
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # pathlib's raise for names that are too long
-        raise InputError(f"{str(path)!r} is not a regular file; name another file")
+        raise InputError(f"{what}{str(path)!r} is not a regular file; name another file")
 
 
 def write_output(path: Path, content: bytes, make_folders: bool = True) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conjure.errors import InputError
+from conjure.io.files import check_regular_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,8 +38,7 @@ def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES, what
         if path.is_dir() or not path.parent.is_dir():
             problem = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
             raise InputError(f"{what} {str(path)!r} {problem}; name a file in an existing folder")
-        if path.exists() and not path.is_file():  # a pipe without a reader would block
-            raise InputError(f"{what} {str(path)!r} is not a regular file; name another file")
+        check_regular_output(path, f"{what} ")
         with tempfile.TemporaryFile(dir=path.parent):
             pass
         is_new = not path.exists()
