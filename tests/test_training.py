@@ -121,7 +121,7 @@ def test_texts_are_shown_by_drawings_of_the_nearest_names(training, monkeypatch)
     drawings: Any = SimpleNamespace(concepts=concepts, train_indices=np.array([0, 1, 2, 4, 5]))
     monkeypatch.setattr(nearest_concepts, "wordnet_texts", lambda wordnet: iter(["to bark", "a ride", "excluded"]))
     wordnet: Any = SimpleNamespace(senses={"n": {"dog", "car"}})
-    nearest = nearest_concepts.NearestConcepts(captions, wordnet, drawings)
+    nearest = nearest_concepts.NearestConcepts(captions, wordnet, drawings, torch.zeros(6, 1))
     texts, names_drawn = nearest.sample(400, torch.Generator(trainer.DEVICE).manual_seed(0))
     samples = [
         (drawing, int(text))
@@ -214,6 +214,30 @@ def test_trained_names_have_training_drawings(training):
     assert zero_shot_classification.held_out_with_trained_names(images).tolist() == [0]
 
 
+def test_generated_images_are_also_compared_without_the_typical_drawings(training, monkeypatch):
+    """An image that only copies the most typical drawing of its name is not recognised among the other drawings."""
+
+    import zero_shot_classification
+
+    levels = {"copied": (70, 100, 130), "near": (109, 110, 111)} | {f"far {i}": (i, i + 1, i + 2) for i in range(0, 54, 3)}
+    labels = [name for name in levels for _ in range(3)]
+    pixels = np.array([level for name in levels for level in levels[name]], np.uint8)
+
+    def over_white(indices):
+        return np.broadcast_to(pixels[indices][:, None, None, None], (len(indices), 2, 2, 3)).copy()
+
+    concepts = [SimpleNamespace(label=label) for label in labels]
+    drawings = SimpleNamespace(concepts=concepts, train_indices=np.arange(len(labels)), over_white=over_white)
+    vae = SimpleNamespace(encode=lambda x: SimpleNamespace(latents=x))
+    process: Any = SimpleNamespace(pipeline=SimpleNamespace(vae=vae))
+    images: Any = SimpleNamespace(drawings=drawings)
+    monkeypatch.setattr(zero_shot_classification, "choose_prompts", lambda by_name, number, rng: ["copied", "near"])
+    monkeypatch.setattr(zero_shot_classification, "generate", lambda *args: over_white([1, 4]))
+    result = zero_shot_classification.classify_generated(process, images, 5.0, 2)
+    assert (result["guidance"], result["accuracy"]) == (5.0, 100.0)
+    assert result[zero_shot_classification.UNTYPICAL]["accuracy"] == 50.0
+
+
 @pytest.fixture
 def tiny_images(training, monkeypatch):
     """Twelve drawings of coloured squares and four scenes, with captions that have random embeddings."""
@@ -258,8 +282,9 @@ def test_recipe_trains_resumes_and_writes_a_model_that_loads(tiny_images, monkey
 
     schedule = trainer.Schedule(samples=24, batch_size=8, learning_rate=1e-3, warmup_steps=1)
     recipe = Recipe(
-        autoencoder=schedule, denoising=replace(schedule, samples=32), channels=8, heads=1, layers=1, relation_share=0.5
-    )
+        autoencoder=schedule, denoising=replace(schedule, samples=32), finishing=replace(schedule, samples=16),
+        channels=8, heads=1, layers=1, relation_share=0.5,
+    )  # fmt: skip
 
     def run(name):
         (tmp_path / name).mkdir(exist_ok=True)
@@ -287,6 +312,28 @@ def test_recipe_trains_resumes_and_writes_a_model_that_loads(tiny_images, monkey
         torch.testing.assert_close(values, weights[1][name])
     assert weights[0]["proj_out.weight"].abs().max() > 0
     assert conjure.distance(processes[0], "cat", "dog", samples=1).distance > 0
+
+
+def test_last_stage_starts_from_a_model(tiny_images, monkeypatch, tmp_path):
+    """`--start` keeps the autoencoder and the rotation of the texts, and trains all other weights of the denoiser."""
+    import conjure
+    import train
+    import trainer
+    from recipe import Recipe
+
+    schedule = trainer.Schedule(samples=16, batch_size=8, learning_rate=1e-3, warmup_steps=1)
+    recipe = Recipe(schedule, schedule, schedule, channels=8, heads=1, layers=1)
+    train.train(tiny_images, recipe, tmp_path, tmp_path / "runs", tmp_path / "out")
+    train.train(tiny_images, recipe, tmp_path, tmp_path / "again", tmp_path / "finished", start=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "again").iterdir()] == ["finishing"]
+    before, after = (conjure.load(tmp_path / name).pipeline for name in ("out", "finished"))
+    for component in ("vae", "transformer"):
+        old, new = (getattr(pipeline, component).state_dict() for pipeline in (before, after))
+        changed = {name for name in old if not old[name].equal(new[name])}
+        # with a single token, the weights of attention to the text are constant, so its queries and keys have no effect
+        kept = ("caption_projection", "pos_embed.pos_embed", "attn2.to_q", "attn2.to_k")
+        trained = {name for name in old if not any(part in name for part in kept)}
+        assert changed == (set() if component == "vae" else trained)
 
 
 def test_steps_with_infinite_gradients_are_skipped(training, tmp_path):
@@ -364,10 +411,12 @@ def test_copies_of_drawings_have_the_indices_of_their_latents(training):
 
     import augmentation
     from batch_sampler import BatchSampler
+    from recipe import Shares
     from trainer import DEVICE
 
     captions = [[1], [2], [], [4], [5]]
-    sampler = BatchSampler((np.array([0, 1, 2]), np.array([3, 4])), None, (0.5, 0.3, 0.2), captions, num_drawings=3)
+    shares = Shares(typical=0.5, drawings=0.5, scenes=0.3, texts=0.2)  # without names, the first and the last do not count
+    sampler = BatchSampler((np.array([0, 1, 2]), np.array([3, 4])), None, shares, captions, num_drawings=3)
     latents, texts = sampler(800, torch.Generator(DEVICE).manual_seed(0))
     is_copy = latents >= len(captions)
     drawing = torch.where(is_copy, (latents - len(captions)) % 3, latents)
@@ -378,6 +427,51 @@ def test_copies_of_drawings_have_the_indices_of_their_latents(training):
     dropped = texts == 0
     assert 0.05 < dropped.float().mean() < 0.15
     assert (texts[~dropped] == drawing[~dropped] + 1).all()
+
+
+def test_most_typical_image_has_the_nearest_others(training):
+    import torch
+
+    from nearest_concepts import most_typical
+
+    latents = torch.tensor([[9.0], [0.0], [1.0], [3.0], [50.0]])
+    assert most_typical(latents, [0, 1, 2]) == 2
+    assert most_typical(latents, [0, 3, 4]) == 0
+    assert most_typical(latents, [4]) == 4
+
+
+def test_last_stage_shows_typical_drawings(training):
+    """A name, also as the nearest name of a text, is shown by its most typical drawing; half of the names come alone."""
+    import torch
+
+    from batch_sampler import BatchSampler
+    from recipe import Shares
+    from trainer import DEVICE, sample
+
+    def nearest_names(number, generator):
+        names = sample(torch.tensor([0, 1], device=DEVICE), number, generator)
+        return names + 20, names
+
+    nearest: Any = SimpleNamespace(
+        name_indices=[10, 11], drawing_indices=[[0, 1], [2]], typical_drawings=[1, 2], sample=nearest_names
+    )
+    captions = [[10, 12], [10, 13], [11, 14], [15], [16]]
+    indices = (np.array([0]), np.array([3, 4]))
+
+    def draw(shares):
+        sampler = BatchSampler(indices, nearest, shares, captions)
+        return [values.tolist() for values in sampler(2000, torch.Generator(DEVICE).manual_seed(0))]
+
+    drawings, texts = draw(Shares(typical=0.5, drawings=0.2, scenes=0.1, texts=0.2))
+    pairs = list(zip(drawings, texts, strict=True))
+    assert [drawings.count(i) for i in (0, 3)] == [400, pytest.approx(100, abs=40)]
+    assert {drawing for drawing, text in pairs if text == 20} == {1}
+    assert {drawing for drawing, text in pairs if text == 21} == {2}
+    named = [text for drawing, text in pairs if drawing == 1 and text not in (0, 20)]
+    assert set(named) == {10, 13}
+    assert named.count(10) / len(named) == pytest.approx(0.75, abs=0.08)
+    drawings, texts = draw(Shares(typical=0, drawings=0.5, scenes=0.3, texts=0.2))
+    assert {drawing for drawing, text in zip(drawings, texts, strict=True) if text == 20} == {0, 1}
 
 
 @pytest.fixture

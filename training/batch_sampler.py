@@ -11,10 +11,13 @@ import torch
 import trainer
 from augmentation import NUM_COPIES
 from nearest_concepts import NearestConcepts
+from recipe import Shares
 
 EMPTY_CAPTION = 0  # index of the empty text
 CAPTION_DROPOUT = 0.1  # share of captions that are replaced by the empty text, as classifier-free guidance requires
 COPY_SHARE = 0.7  # share of the drawings that are replaced by a random copy; the original is one of the 1 + NUM_COPIES copies
+TYPICAL_COPY_SHARE = 0.3  # the same for typical drawings
+NAME_SHARE = 0.5  # share of the typical drawings whose caption is the name alone
 
 
 class RaggedLists:
@@ -38,15 +41,15 @@ class BatchSampler:
 
     Attributes:
         indices: The indices of the drawings and of the scenes.
-        nearest: The drawings for texts of WordNet, or None to draw no such texts.
-        shares: The shares of drawings, scenes and texts of WordNet.
+        nearest: The names, and the names that are nearest to each text of WordNet. None draws only drawings and scenes.
+        shares: The shares of the kinds of images. Without typical drawings, texts of WordNet are shown by any drawing of a name.
         captions_of_image: The indices of the captions of each image. Images without captions are not drawn.
         num_drawings: The number of all drawings; None uses no augmented copies.
     """
 
     indices: tuple[np.ndarray, np.ndarray]
     nearest: NearestConcepts | None
-    shares: tuple[float, float, float]
+    shares: Shares
     captions_of_image: list[list[int]]
     num_drawings: int | None = None
 
@@ -55,28 +58,39 @@ class BatchSampler:
         drawings, scenes = ([int(i) for i in kind if self.captions_of_image[i]] for kind in self.indices)
         self._drawings = torch.tensor(drawings, device=trainer.DEVICE)
         self._scenes = torch.tensor(scenes, device=trainer.DEVICE)
-        self._nearest_drawings = RaggedLists(self.nearest.drawing_indices) if self.nearest else None
+        if self.nearest:
+            shown = [[i] for i in self.nearest.typical_drawings] if self.shares.typical else self.nearest.drawing_indices
+            self._named_drawings = RaggedLists(shown)
+            self._names = torch.tensor(self.nearest.name_indices, device=trainer.DEVICE)
 
     def __call__(self, batch_size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the indices of `batch_size` latents, and the index of a caption for each."""
-        num_texts = round(batch_size * self.shares[2]) if self.nearest else 0
-        num_scenes = round((batch_size - num_texts) * self.shares[1] / (self.shares[0] + self.shares[1]))
-        drawings = trainer.sample(self._drawings, batch_size - num_texts - num_scenes, generator)
+        shares = self.shares
+        num_typical, num_texts = (round(batch_size * share) if self.nearest else 0 for share in (shares.typical, shares.texts))
+        num_others = batch_size - num_typical - num_texts
+        num_scenes = round(num_others * shares.scenes / (shares.drawings + shares.scenes))
+        drawings = trainer.sample(self._drawings, num_others - num_scenes, generator)
         scenes = trainer.sample(self._scenes, num_scenes, generator)
+        images = [self._random_copies(drawings, COPY_SHARE, generator), scenes]
         captions = [self._captions.sample(torch.cat([drawings, scenes]), generator)]
-        shown = drawings[:0]
-        if self.nearest and self._nearest_drawings:
+        if self.nearest:
             texts, names = self.nearest.sample(num_texts, generator)
-            shown = self._nearest_drawings.sample(names, generator)
+            shown = self._named_drawings.sample(names, generator)
+            images.append(self._random_copies(shown, COPY_SHARE, generator))
             captions.append(texts)
-        images = torch.cat([self._random_copies(drawings, generator), scenes, self._random_copies(shown, generator)])
+        if self.nearest and num_typical:
+            names = torch.randint(len(self._names), (num_typical,), generator=generator, device=trainer.DEVICE)
+            typical = self._named_drawings.sample(names, generator)
+            images.append(self._random_copies(typical, TYPICAL_COPY_SHARE, generator))
+            is_name = trainer.rand(names.shape, generator) < NAME_SHARE
+            captions.append(torch.where(is_name, self._names[names], self._captions.sample(typical, generator)))
         is_dropped = trainer.rand((batch_size,), generator) < CAPTION_DROPOUT
-        return images, torch.cat(captions).masked_fill(is_dropped, EMPTY_CAPTION)
+        return torch.cat(images), torch.cat(captions).masked_fill(is_dropped, EMPTY_CAPTION)
 
-    def _random_copies(self, drawings: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _random_copies(self, drawings: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
         """Replace a part of the drawings by random augmented copies (the order of the copies is that of `autoencoder.encode`)."""
         if self.num_drawings is None:
             return drawings
         copies = (trainer.rand(drawings.shape, generator) * (1 + NUM_COPIES)).long() - 1
-        is_copy = (trainer.rand(drawings.shape, generator) < COPY_SHARE) & (copies >= 0)
+        is_copy = (trainer.rand(drawings.shape, generator) < share) & (copies >= 0)
         return torch.where(is_copy, len(self.captions_of_image) + copies * self.num_drawings + drawings, drawings)

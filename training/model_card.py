@@ -69,7 +69,7 @@ def render(images: TrainingImages) -> str:
     low, high = sorted(-bound for bound in difference["ci95"])
     num_names = len({concept.label for concept in images.drawings.concepts})
     megabytes = sum(path.stat().st_size for path in FOLDER.rglob("*.safetensors")) / 1e6
-    drawings, scenes, texts = SHIPPED.shares
+    shares = SHIPPED.denoising_shares
     return f"""---
 license: apache-2.0
 library_name: diffusers
@@ -93,8 +93,8 @@ every machine. It is a `PixArtAlphaPipeline` of diffusers.
 
 The training data are {images.num_drawings:,} drawings with {num_names:,} names, without skin-tone variants, and scenes composed of these drawings
 (counts, colours, sizes, places, relations, actions). Different sets contribute different drawings of the same thing. Held out are
-one drawing in fifty, one scene in fifty and one name in thirty. In `make train`, {drawings:.0%} of the samples are single drawings, {scenes:.0%} are scenes,
-and {texts:.0%} are texts of WordNet 3.0 (words, definitions, example sentences) that name no drawing. The shares of the trial are not recorded. Such a text is shown by a drawing
+one drawing in fifty, one scene in fifty and one name in thirty. In `make train`, {shares.drawings:.0%} of the samples are single drawings, {shares.scenes:.0%} are scenes,
+and {shares.texts:.0%} are texts of WordNet 3.0 (words, definitions, example sentences) that name no drawing. The shares of the trial are not recorded. Such a text is shown by a drawing
 of one of the {NUM_NEAREST} names with the nearest text embeddings.
 
 The captions of a drawing are names, keywords and categories from [emojibase](https://emojibase.dev) 17.0.0 (MIT) and from the clip

@@ -42,6 +42,17 @@ def synset_texts(part_of_speech: str, synset: Synset) -> list[str]:
     return [*words[:4], synset.definition, *phrases.get(part_of_speech, ())]
 
 
+def most_typical(latents: torch.Tensor, indices: list[int]) -> int:
+    """Return the one of some images whose latents have the smallest mean distance to those of the others.
+
+    Args:
+        latents: The latents of all images, shape (images, ...).
+        indices: The indices of the images to choose from.
+    """
+    values = latents[indices].float().flatten(1)
+    return indices[int(torch.cdist(values, values).mean(1).argmin())]
+
+
 class NearestConcepts:
     """The nearest concepts of the texts of WordNet.
 
@@ -49,19 +60,23 @@ class NearestConcepts:
 
     Attributes:
         text_indices: The indices of the texts among the caption embeddings.
+        name_indices: The indices of the names among the caption embeddings.
         drawing_indices: The indices of the training drawings of each name.
+        typical_drawings: The index of the most typical drawing of each name.
     """
 
-    def __init__(self, captions: CaptionEmbeddings, wordnet: WordNet, drawings: Pictographs) -> None:
+    def __init__(self, captions: CaptionEmbeddings, wordnet: WordNet, drawings: Pictographs, latents: torch.Tensor) -> None:
         indices: dict[str, list[int]] = {}
         for index in drawings.train_indices:
             concept = drawings.concepts[index]
             if concept.subgroup or concept.label.lower() in wordnet.senses["n"]:
                 indices.setdefault(concept.label, []).append(int(index))
         names = [name for name in indices if captions.indices([name])]
+        self.name_indices = captions.indices(names)
         self.drawing_indices = [indices[name] for name in names]
+        self.typical_drawings = [most_typical(latents, indices[name]) for name in names]
         self.text_indices = np.array(sorted(set(captions.indices(wordnet_texts(wordnet)))))
-        name_vectors = captions.vectors[captions.indices(names)].float()
+        name_vectors = captions.vectors[self.name_indices].float()
         name_vectors = name_vectors / name_vectors.norm(dim=1, keepdim=True)
         nearest, cumulative = [], []
         for start in range(0, len(self.text_indices), BLOCK_SIZE):

@@ -2,6 +2,7 @@
 
     make train                             # or: python training/train.py [--out FOLDER]
     conjure compare cat dog --model training/out
+    python training/train.py --start FOLDER    # only the last stage, from the weights of stages 1 and 2 in a model folder
 
 A run can be stopped at any time; the same command resumes it.
 """
@@ -20,6 +21,7 @@ from diffusers import PixArtAlphaPipeline
 
 import augmentation
 import autoencoder
+import conjure
 import denoiser
 import denoiser_training
 from augmentation import TrainingImages
@@ -64,8 +66,10 @@ def save_pipeline(vae: torch.nn.Module, transformer: torch.nn.Module, folder: Pa
     shutil.rmtree(new_folder)
 
 
-def train(images: TrainingImages, recipe: Recipe, cache: Path, runs_folder: Path, out: Path) -> None:
-    """Run both stages and write the pipeline to `out`. Stages and steps that were completed before are not repeated.
+def train(
+    images: TrainingImages, recipe: Recipe, cache: Path, runs_folder: Path, out: Path, start: str | Path | None = None
+) -> None:
+    """Run all stages and write the pipeline to `out`. Stages and steps that were completed before are not repeated.
 
     Args:
         images: The training images.
@@ -73,11 +77,15 @@ def train(images: TrainingImages, recipe: Recipe, cache: Path, runs_folder: Path
         cache: The folder of downloads, latents and caption embeddings.
         runs_folder: The folder in which each stage has a run folder with its checkpoint and loss curve.
         out: The folder of the pipeline.
+        start: A model of this recipe, whose autoencoder and denoiser are used instead of stages 1 and 2.
     """
     pixels, captions = augmentation.stack(images, cache)
-    vae = autoencoder.train(images, pixels, recipe, runs_folder / "autoencoder")
+    pipeline: Any = conjure.load(start, device="cpu").pipeline if start else None
+    vae = pipeline.vae if pipeline else autoencoder.train(images, pixels, recipe, runs_folder / "autoencoder")
     latents = autoencoder.encode(vae, images, pixels, cache)
-    transformer = denoiser_training.train(images, latents, captions, recipe, cache, runs_folder / "denoiser")
+    data = denoiser_training.prepare(images, latents, captions, cache)
+    transformer = pipeline.transformer if pipeline else denoiser_training.train(data, recipe, runs_folder / "denoiser")
+    denoiser_training.finish(transformer, data, recipe, runs_folder / "finishing")
     save_pipeline(vae, transformer, out)
 
 
@@ -86,8 +94,10 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=TRAINING_FOLDER / "out", help="folder to write the model to (default: %(default)s)"
     )
+    parser.add_argument("--start", help="model whose autoencoder and denoiser are used instead of stages 1 and 2")
     arguments = parser.parse_args()
-    train(augmentation.load(CACHE_FOLDER, IMAGE_SIZE), SHIPPED, CACHE_FOLDER, RUNS_FOLDER, arguments.out)
+    images = augmentation.load(CACHE_FOLDER, IMAGE_SIZE)
+    train(images, SHIPPED, CACHE_FOLDER, RUNS_FOLDER, arguments.out, arguments.start)
     print(f"wrote {arguments.out}; to see sample images: python training/contact_sheet.py --model {arguments.out}")
 
 

@@ -1,4 +1,4 @@
-"""The training loop of both stages: AdamW, cosine learning rate, averaged weights, checkpoints and resuming, on a GPU or a CPU.
+"""The training loop of all stages: AdamW, cosine learning rate, averaged weights, checkpoints and resuming, on a GPU or a CPU.
 
 The random numbers of step i depend on (seed, i) and the type of the device alone. A run that is stopped and resumed therefore
 sees the same batches and the same noise as a run without a stop. A step whose gradients are not finite is skipped.

@@ -43,5 +43,14 @@ def test_encodings(tmp_path, encoding):
 
 def test_other_encodings_are_refused(tmp_path):
     (tmp_path / "x").write_bytes("naïve".encode("latin-1"))
-    with pytest.raises(InputError, match="cannot be read: .*give UTF-8"):
+    with pytest.raises(InputError, match=r"cannot be read: it is not a text in UTF-8 or UTF-16 \(see byte 3\); give UTF-8"):
         read_input_text(tmp_path / "x", advice="give UTF-8")
+
+
+@pytest.mark.parametrize(("signature", "name"), [(b"PAR1", "Parquet"), (b"PK\x03\x04", "Excel")])
+def test_binary_formats_are_named(tmp_path, signature, name):
+    (tmp_path / "x").write_bytes(signature + b"\x15\0\x15")
+    with pytest.raises(InputError, match=f"{name}.*, not text; give UTF-8"):
+        read_input_text(tmp_path / "x", advice="give UTF-8")
+    (tmp_path / "x").write_bytes(signature + b" is a text")  # a text may begin in the same way
+    assert read_input_text(tmp_path / "x", advice="give UTF-8").endswith(" is a text")

@@ -14,6 +14,7 @@ from conjure.errors import InputError
 MAX_FILE_MB = 100
 BYTES_PER_READ = 1_000_000
 STANDARD_INPUT = "-"
+BINARY_FORMATS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "an Excel file or another zip archive"}  # by their first bytes
 
 
 def read_input(path: str | Path, max_mb: int = MAX_FILE_MB, *, advice: str) -> bytes:
@@ -64,7 +65,7 @@ def read_input_text(path: str | Path, max_mb: int = MAX_FILE_MB, *, advice: str)
     """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark. Arguments are those of `read_input`.
 
     Raises:
-        InputError: As `read_input`, and if the file has another encoding.
+        InputError: As `read_input`, and if the file has another encoding or is a known binary format.
     """
     return decode_input(read_input(path, max_mb, advice=advice), path, advice=advice)
 
@@ -78,10 +79,14 @@ def decode_input(content: bytes, path: str | Path, *, advice: str) -> str:
         advice: What to give instead, for error messages.
 
     Raises:
-        InputError: If the content has another encoding.
+        InputError: If the content has another encoding, or is a known binary format, whose bytes can be valid UTF-8.
     """
+    for signature, name in BINARY_FORMATS.items():
+        if content.startswith(signature) and b"\0" in content:
+            raise InputError(f"{str(path)!r} cannot be read: it is {name}, not text; {advice}")
     encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error}; {advice}") from error
+        problem = f"it is not a text in UTF-8 or UTF-16 (see byte {error.start + 1:,})"
+        raise InputError(f"{str(path)!r} cannot be read: {problem}; {advice}") from error
