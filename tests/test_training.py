@@ -216,7 +216,6 @@ def test_trained_names_have_training_drawings(training):
 
 def test_generated_images_are_also_compared_without_the_typical_drawings(training, monkeypatch):
     """An image that only copies the most typical drawing of its name is not recognised among the other drawings."""
-
     import zero_shot_classification
 
     levels = {"copied": (70, 100, 130), "near": (109, 110, 111)} | {f"far {i}": (i, i + 1, i + 2) for i in range(0, 54, 3)}

@@ -48,7 +48,7 @@ LABELS = {
     TRAINED_NAMES: "held-out images of trained names: correct caption among {n}",
     UNSEEN_NAMES: "images of unseen names: correct caption among {n}",
     GENERATED: "generated images of trained names, guidance {guidance:g}: nearest real image has the correct name among {n}",
-    UNTYPICAL: "the same without the real images that training showed most often",
+    UNTYPICAL: "the same without the most typical real image of each name",
 }
 
 
@@ -169,7 +169,9 @@ def results_table(results: dict[str, Any]) -> str:
     """Return the content of results/classifier.json as a Markdown table."""
     entries = [(key, results[key]) for key in (TRAINED_NAMES, UNSEEN_NAMES)]
     for entry in results[GENERATED]:
-        entries += [(GENERATED, entry), (UNTYPICAL, entry[UNTYPICAL])]
+        entries.append((GENERATED, entry))
+        if UNTYPICAL in entry:  # not in the results of version 5, which was trained without the last stage
+            entries.append((UNTYPICAL, entry[UNTYPICAL]))
     rows = []
     for key, entry in entries:
         label = LABELS[key].format(n=NUM_CAPTIONS, guidance=entry.get("guidance", 0))
