@@ -232,7 +232,7 @@ def test_generated_images_are_also_compared_without_the_typical_drawings(trainin
     images: Any = SimpleNamespace(drawings=drawings)
     monkeypatch.setattr(zero_shot_classification, "choose_prompts", lambda by_name, number, rng: ["copied", "near"])
     monkeypatch.setattr(zero_shot_classification, "generate", lambda *args: over_white([1, 4]))
-    result = zero_shot_classification.classify_generated(process, images, 5.0, 2)
+    result, _ = zero_shot_classification.classify_generated(process, images, [5.0, 9.0], 2)
     assert (result["guidance"], result["accuracy"]) == (5.0, 100.0)
     assert result[zero_shot_classification.UNTYPICAL]["accuracy"] == 50.0
 
@@ -282,7 +282,9 @@ def test_recipe_trains_resumes_and_writes_a_model_that_loads(tiny_images, monkey
     schedule = trainer.Schedule(samples=24, batch_size=8, learning_rate=1e-3, warmup_steps=1)
     recipe = Recipe(
         autoencoder=schedule, denoising=replace(schedule, samples=32), finishing=replace(schedule, samples=16),
-        channels=8, heads=1, layers=1, relation_share=0.5,
+        channels=8, heads=1, layers=1,
+        denoising_batches=replace(Recipe().denoising_batches, relations=0.5),
+        finishing_batches=replace(Recipe().finishing_batches, relations=0.5),
     )  # fmt: skip
 
     def run(name):
@@ -410,12 +412,13 @@ def test_copies_of_drawings_have_the_indices_of_their_latents(training):
 
     import augmentation
     from batch_sampler import BatchSampler
-    from recipe import Shares
+    from recipe import Batches
     from trainer import DEVICE
 
     captions = [[1], [2], [], [4], [5]]
-    shares = Shares(typical=0.5, drawings=0.5, scenes=0.3, texts=0.2)  # without names, the first and the last do not count
-    sampler = BatchSampler((np.array([0, 1, 2]), np.array([3, 4])), None, shares, captions, num_drawings=3)
+    # without names, the first and the last share do not count
+    batches = Batches(typical=0.5, drawings=0.5, scenes=0.3, texts=0.2, relations=0, timestep_draws=1)
+    sampler = BatchSampler((np.array([0, 1, 2]), np.array([3, 4])), None, batches, captions, num_drawings=3)
     latents, texts = sampler(800, torch.Generator(DEVICE).manual_seed(0))
     is_copy = latents >= len(captions)
     drawing = torch.where(is_copy, (latents - len(captions)) % 3, latents)
@@ -440,11 +443,14 @@ def test_most_typical_image_has_the_nearest_others(training):
 
 
 def test_last_stage_shows_typical_drawings(training):
-    """A name, also as the nearest name of a text, is shown by its most typical drawing; half of the names come alone."""
+    """A name, also as the nearest name of a text, is shown by its most typical drawing; half of the names come alone.
+
+    A name with fewer than three drawings, or a collection of more than twenty, is not shown for itself.
+    """
     import torch
 
     from batch_sampler import BatchSampler
-    from recipe import Shares
+    from recipe import Batches
     from trainer import DEVICE, sample
 
     def nearest_names(number, generator):
@@ -452,24 +458,25 @@ def test_last_stage_shows_typical_drawings(training):
         return names + 20, names
 
     nearest: Any = SimpleNamespace(
-        name_indices=[10, 11], drawing_indices=[[0, 1], [2]], typical_drawings=[1, 2], sample=nearest_names
+        name_indices=[10, 11, 12], drawing_indices=[[0, 1, 1], [2, 2], [3] * 21], typical_drawings=[1, 2, 3], sample=nearest_names
     )
     captions = [[10, 12], [10, 13], [11, 14], [15], [16]]
     indices = (np.array([0]), np.array([3, 4]))
 
-    def draw(shares):
-        sampler = BatchSampler(indices, nearest, shares, captions)
+    def draw(**shares):
+        sampler = BatchSampler(indices, nearest, Batches(**shares, relations=0, timestep_draws=1), captions)
         return [values.tolist() for values in sampler(2000, torch.Generator(DEVICE).manual_seed(0))]
 
-    drawings, texts = draw(Shares(typical=0.5, drawings=0.2, scenes=0.1, texts=0.2))
+    drawings, texts = draw(typical=0.5, drawings=0.2, scenes=0.1, texts=0.2)
     pairs = list(zip(drawings, texts, strict=True))
     assert [drawings.count(i) for i in (0, 3)] == [400, pytest.approx(100, abs=40)]
     assert {drawing for drawing, text in pairs if text == 20} == {1}
     assert {drawing for drawing, text in pairs if text == 21} == {2}
+    assert {text for drawing, text in pairs if drawing == 2} == {0, 21}
     named = [text for drawing, text in pairs if drawing == 1 and text not in (0, 20)]
     assert set(named) == {10, 13}
     assert named.count(10) / len(named) == pytest.approx(0.75, abs=0.08)
-    drawings, texts = draw(Shares(typical=0, drawings=0.5, scenes=0.3, texts=0.2))
+    drawings, texts = draw(typical=0, drawings=0.5, scenes=0.3, texts=0.2)
     assert {drawing for drawing, text in zip(drawings, texts, strict=True) if text == 20} == {0, 1}
 
 

@@ -11,12 +11,13 @@ import torch
 import trainer
 from augmentation import NUM_COPIES
 from nearest_concepts import NearestConcepts
-from recipe import Shares
+from recipe import Batches
 
 EMPTY_CAPTION = 0  # index of the empty text
 CAPTION_DROPOUT = 0.1  # share of captions that are replaced by the empty text, as classifier-free guidance requires
 COPY_SHARE = 0.7  # share of the drawings that are replaced by a random copy; the original is one of the 1 + NUM_COPIES copies
-TYPICAL_COPY_SHARE = 0.3  # the same for typical drawings
+# A name with fewer drawings than these has no typical one, and a name with more is that of a collection ("aiga symbol signs")
+NUM_DRAWINGS = range(3, 21)
 NAME_SHARE = 0.5  # share of the typical drawings whose caption is the name alone
 
 
@@ -42,14 +43,14 @@ class BatchSampler:
     Attributes:
         indices: The indices of the drawings and of the scenes.
         nearest: The names, and the names that are nearest to each text of WordNet. None draws only drawings and scenes.
-        shares: The shares of the kinds of images. Without typical drawings, texts of WordNet are shown by any drawing of a name.
+        batches: The shares of the kinds of images. Without typical drawings, texts of WordNet are shown by any drawing of a name.
         captions_of_image: The indices of the captions of each image. Images without captions are not drawn.
         num_drawings: The number of all drawings; None uses no augmented copies.
     """
 
     indices: tuple[np.ndarray, np.ndarray]
     nearest: NearestConcepts | None
-    shares: Shares
+    batches: Batches
     captions_of_image: list[list[int]]
     num_drawings: int | None = None
 
@@ -59,14 +60,17 @@ class BatchSampler:
         self._drawings = torch.tensor(drawings, device=trainer.DEVICE)
         self._scenes = torch.tensor(scenes, device=trainer.DEVICE)
         if self.nearest:
-            shown = [[i] for i in self.nearest.typical_drawings] if self.shares.typical else self.nearest.drawing_indices
+            shown = [[i] for i in self.nearest.typical_drawings] if self.batches.typical else self.nearest.drawing_indices
             self._named_drawings = RaggedLists(shown)
             self._names = torch.tensor(self.nearest.name_indices, device=trainer.DEVICE)
+            common = [len(indices) in NUM_DRAWINGS for indices in self.nearest.drawing_indices]
+            self._common_names = torch.tensor(common, device=trainer.DEVICE).nonzero()[:, 0]
 
     def __call__(self, batch_size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the indices of `batch_size` latents, and the index of a caption for each."""
-        shares = self.shares
-        num_typical, num_texts = (round(batch_size * share) if self.nearest else 0 for share in (shares.typical, shares.texts))
+        shares = self.batches
+        num_texts = round(batch_size * shares.texts) if self.nearest else 0
+        num_typical = round(batch_size * shares.typical) if self.nearest and len(self._common_names) else 0
         num_others = batch_size - num_typical - num_texts
         num_scenes = round(num_others * shares.scenes / (shares.drawings + shares.scenes))
         drawings = trainer.sample(self._drawings, num_others - num_scenes, generator)
@@ -79,9 +83,9 @@ class BatchSampler:
             images.append(self._random_copies(shown, COPY_SHARE, generator))
             captions.append(texts)
         if self.nearest and num_typical:
-            names = torch.randint(len(self._names), (num_typical,), generator=generator, device=trainer.DEVICE)
+            names = trainer.sample(self._common_names, num_typical, generator)
             typical = self._named_drawings.sample(names, generator)
-            images.append(self._random_copies(typical, TYPICAL_COPY_SHARE, generator))
+            images.append(typical)
             is_name = trainer.rand(names.shape, generator) < NAME_SHARE
             captions.append(torch.where(is_name, self._names[names], self._captions.sample(typical, generator)))
         is_dropped = trainer.rand((batch_size,), generator) < CAPTION_DROPOUT

@@ -25,7 +25,7 @@ from conjure.models.sentence_encoder import use_constant_text_attention
 from contamination import CaptionFilter
 from lexicon import WordNet
 from nearest_concepts import NearestConcepts, wordnet_texts
-from recipe import Recipe, Shares
+from recipe import Batches, Recipe
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ def train(data: DenoiserData, recipe: Recipe, run_folder: Path) -> PixArtTransfo
     """
     torch.manual_seed(recipe.denoising.seed)
     model = denoiser.build(recipe)
-    _fit(model, data, recipe, recipe.denoising, recipe.denoising_shares, run_folder)
+    _fit(model, data, recipe, recipe.denoising, recipe.denoising_batches, run_folder)
     return model.eval()
 
 
 def finish(model: PixArtTransformer2DModel, data: DenoiserData, recipe: Recipe, run_folder: Path) -> None:
     """Train a denoiser by stage 3, in place. The arguments are those of `train`."""
-    _fit(model, data, recipe, recipe.finishing, recipe.finishing_shares, run_folder)
+    _fit(model, data, recipe, recipe.finishing, recipe.finishing_batches, run_folder)
     model.eval()
 
 
@@ -99,34 +99,37 @@ def _fit(
     data: DenoiserData,
     recipe: Recipe,
     schedule: trainer.Schedule,
-    shares: Shares,
+    batches: Batches,
     run_folder: Path,
 ) -> None:
     images, caption_indices, latents = data.images, data.caption_indices, data.latents
-    train_sampler = BatchSampler(images.train_indices, data.nearest, shares, caption_indices, images.num_drawings)
+    train_sampler = BatchSampler(images.train_indices, data.nearest, batches, caption_indices, images.num_drawings)
     # the texts of WordNet are shown by training drawings, so there are none for the held-out images
-    held_out_sampler = BatchSampler(images.held_out_indices, None, shares, caption_indices)
+    held_out_sampler = BatchSampler(images.held_out_indices, None, batches, caption_indices)
     model.train().requires_grad_(True)
     model.caption_projection.requires_grad_(False)  # a fixed rotation
     use_constant_text_attention(model)
     model.to(trainer.DEVICE)
     predict = trainer.compiled(model)
     alphas_cumprod = denoiser.make_scheduler().alphas_cumprod.to(trainer.DEVICE)
-    batch_size, num_related = schedule.batch_size, max(1, round(schedule.batch_size * recipe.relation_share))
+    batch_size, num_related = schedule.batch_size, max(1, round(schedule.batch_size * batches.relations))
 
-    def denoising(sampler: BatchSampler, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def denoising(
+        sampler: BatchSampler, timestep_draws: int, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the mean squared error of a batch, its noisy latents and its timesteps."""
         chosen, chosen_captions = sampler(batch_size, generator)
         x0 = latents[chosen].float()
         eps = trainer.randn(x0.shape, generator)
-        t = torch.randint(len(alphas_cumprod), (batch_size,), generator=generator, device=trainer.DEVICE)
+        draws = torch.randint(len(alphas_cumprod), (timestep_draws, batch_size), generator=generator, device=trainer.DEVICE)
+        t = draws.amax(0)
         alpha, sigma = (level.sqrt()[t, None, None, None] for level in (alphas_cumprod, 1 - alphas_cumprod))
         x_t, velocity = alpha * x0 + sigma * eps, alpha * eps - sigma * x0
         prediction = predict(x_t, encoder_hidden_states=data.vectors[chosen_captions].float()[:, None], timestep=t).sample
         return (prediction.float() - velocity).square().mean(), x_t, t
 
     def train_loss(generator: torch.Generator) -> torch.Tensor:
-        error, x_t, t = denoising(train_sampler, generator)
+        error, x_t, t = denoising(train_sampler, batches.timestep_draws, generator)
         # drawings come first in a batch, so the images of the relation term are spread over all kinds
         related = torch.linspace(0, batch_size - 1, num_related, device=trainer.DEVICE).long()
         group = data.texts(num_related, generator)
@@ -137,6 +140,6 @@ def _fit(
         return error + recipe.relation_weight * relation
 
     def held_out_loss(generator: torch.Generator) -> torch.Tensor:
-        return denoising(held_out_sampler, generator)[0]
+        return denoising(held_out_sampler, 1, generator)[0]  # of all noise levels alike, so that stages can be compared
 
     trainer.fit(model, schedule, train_loss, held_out_loss, run_folder)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,12 @@ def classify_images(
 
 
 @torch.no_grad()
-def classify_generated(process: Process, images: TrainingImages, guidance: float, num_images: int) -> dict[str, Any]:
-    """Return how often the nearest real image of a generated image has the correct name, among `NUM_CAPTIONS` names.
+def classify_generated(
+    process: Process, images: TrainingImages, guidance_scales: Sequence[float], num_images: int
+) -> list[dict[str, Any]]:
+    """Return, for each guidance scale, how often the nearest real image of a generated image has the correct name.
+
+    A name is chosen among `NUM_CAPTIONS` names.
 
     Distances are those of the autoencoder's latents, so the denoiser has no influence on the comparison. The last stage of
     training mostly shows the most typical drawing of each name, so the share is also measured without these drawings.
@@ -129,10 +134,9 @@ def classify_generated(process: Process, images: TrainingImages, guidance: float
     Args:
         process: The process of the model.
         images: The real images.
-        guidance: The scale of classifier-free guidance for the generated images.
-        num_images: The number of images to generate.
+        guidance_scales: The scales of classifier-free guidance for the generated images.
+        num_images: The number of images to generate per scale.
     """
-    rng = np.random.default_rng(PROMPT_SEED)
     by_name = training_drawings_by_name(images)
     pipeline: Any = process.pipeline
 
@@ -149,20 +153,24 @@ def classify_generated(process: Process, images: TrainingImages, guidance: float
         typical = most_typical(latents, list(range(len(latents))))
         return torch.cat([latents[:typical], latents[typical + 1 :]])
 
-    prompts = choose_prompts(by_name, num_images, rng)
-    generated = generate(process, prompts, guidance)
-    num_correct = dict.fromkeys((GENERATED, UNTYPICAL), 0)
-    for prompt, image in zip(track(prompts, f"images with guidance {guidance:g}"), generated, strict=True):
-        wrong = [str(name) for name in rng.permutation(list(by_name)) if name != prompt][: NUM_CAPTIONS - 1]
-        target = encode(image[None])
-        for key, real_latents, number in (
-            (GENERATED, latents_of, IMAGES_PER_NAME),
-            (UNTYPICAL, untypical_latents_of, IMAGES_PER_NAME - 1),
-        ):
-            distances = [(real_latents(name)[:number] - target).square().sum(1).min() for name in (prompt, *wrong)]
-            num_correct[key] += int(torch.stack(distances).argmin() == 0)
-    untypical = proportion(num_correct[UNTYPICAL], len(prompts))
-    return {"guidance": guidance, **proportion(num_correct[GENERATED], len(prompts)), UNTYPICAL: untypical}
+    def classify(guidance: float) -> dict[str, Any]:
+        rng = np.random.default_rng(PROMPT_SEED)  # the same prompts and wrong names for all scales
+        prompts = choose_prompts(by_name, num_images, rng)
+        generated = generate(process, prompts, guidance)
+        num_correct = dict.fromkeys((GENERATED, UNTYPICAL), 0)
+        for prompt, image in zip(track(prompts, f"images with guidance {guidance:g}"), generated, strict=True):
+            wrong = [str(name) for name in rng.permutation(list(by_name)) if name != prompt][: NUM_CAPTIONS - 1]
+            target = encode(image[None])
+            for key, real_latents, number in (
+                (GENERATED, latents_of, IMAGES_PER_NAME),
+                (UNTYPICAL, untypical_latents_of, IMAGES_PER_NAME - 1),
+            ):
+                distances = [(real_latents(name)[:number] - target).square().sum(1).min() for name in (prompt, *wrong)]
+                num_correct[key] += int(torch.stack(distances).argmin() == 0)
+        untypical = proportion(num_correct[UNTYPICAL], len(prompts))
+        return {"guidance": guidance, **proportion(num_correct[GENERATED], len(prompts)), UNTYPICAL: untypical}
+
+    return [classify(guidance) for guidance in guidance_scales]
 
 
 def results_table(results: dict[str, Any]) -> str:
@@ -191,7 +199,7 @@ def main() -> None:
     results = {
         TRAINED_NAMES: classify_images(process, images, held_out_with_trained_names(images), num_images, "trained names"),
         UNSEEN_NAMES: classify_images(process, images, images.drawings.unseen_indices, num_images, "unseen names"),
-        GENERATED: [classify_generated(process, images, guidance, num_images) for guidance in GUIDANCE_SCALES],
+        GENERATED: classify_generated(process, images, GUIDANCE_SCALES, num_images),
         drawing_classifier.RESULTS_KEY: drawing_classifier.measure(process, images, num_images, RUNS_FOLDER),
         "fingerprint": process.fingerprint(),
     }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import diffusers
 import pytest
 import torch
 
 import conjure
 from conjure import InputError
+from conjure.diffusion.process_settings import PIPELINES_WITHOUT_PROMPT_BATCHING
 from denoisers import denoiser
 from tiny_pipelines import FAMILIES
 
@@ -96,6 +98,8 @@ def test_pipelines_that_pad_to_the_longest_prompt_are_known(tiny_sd):
 
     assert conjure.load(Subclass(**pipeline.components)).batch_prompts is False
     assert conjure.load(tiny_sd).batch_prompts is True
+    assert {"Kandinsky5T2IPipeline", "Kandinsky5T2VPipeline"} < set(PIPELINES_WITHOUT_PROMPT_BATCHING)
+    assert all(hasattr(diffusers, name) for name in PIPELINES_WITHOUT_PROMPT_BATCHING)
 
 
 def test_a_pipeline_in_training_mode_is_refused(tiny_sd):

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import diffusers
 import pytest
+import torch
 
 import conjure
 from conjure import InputError
 from conjure.diffusion.schedulers import make_scheduler, scheduler_alias
 from denoisers import record_batch_sizes
+from tiny_pipelines import FAMILIES
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning"),  # of NumPy 2, inside diffusers
@@ -100,6 +102,46 @@ def test_noise_schedules_are_kept():
     with pytest.raises(InputError, match="'lms' does not support the noise schedule"):
         make_scheduler(zero_terminal_snr, "lms")
     assert type(make_scheduler(diffusers.CogVideoXDDIMScheduler(), None)) is diffusers.CogVideoXDDIMScheduler
+
+
+def test_continuous_timesteps_are_kept():
+    """A network whose timesteps are logarithms of noise levels runs with no scheduler that has others."""
+    continuous = diffusers.EulerDiscreteScheduler(prediction_type="v_prediction", timestep_type="continuous")
+    assert type(make_scheduler(continuous, None)) is diffusers.EulerDiscreteScheduler
+    with pytest.raises(InputError, match="'lms' does not support the noise schedule"):
+        make_scheduler(continuous, "lms")
+
+
+def test_latents_are_not_clipped(tiny_sd):
+    """Pixels are in -1..1, latents are not. DDIM and DDPM clip by default, if the model's own scheduler does not say whether."""
+    for name in ("ddim", "ddpm"):
+        assert make_scheduler(diffusers.PNDMScheduler(), name).config.clip_sample is False
+        assert make_scheduler(diffusers.DDPMScheduler(), name).config.clip_sample is True
+        process = conjure.load(tiny_sd, scheduler=name, steps=3)
+        assert process.run([A], [0]).abs().max() > 1
+
+
+def test_a_shift_that_the_configuration_does_not_have_is_refused():
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    assert make_scheduler(scheduler, None).shift == 3.0
+    scheduler.set_shift(9.0)
+    for name in (None, "own"):
+        with pytest.raises(InputError, match="set_shift changed the shift .* to 9.0, but its configuration has 3.0"):
+            make_scheduler(scheduler, name)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("dpmsolversde", {}), ("own", {"stochastic_sampling": True})])
+def test_step_noise_of_images_depends_on_their_seeds_alone(tiny_sd, tmp_path, name, settings):
+    """Neither the global generator nor the other rows of a batch change an image; a negative seed does."""
+    folder = FAMILIES["Stable Diffusion 3"].save(tmp_path) if settings else tiny_sd
+    process = conjure.load(folder, scheduler=name, steps=3, guidance=2.0)
+    process = replace(process, scheduler=process.scheduler.from_config(process.scheduler.config, **settings))
+    torch.manual_seed(1)
+    alone = process.run([A], [5])
+    torch.manual_seed(2)
+    assert torch.equal(process.run([A], [5]), alone)
+    assert torch.allclose(process.run([B, A], [4, 5])[1], alone[0], rtol=1e-2, atol=1e-2)
+    assert not torch.allclose(process.run([A], [-5]), alone, atol=0.1)
 
 
 def test_schedulers_without_noise_levels_are_refused(default_process):

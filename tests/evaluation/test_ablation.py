@@ -20,6 +20,7 @@ from conjure.evaluation.ablation import POST_HOC_AXES, figure_name
 from conjure.evaluation.axes import check_axes
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
+from conjure.evaluation.report import markdown
 from conjure.evaluation.results import Evaluation
 from conjure.evaluation.task_statistics import compute_distances, compute_task_result
 from rated_pairs import write_pairs
@@ -148,6 +149,19 @@ def test_weightings_of_a_flow(pairs):
     texts = {text: gaussian(float(i)) for i, text in enumerate(TEXTS)}
     ablation = conjure.ablate(process_of(texts, "flow", steps=4), [pairs], {"weighting": None})
     assert {point.value for point in ablation.points} == {"epsilon", "x0", "score", "velocity", "output", "nats"}
+
+
+def test_distances_of_zero_at_pure_noise_are_left_out(pairs):
+    """A flow starts at pure noise, where the unit of the noise has the weight 0: only this step has no correlation."""
+    from analytic_pipelines import gaussian, process_of
+
+    texts = {text: gaussian(float(i)) for i, text in enumerate(TEXTS)}
+    process = process_of(texts, "flow", steps=4).set(default_unit="epsilon")
+    ablation = conjure.ablate(process, [pairs], {"prior": None})
+    assert "initial" not in ablation.base.tasks["own"].divergences
+    assert {"jeffreys", "kl"} <= set(ablation.base.tasks["own"].divergences)
+    assert [point.axis for point in ablation.points] == ["prior"] * 3 + ["single step"] * 3
+    assert "| dataset | jeffreys | kl | final | direct |" in markdown(ablation.base)
 
 
 def test_units_that_do_not_exist_are_left_out(pairs):

@@ -68,9 +68,13 @@ def test_group_whose_similarity_is_overestimated():
     negated = np.arange(300) % 3 == 0
     rows = [(f"it is {i}", f"it is not {i}" if no else f"it is {i} too", score)
             for i, (no, score) in enumerate(zip(negated, scores, strict=True))]  # fmt: skip
-    by_name = groups_by_name(make_pairs(*rows, subsets=["x", "y", "z"] * 100), -scores + 0.3 * rng.normal(size=300) - 2 * negated)
+    distances = -scores + 0.3 * rng.normal(size=300) - 2 * negated
+    by_name = groups_by_name(make_pairs(*rows, subsets=["x", "y", "z"] * 100), distances)
     biased, others = by_name["negation", "in one"], by_name["negation", "in neither"]
     assert biased.bias_ci95[0] > 10 > 0 > others.bias_ci95[1]
+    residual = residuals(distances[:, None], scores)[negated]
+    interval = stats.ttest_1samp(residual, 0).confidence_interval(0.95)
+    assert biased.bias_ci95 == pytest.approx((interval.low, interval.high))
     assert biased.agreement is not None
     assert biased.agreement.spearman > 0.9
     assert by_name["subset", "x"].pairs == 100

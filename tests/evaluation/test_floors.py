@@ -130,6 +130,9 @@ def test_whether_the_encoder_explains_the_agreement(own, explained):
     # nothing is claimed of few pairs, or where the process does not agree with the ratings
     few = make_floors(pairs.head(8), distances[:8], cosine[:8], None)
     assert not few.encoder_explains(agreement(distances[:8], ratings[:8]))
+    opposite = make_floors(pairs, -distances, cosine, None)
+    assert opposite.partial is not None
+    assert not opposite.encoder_explains(agreement(-distances, ratings))
     noise = np.random.default_rng(1).normal(size=(80, 1))
     assert not make_floors(pairs, noise, cosine, None).encoder_explains(agreement(noise, ratings))
 

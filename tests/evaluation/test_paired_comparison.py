@@ -11,14 +11,14 @@ from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.pair_files import from_rows
 from conjure.evaluation.paired_comparison import compare_subsets
 
-SUBSETS = ["noun"] * 24 + ["verb"] * 22 + ["other"] * 2
+SUBSETS = ["noun"] * 24 + ["verb"] * 22 + ["flat"] * 4 + ["other"] * 2
 
 
 def test_subsets_are_compared_alone():
     rng = np.random.default_rng(0)
-    first, second, scores = rng.random((48, 2)), rng.random((48, 3)), rng.random(48)
-    scores[-2:] = 0.5  # no correlation is defined
-    order = rng.permutation(48)
+    first, second, scores = rng.random((52, 2)), rng.random((52, 3)), rng.random(52)
+    scores[46:50] = 0.5  # no correlation is defined, nor is it for two pairs
+    order = rng.permutation(52)
     compared = compare_subsets(first[order], second[order], scores[order], [SUBSETS[i] for i in order])
     assert list(compared) == ["noun", "verb"]
     for name, comparison in compared.items():

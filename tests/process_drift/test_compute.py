@@ -291,8 +291,10 @@ def test_predictions_that_are_not_finite_are_an_error(load):
     broken.pipeline.unet.conv_out.bias.data += torch.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        with pytest.raises(InputError, match="not finite for 1 text: 'dog'"):
+        with pytest.raises(InputError, match="model B's predictions are not finite for 1 text: 'dog'"):
             conjure.drift(load(), broken, ["dog"], samples=1)
+        with pytest.raises(InputError, match="model A's predictions are not finite for 2 texts: '', 'dog'"):
+            conjure.drift(broken, load(), ["dog"], samples=1)
 
 
 def test_texts_without_tokens_cause_a_warning(default_process):

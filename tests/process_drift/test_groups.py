@@ -74,6 +74,27 @@ def test_pixels_have_no_relative_value():
     assert [group.mean.value for group in compare_groups(texts, {"a": ["x", "y"], "b": ["z"]})] == [5.0, 2.0]
 
 
+def test_texts_without_a_relative_value_are_left_out():
+    """Such a text, for example one without tokens, does not change the quantity in which the others are compared."""
+    texts = [text_drift(f"{name} {i}", relative, 20.0) for name, i, relative in
+             (("a", 0, 0.1), ("a", 1, 0.3), ("b", 0, 0.06), ("b", 1, math.nan), ("c", 0, math.nan))]  # fmt: skip
+    groups = {"a": ["a 0", "a 1"], "b": ["b 0", "b 1"], "c": ["c 0"]}
+    found = [(group.name, group.texts, group.mean.value) for group in compare_groups(texts, groups)]
+    assert found == [("a", 2, pytest.approx(0.2)), ("b", 1, 0.06)]
+
+
+@pytest.mark.filterwarnings("ignore::conjure.IndistinctTextWarning")
+def test_report_of_groups_with_a_text_without_tokens(default_process):
+    process = default_process.set(steps=2)
+    result = conjure.drift(process, process.set(guidance=3.0), {"a": ["dog", "cat"], "b": ["\u200d", "boat"]}, samples=1)
+    assert [text.text for text in result.texts if math.isnan(text.relative.value)] == ["\u200d"]
+    assert "mean over 3 texts" in result.verdict
+    table = result.document().tables[0]
+    assert table.columns[2] == "mean relative, %"
+    relative = {text.text: text.relative for text in result.texts}
+    assert {row[0]: row[1:3] for row in table.rows}["b"] == ["1", str(relative["boat"].as_percentage())]
+
+
 def test_drift_of_groups(tiny_sd):
     process = conjure.load(tiny_sd, steps=2, guidance=2.0)
     groups = {"animals": ["dog", "cat"], "things": ["house", "boat"]}

@@ -160,6 +160,11 @@ def test_another_process_gives_the_same_numbers(default_process):
     assert output["fingerprint"] == estimate.fingerprint
 
 
+def test_no_pairs(default_process, tmp_path):
+    for process in (default_process, default_process.set(store=conjure.Store(tmp_path / "store"))):
+        assert conjure.distances(process, [], samples=1) == []
+
+
 def test_pairs_and_texts_from_iterators(default_process):
     process = default_process.set(steps=2)
     (estimate,) = conjure.distances(process, zip(["sun"], ["moon"], strict=True), samples=1)

@@ -77,7 +77,8 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     hashed["scheduler_class"] = describer.class_of(type(scheduler), "scheduler, class")
     if replaced := {name: value for name, value in vars(scheduler).items() if callable(value)}:
         hashed["scheduler_methods"] = describer.describe(replaced, "scheduler, replaced method")
-    device_type = pipeline.device.type  # the setting may name workers
+    # The setting may name workers. The weights of an offloaded pipeline are on the CPU, but the device that computes counts
+    device_type = getattr(pipeline, "_execution_device", pipeline.device).type
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         hashed["autocast"] = str(torch.get_autocast_dtype(device_type))
     serialized = _serialize(hashed, describer, "settings of the process")

@@ -40,6 +40,7 @@ from conjure.diffusion.process_settings import (
 )
 from conjure.diffusion.saving import save_process
 from conjure.diffusion.schedulers import make_scheduler, plain_config, scheduler_alias
+from conjure.diffusion.step_noise import seeded_scheduler
 from conjure.diffusion.tokenizers import max_prompt_tokens
 from conjure.plotting.media import MediaKind
 
@@ -172,6 +173,13 @@ class Process(DeprecatedProcessNames):
         Raises:
             InputError: If images are not finite.
         """
+        seeded = replace(self, scheduler=seeded_scheduler(self.scheduler, seeds))
+        return seeded._call_pipeline(texts, seeds, output_type, text_cache, **kwargs)
+
+    def _call_pipeline(
+        self, texts: Sequence[str], seeds: Sequence[int], output_type: str, text_cache: TextEmbeddingCache | None, **kwargs: Any
+    ) -> Any:
+        """Run the pipeline with the scheduler as it is. Arguments, result, warnings and errors are those of `run`."""
         if output_type != "latent":
             warn_of_safety_checker(self.pipeline)
         arguments = self.call_kwargs(texts, seeds, output_type) | kwargs
@@ -228,7 +236,8 @@ class Process(DeprecatedProcessNames):
             return images_of_pixels(latents)
         scheduler, rows = scheduler_that_returns(self.scheduler, latents), len(latents)
         steps = MIN_STEPS.get(type(self.pipeline).__name__, 1)
-        outputs = replace(self, scheduler=scheduler, steps=steps).run([""] * rows, [0] * rows, "np", text_cache)
+        constant = replace(self, scheduler=scheduler, steps=steps)
+        outputs = constant._call_pipeline([""] * rows, [0] * rows, "np", text_cache)
         return np.stack([media.values for media in media_of(outputs, self.kind, self.media_rate)])
 
     def settings(self) -> dict[str, Any]:

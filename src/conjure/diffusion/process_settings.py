@@ -34,10 +34,11 @@ SETTINGS = (
 RENAMED_SETTINGS = {"unit": "default_unit", "call": "pipeline_kwargs", "rows": "batch_size", "alone": "batch_prompts"}
 
 # Pipelines whose result for a text depends on the other texts of its batch: they pad to the longest text and the padding
-# influences the result (CogView4, Kandinsky 3, AudioLDM 2), or they treat all texts in another way if one of them contains quotes
-# (Hunyuan-Image) or the last one is empty (Mochi). `conjure check` detects the former.
+# influences the result (CogView4, Kandinsky 3 and 5, AudioLDM 2), or they treat all texts in another way if one of them contains
+# quotes (Hunyuan-Image) or the last one is empty (Mochi). `conjure check` detects the former.
 PIPELINES_WITHOUT_PROMPT_BATCHING = (
-    "CogView4Pipeline", "Kandinsky3Pipeline", "HunyuanImagePipeline", "MochiPipeline", "AudioLDM2Pipeline",
+    "CogView4Pipeline", "Kandinsky3Pipeline", "Kandinsky5T2IPipeline", "Kandinsky5T2VPipeline", "HunyuanImagePipeline",
+    "MochiPipeline", "AudioLDM2Pipeline",
 )  # fmt: skip
 
 

@@ -42,16 +42,21 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
         predicts_flow = default_scheduler.config.get("prediction_type") == "flow_prediction"
         is_few_step = is_few_step_scheduler(default_scheduler)
         name = "lms" if "lms" in classes and not is_few_step and not predicts_flow and not has_learned_variance else "own"
+    _check_shift(default_scheduler)
     if scheduler_alias(name) == "own":
         return type(default_scheduler).from_config(default_scheduler.config)
     if scheduler_alias(name) not in classes:
         raise InputError(f"unknown scheduler {name!r} for this model; must be own or one of {', '.join(sorted(classes))}")
     cls = classes[scheduler_alias(name)]
+    parameters = inspect.signature(cls.__init__).parameters
     # The default spacing of diffusers, "leading", starts below the highest noise level, so that all timesteps would be shifted
-    spacing = {"timestep_spacing": "linspace"} if "timestep_spacing" in inspect.signature(cls.__init__).parameters else {}
+    replaced: dict[str, Any] = {"timestep_spacing": "linspace"} if "timestep_spacing" in parameters else {}
+    # If the model does not say whether, DDIM, DDPM and Heun would clip x0 to -1..1: the range of pixels, but not that of latents
+    if "clip_sample" in parameters and "clip_sample" not in default_scheduler.config:
+        replaced["clip_sample"] = False
     variance = {"variance_type": "fixed_small"} if has_learned_variance and cls is not type(default_scheduler) else {}
     try:
-        scheduler = cls.from_config(dict(default_scheduler.config) | variance, **spacing)
+        scheduler = cls.from_config(dict(default_scheduler.config) | variance, **replaced)
     except (ImportError, ValueError, NotImplementedError) as error:
         raise InputError(f"the scheduler {name!r} cannot be used here: {' '.join(str(error).split())}") from error
     if has_same_noise_schedule(scheduler, default_scheduler):
@@ -62,6 +67,20 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
         f"the scheduler {name!r} does not support the noise schedule that this model was trained with (such as zero terminal "
         "SNR); use own"
     )
+
+
+def _check_shift(scheduler: Any) -> None:
+    """Check that the shift of the noise levels is that of the configuration, from which every run makes a new scheduler.
+
+    Raises:
+        InputError: If it is not.
+    """
+    shift, configured = getattr(scheduler, "shift", None), scheduler.config.get("shift")
+    if shift is not None and configured is not None and shift != configured:
+        raise InputError(
+            f"set_shift changed the shift of {type(scheduler).__name__} to {shift}, but its configuration has {configured}; give "
+            f"the pipeline a scheduler whose configuration has it: from_config(scheduler.config, shift={shift})"
+        )
 
 
 def is_few_step_scheduler(scheduler: Any) -> bool:
@@ -113,7 +132,13 @@ def _classes(default_scheduler: Any) -> dict[str, Any]:
 
 
 def has_same_noise_schedule(a: Any, b: Any) -> bool:
-    """Return whether two schedulers have equal `alphas_cumprod`; True if one of them does not define it."""
+    """Return whether two schedulers have equal `alphas_cumprod` and kinds of timesteps.
+
+    True if one of them does not define `alphas_cumprod`. Continuous timesteps are logarithms of noise levels, and only one class
+    has them.
+    """
+    if "continuous" in (a.config.get("timestep_type"), b.config.get("timestep_type")) and type(a) is not type(b):
+        return False
     alphas_a, alphas_b = (getattr(scheduler, "alphas_cumprod", None) for scheduler in (a, b))
     if alphas_a is None or alphas_b is None:
         return True

@@ -12,7 +12,8 @@ def derive_seed(entropy: Sequence[int]) -> int:
     """Return a seed of 63 bits.
 
     Args:
-        entropy: Integers >= 0. Different sequences give independent seeds.
+        entropy: Integers >= 0 below 2**32. Different sequences of the same length give independent seeds. A 0 at the end does not
+            change the seed.
     """
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 

@@ -25,6 +25,7 @@ from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.noise_levels import NoiseLevel, is_inverted, noise_level
 from conjure.diffusion.process import Process
+from conjure.diffusion.step_noise import seeded_scheduler
 from conjure.errors import InputError
 from conjure.io.formatting import pluralize
 
@@ -84,7 +85,7 @@ def run_on_shared_trajectories(
         InputError: If the pipeline cannot run these settings, does not step through its scheduler, does not visit T states, or
             cannot start from the first point of `replay`.
     """
-    scheduler = type(process.scheduler).from_config(process.scheduler.config)
+    scheduler = seeded_scheduler(process.scheduler, seeds)
     stock_step = scheduler.step
     signature = inspect.signature(stock_step)
     num_calls = num_states = 0
@@ -123,10 +124,7 @@ def run_on_shared_trajectories(
             on_step(DenoisingStep(num_states, float(timestep), noise_level(scheduler, timestep), network_x_t, mean))
             num_states += 1
         call.arguments["sample"] = x_t
-        if "generator" in signature.parameters and call.arguments.get("generator") is None:
-            call.arguments["generator"] = step_generators  # most flow pipelines would draw from the global generator
-        with negate_noise(step_generators, seeds):
-            result = stock_step(*call.args, **call.kwargs)
+        result = stock_step(*call.args, **call.kwargs)
         if replay is not None and not is_replayed:
             points.append(x_t)
         num_calls += 1
@@ -136,10 +134,6 @@ def run_on_shared_trajectories(
         result.prev_sample = latest
         return result
 
-    step_generators = [torch.Generator("cpu").manual_seed(abs(seed) + 1) for seed in seeds]
-    # SDE solvers take the seeds of one Brownian tree per row instead of generators
-    if hasattr(scheduler, "noise_sampler_seed"):
-        scheduler.noise_sampler_seed = [abs(seed) + 1 for seed in seeds]
     row_index = torch.tensor(source_rows, device=process.device)
     scheduler.step = step
     if is_replayed and stock_scale is not None:

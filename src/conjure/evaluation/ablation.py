@@ -149,21 +149,29 @@ def _parse_number(number_type: type[int] | type[float], axis: str, value: Any) -
 
 
 def _vary_prior(base: Evaluation) -> list[AblationPoint]:
-    """Return the results of uniform priors over the steps from the noisiest one to each step, and of each step alone."""
+    """Return the results of uniform priors over the steps from the noisiest one to each step, and of each step alone.
+
+    Steps at which all distances are 0 are left out. At pure noise, this is so in the unit of the noise.
+    """
     # of shape (pairs, samples, steps)
     per_step = {
         name: np.stack([result.config.per_step(differences).total for differences in result.differences])
         for name, result in base.tasks.items()
     }
     timesteps = next(iter(base.tasks.values())).differences[0].timesteps
-    points = []
-    for i, timestep in enumerate(timesteps):
-        distances = {name: divergence[..., : i + 1].sum(-1) for name, divergence in per_step.items()}
-        points.append(_post_hoc_point(base, "prior", f"{timesteps[0]:.0f} to {timestep:.0f}", distances))
-    for i, timestep in enumerate(timesteps):
-        distances = {name: divergence[..., i] for name, divergence in per_step.items()}
-        points.append(_post_hoc_point(base, "single step", f"{timestep:.0f}", distances))
-    return points
+    values = [
+        ("prior", f"{timesteps[0]:.0f} to {timestep:.0f}", {name: step[..., : i + 1].sum(-1) for name, step in per_step.items()})
+        for i, timestep in enumerate(timesteps)
+    ]
+    values += [
+        ("single step", f"{timestep:.0f}", {name: step[..., i] for name, step in per_step.items()})
+        for i, timestep in enumerate(timesteps)
+    ]
+    return [
+        _post_hoc_point(base, axis, value, distances)
+        for axis, value, distances in values
+        if all(np.ptp(of_task.mean(1)) > 0 for of_task in distances.values())
+    ]
 
 
 def _vary_samples(base: Evaluation) -> list[AblationPoint]:

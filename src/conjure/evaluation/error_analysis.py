@@ -7,7 +7,6 @@ scale. The mean of the residuals over all pairs is 0.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
+from conjure.divergence.intervals import t_interval
 from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
 from conjure.evaluation.pair_files import Pairs
 
@@ -132,15 +132,14 @@ def groups(
             mask = np.array([group == name for group in group_of_pair])
             if mask.sum() < MIN_GROUP_SIZE or mask.all():
                 continue
-            mean, half_width = values[mask].mean(), 1.96 * values[mask].std(ddof=1) / math.sqrt(mask.sum())
-            bias_ci95 = (float(mean - half_width), float(mean + half_width))
+            bias, _, bias_ci95 = t_interval(values[mask])
             scores, within, encoder, change = pairs.scores[mask], None, None, None
             if np.ptp(scores) > 0 and np.ptp(distances[mask].mean(1)) > 0:
                 within = agreement(distances[mask], scores)
                 if encoder_distances is not None and np.ptp(encoder_distances[mask].mean(1)) != 0:
                     encoder = agreement(encoder_distances[mask], scores)
                     change = difference(distances[mask], encoder_distances[mask], scores)
-            result.append(Group(kind, name, int(mask.sum()), float(mean), bias_ci95, within, encoder, change))
+            result.append(Group(kind, name, int(mask.sum()), bias, bias_ci95, within, encoder, change))
     return result
 
 

@@ -88,6 +88,6 @@ def compare_subsets(
     names = sorted({name for name in subsets if name is not None})
     for name in names if len(names) > 1 else ():
         mask = np.array([subset == name for subset in subsets])
-        if all(len(np.unique(values[mask])) > 1 for values in (scores, first.mean(1), second.mean(1))):
+        if mask.sum() >= 3 and all(len(np.unique(values[mask])) > 1 for values in (scores, first.mean(1), second.mean(1))):
             comparisons[name] = compare(first[mask], second[mask], scores[mask])
     return comparisons

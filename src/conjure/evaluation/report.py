@@ -119,9 +119,10 @@ def summary_tables(evaluation: Evaluation, tasks: Mapping[str, Any]) -> list[Tab
         evaluation: The results.
         tasks: Their summary by name of the task.
     """
-    is_paper_measure = evaluation.config.divergence == "jeffreys" and evaluation.config.weighting == "uniform"
+    is_uniform = evaluation.config.weighting == "uniform"
+    is_paper_measure = evaluation.config.divergence == "jeffreys" and is_uniform
     comparable = {name for name, task in tasks.items() if task["is_complete"] and is_paper_measure}
-    tables = [_dataset_table(tasks, comparable), _divergence_table(tasks), _floors_table(tasks)]
+    tables = [_dataset_table(tasks, comparable), _divergence_table(tasks, is_uniform), _floors_table(tasks)]
     tables += [_baseline_table(tasks, comparable), _subset_table(tasks, comparable)]
     return [table for table in tables if table.rows]
 
@@ -146,13 +147,19 @@ def _dataset_table(tasks: Mapping[str, Any], comparable: set[str]) -> Table:
     return Table("Datasets", ["dataset", "pairs", "Spearman", INTERVAL, "Pearson", "reliability (ceiling)", "paper"], rows)
 
 
-def _divergence_table(tasks: Mapping[str, Any]) -> Table:
-    names = list(next(iter(tasks.values()))["divergences"])
-    rows = [[task["title"], *(f"{task['divergences'][name]['spearman']:.1f}" for name in names)] for task in tasks.values()]
+def _divergence_table(tasks: Mapping[str, Any], is_uniform: bool) -> Table:
+    names = list(dict.fromkeys(name for task in tasks.values() for name in task["divergences"]))
+
+    def shown(task: Mapping[str, Any], name: str) -> str:
+        summary = task["divergences"].get(name)
+        return "" if summary is None else f"{summary['spearman']:.1f}"
+
+    rows = [[task["title"], *(shown(task, name) for name in names)] for task in tasks.values()]
     if mean_of_table_1(tasks) is not None:
         means = [mean_of_table_1(tasks, "divergences", name) for name in names]
         rows.append(["mean of 7 sentence datasets", *("" if mean is None else f"{mean[0]:.1f}" for mean in means)])
-        rows.append(["mean in the paper", *(f"{PAPER_MEANS[name]:.1f}" for name in names)])
+        if is_uniform:  # the paper has no other weighting
+            rows.append(["mean in the paper", *(f"{PAPER_MEANS[name]:.1f}" for name in names)])
     return Table("Spearman x100 by divergence", ["dataset", *names], rows)
 
 

@@ -27,7 +27,8 @@ FLOORS_NOTE = (
 )
 BIAS_NOTE = (
     "Bias is the mean of model minus human percentile of similarity, from -100 to 100; it is positive where the model "
-    "overestimates similarity. Intervals of kinds of pairs are not corrected for the number of kinds."
+    "overestimates similarity. Its interval is that of Student's t over the pairs of the kind. The intervals are not corrected "
+    "for the number of kinds."
 )
 
 PAPER_BIBTEX = """@inproceedings{liu2026conjuring,

@@ -62,9 +62,12 @@ class Floors:
         """Return whether the text encoder explains an agreement of the process.
 
         This is so if the process agrees with the ratings, and the partial correlation given the encoder is not significantly
-        above 0, but significantly below the correlation: its interval reaches 0, and ends below that of the correlation.
+        above 0, but significantly below the correlation: its interval reaches 0, and ends below that of the correlation, which is
+        above 0.
         """
-        return self.partial is not None and self.partial.ci95[0] <= 0 and self.partial.ci95[1] < agreement.ci95[0]
+        if self.partial is None or agreement.ci95[0] <= 0:
+            return False
+        return self.partial.ci95[0] <= 0 and self.partial.ci95[1] < agreement.ci95[0]
 
     def summary(self, agreement: Agreement) -> dict[str, Any]:
         """Return plain data for JSON; correlations are multiplied by 100."""

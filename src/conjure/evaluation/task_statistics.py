@@ -51,7 +51,11 @@ def compute_task_result(
         config=config,
         distances=distances,
         differences=differences,
-        divergences={name: agreement(value, pairs.scores) for name, value in values.items()},
+        divergences={
+            name: agreement(value, pairs.scores)
+            for name, value in values.items()
+            if name == config.divergence or _has_correlation(value)
+        },
         subsets=_subset_agreements(pairs, distances),
         groups=groups(pairs, distances, baseline_distances.get("encoder")),
         baselines={name: _compare_baseline(pairs, distances, other) for name, other in baseline_distances.items()},
@@ -69,6 +73,11 @@ def compute_distances(differences: Sequence[PairDifferences], config: Divergence
         config: The divergence.
     """
     return np.stack([config.per_sample(pair) for pair in differences])
+
+
+def _has_correlation(distances: Float[np.ndarray, "pairs samples"]) -> bool:
+    """Return whether a correlation is defined. At pure noise, some units have the weight 0, so that all distances are 0."""
+    return bool(np.isfinite(distances).all() and np.ptp(distances.mean(1)) > 0)
 
 
 def _compare_baseline(

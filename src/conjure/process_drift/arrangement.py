@@ -15,6 +15,7 @@ from jaxtyping import Float
 from conjure.diffusion.jobs import ProgressCallback
 from conjure.errors import InputError
 from conjure.evaluation.bootstrap import (
+    BOOTSTRAP_CHUNK,
     NUM_BOOTSTRAP,
     percentile_interval,
     rank_correlation,
@@ -202,7 +203,9 @@ def bootstrap_over_texts(
     counts = np.random.default_rng(seed).multinomial(num_texts, np.full(num_texts, 1 / num_texts), NUM_BOOTSTRAP)
     counts = counts[(counts > 0).sum(1) > 2]
     rows, columns = np.triu_indices(num_texts, 1)
-    return weighted_spearman(first, second, counts[:, rows] * counts[:, columns])
+    # in parts, because there are many pairs of texts
+    parts = (counts[start : start + BOOTSTRAP_CHUNK] for start in range(0, len(counts), BOOTSTRAP_CHUNK))
+    return np.concatenate([weighted_spearman(first, second, part[:, rows] * part[:, columns]) for part in parts])
 
 
 def mantel_p(a: Float[np.ndarray, "texts texts"], b: Float[np.ndarray, "texts texts"], seed: int) -> float:

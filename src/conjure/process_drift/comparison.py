@@ -75,7 +75,7 @@ class ProcessComparison:
         with_images = jobs[:: options.samples] if num_images and not in_pixels else []
         quantity = ComparedQuantity(a.prediction_type, in_pixels)
         self.forward = Direction(self.a, self.b, quantity, jobs, with_images)
-        self.backward = Direction(self.b, self.a, quantity, jobs, with_images)
+        self.backward = Direction(self.b, self.a, quantity, jobs, with_images, names=("model B", "model A"))
         self.noise_texts = texts[:: max(1, len(texts) // NOISE_TEXTS)][:NOISE_TEXTS]
         self.noise_seeds = self.seeds[:NOISE_SAMPLES]
         noise_jobs = [job for job in jobs if job.text in self.noise_texts and job.seed in self.noise_seeds]
@@ -109,7 +109,7 @@ class ProcessComparison:
         self.recorded_a = record_trajectories(process, (self.forward, self.noise_a), self.spool, self.progress)
         self.noise_a.evaluate(process, self.recorded_a, self.spool, self.progress)
         if self.reference_jobs:
-            cache = TrajectoryCache(process, self.options.noise)
+            cache = TrajectoryCache(process, self.options.noise, "model A")
             cache.compute(self.reference_jobs, final_latents=True, progress=self.progress.start_part())
             kept = list(self.agreement.grid.kept)
             for text in self.texts:

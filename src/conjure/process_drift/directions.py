@@ -46,6 +46,7 @@ class Direction:
         quantity: What is compared.
         jobs: The jobs. The target of a job is its own text.
         with_images: The jobs whose latents are kept for images.
+        names: The names of the two processes in messages.
 
     Attributes:
         images: The latents for images, by text.
@@ -58,9 +59,10 @@ class Direction:
         quantity: ComparedQuantity,
         jobs: Sequence[TrajectoryJob],
         with_images: Sequence[TrajectoryJob] = (),
+        names: tuple[str, str] = ("model A", "model B"),
     ) -> None:
         self.source, self.other, self.quantity, self.jobs = source, other, quantity, jobs
-        self.with_images = with_images
+        self.with_images, self.names = with_images, names
         self.is_noise = other is source
         self.images: dict[str, RecordedImages] = {}
         self._stored = self._open_store()
@@ -132,9 +134,11 @@ class Direction:
             loaded = self._stored.load(self.jobs)
             self._differences = {(text, seed): values for (text, seed, _), values in loaded.squared_differences.items()}
             self._finals = loaded.final_latents
-        broken = sorted({text for (text, _), values in self._differences.items() if not np.isfinite(values).all()})
+        broken = sorted(job for job, values in self._differences.items() if not np.isfinite(values).all())
         if broken:
-            raise non_finite_error(broken)
+            # the final latent is that of the source alone
+            source_is_broken = not all(self._finals[job].isfinite().all() for job in broken)
+            raise non_finite_error(sorted({text for text, _ in broken}), self.names[0 if source_is_broken else 1])
 
     def squared_differences(self, text: str, seeds: Sequence[int]) -> np.ndarray:
         """Return the squared differences along the trajectories of a text, shape (samples, steps)."""

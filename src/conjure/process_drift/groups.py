@@ -26,8 +26,9 @@ class GroupDrift:
 
     Attributes:
         name: The name of the group.
-        texts: The number of its texts.
-        mean: The mean over its texts of `relative`, or of `divergence` where pixels are compared.
+        texts: The number of its texts with a value.
+        mean: The mean over its texts of `relative`. Where pixels are compared, no text has a relative value, and it is the mean
+            of `divergence`.
         ratio: The geometric mean over its texts, divided by that over the texts of all other groups. NaN if a text does not
             differ at all, or there are too few texts.
         ratio_ci95: The 95% interval of `ratio` over texts (Welch's t on logarithms).
@@ -67,6 +68,8 @@ def built_in_texts() -> dict[str, list[str]]:
 def compare_groups(texts: Sequence[TextDrift], groups: Mapping[str, Sequence[str]]) -> tuple[GroupDrift, ...]:
     """Compare each group of texts with all others, from the largest to the smallest mean.
 
+    Texts without a relative value are left out if other texts have one, and so is a group of nothing but such texts.
+
     Args:
         texts: The texts of all groups.
         groups: The texts of each group, by name.
@@ -76,8 +79,10 @@ def compare_groups(texts: Sequence[TextDrift], groups: Mapping[str, Sequence[str
     """
     from scipy import stats
 
-    has_relative = not any(math.isnan(text.relative.value) for text in texts)
-    values = {text.text: (text.relative if has_relative else text.divergence).value for text in texts}
+    relative = {text.text: text.relative.value for text in texts if not math.isnan(text.relative.value)}
+    values = relative or {text.text: text.divergence.value for text in texts}
+    known = {name: [text for text in members if text in values] for name, members in groups.items()}
+    groups = {name: members for name, members in known.items() if members}
     tests: dict[str, tuple[float, tuple[float, float], float]] = {}
     for name, members in groups.items():
         inside = np.array([values[text] for text in members])

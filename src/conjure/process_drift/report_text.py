@@ -29,19 +29,19 @@ def shared_settings(a: Mapping[str, Any], b: Mapping[str, Any]) -> str:
     return ", ".join(shared) + "; " if shared else ""
 
 
-def verdict(summary: Mapping[str, Summary], unit: str, num_texts: int) -> str:
+def verdict(summary: Mapping[str, Summary], unit: str) -> str:
     """Return in one sentence how much two processes differ on average.
 
     Args:
         summary: The distributions of the values over texts.
         unit: The unit of the divergence.
-        num_texts: The number of texts.
     """
     is_relative = "relative" in summary
-    mean = summary["relative"].mean.as_percentage() if is_relative else summary["divergence"].mean
+    shown = summary["relative" if is_relative else "divergence"]
+    mean = shown.mean.as_percentage() if is_relative else shown.mean
     amount = f"{mean}% of the distance between a text and the empty text" if is_relative else f"{mean}, {unit}"
     interval = f"; 95% CI: {mean.interval}{'%' if is_relative else ''}" if mean.interval else ""
-    return f"Process B differs from process A by {amount} (mean over {pluralize(num_texts, 'text')}{interval})."
+    return f"Process B differs from process A by {amount} (mean over {pluralize(shown.texts, 'text')}{interval})."
 
 
 def glossary(process: Mapping[str, Any], unit: str) -> dict[str, str]:

@@ -100,7 +100,7 @@ class Drift:
     @property
     def verdict(self) -> str:
         """How much the processes differ on average, in one sentence."""
-        return verdict(self.summary, self.unit, len(self.texts))
+        return verdict(self.summary, self.unit)
 
     def __str__(self) -> str:
         first = self.texts[0]
@@ -181,7 +181,7 @@ class Drift:
             trajectories: Whether the trajectories of the texts that changed most and least are among the figures.
         """
         shown = self.texts if max_rows is None else self.texts[:max_rows]
-        has_relative = not math.isnan(self.texts[0].relative.value)
+        has_relative = "relative" in self.summary
         settings = [
             f"{self.labels[0]} against {self.labels[1]}; {shared_settings(self.process_a, self.process_b)}"
             f"{pluralize(self.samples, 'sample')}, seed {self.seed}; conjure {self.version}",

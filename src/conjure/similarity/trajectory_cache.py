@@ -25,10 +25,12 @@ class TrajectoryCache:
     Args:
         process: The process to run.
         noise: The seeds of the noise.
+        model: What the model is called in messages.
 
     Attributes:
         process: The process.
         noise: The seeds of the noise.
+        model: What the model is called in messages.
         prediction_type: What the model predicts.
         squared_differences: Arrays of shape (T,) by (text, seed, target).
         in_memory: The final latents by (text, seed) that were computed without a store.
@@ -39,9 +41,10 @@ class TrajectoryCache:
         dimensions: The number of dimensions of a latent.
     """
 
-    def __init__(self, process: Process, noise: NoiseSeeds) -> None:
+    def __init__(self, process: Process, noise: NoiseSeeds, model: str = "the model") -> None:
         self.process = process
         self.noise = noise
+        self.model = model
         self.prediction_type = prediction_type(process.scheduler)
         self.squared_differences: dict[tuple[str, int, str], np.ndarray] = {}
         self.in_memory: dict[tuple[str, int], Tensor] = {}
@@ -73,6 +76,8 @@ class TrajectoryCache:
             The results of the jobs in `keep_latents`, in the order of `jobs`.
         """
         self.stores_final_latents |= final_latents
+        if not jobs:
+            return []
         process = self.process
         stored = process.store.for_process(process.storable_fingerprint(), process.settings()) if process.store else None
         requested = [job for job in jobs if job in keep_latents]
@@ -128,7 +133,7 @@ class TrajectoryCache:
         forward = [self.squared_differences[a, seed, b] for seed in forward_seeds]
         backward = [self.squared_differences[b, seed, a] for seed in backward_seeds]
         if not all(np.isfinite(differences).all() for differences in (*forward, *backward)):
-            raise non_finite_error(self.non_finite_texts())
+            raise non_finite_error(self.non_finite_texts(), self.model)
         direct = np.array([self._final_latent_distance((a, seed), (b, seed)) for seed in forward_seeds])
         return self._differences(np.stack(forward), np.stack(backward), direct)
 
@@ -160,12 +165,12 @@ class TrajectoryCache:
         return math.nan if x is None or y is None else float((x - y).square().sum())
 
 
-def non_finite_error(texts: Sequence[str]) -> InputError:
+def non_finite_error(texts: Sequence[str], model: str = "the model") -> InputError:
     """Return the error about texts without which there is no result."""
-    return InputError(f"{non_finite_message(texts)}; use a smaller guidance, or float32")
+    return InputError(f"{non_finite_message(texts, model)}; use a smaller guidance, or float32")
 
 
-def non_finite_message(texts: Sequence[str]) -> str:
+def non_finite_message(texts: Sequence[str], model: str = "the model") -> str:
     """Return the message about texts for which predictions are not finite."""
     listed = ", ".join(repr(text[:40]) for text in texts[:5]) + (f" and {len(texts) - 5:,} more" if len(texts) > 5 else "")
-    return f"the model's predictions are not finite for {pluralize(len(texts), 'text')}: {listed}"
+    return f"{model}'s predictions are not finite for {pluralize(len(texts), 'text')}: {listed}"
