@@ -69,7 +69,7 @@ def render(images: TrainingImages) -> str:
     low, high = sorted(-bound for bound in difference["ci95"])
     num_names = len({concept.label for concept in images.drawings.concepts})
     megabytes = sum(path.stat().st_size for path in FOLDER.rglob("*.safetensors")) / 1e6
-    shares = SHIPPED.denoising_shares
+    shares = SHIPPED.denoising_batches
     return f"""---
 license: apache-2.0
 library_name: diffusers

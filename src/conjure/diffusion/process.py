@@ -173,8 +173,10 @@ class Process(DeprecatedProcessNames):
         Raises:
             InputError: If images are not finite.
         """
-        seeded = replace(self, scheduler=seeded_scheduler(self.scheduler, seeds))
-        return seeded._call_pipeline(texts, seeds, output_type, text_cache, **kwargs)
+        # A new scheduler would not have the replaced methods of this one
+        has_replaced_methods = any(map(callable, vars(self.scheduler).values()))
+        process = self if has_replaced_methods else replace(self, scheduler=seeded_scheduler(self.scheduler, seeds))
+        return process._call_pipeline(texts, seeds, output_type, text_cache, **kwargs)
 
     def _call_pipeline(
         self, texts: Sequence[str], seeds: Sequence[int], output_type: str, text_cache: TextEmbeddingCache | None, **kwargs: Any
