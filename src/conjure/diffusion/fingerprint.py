@@ -20,6 +20,7 @@ import torch
 from conjure.diffusion.code_state import Describer
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
+from conjure.diffusion.schedulers import replaced_methods
 from conjure.diffusion.weights import DiskTensor, num_edits, plain_tensors, read_weights, sum_of_bits, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
 
@@ -75,7 +76,7 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     hashed["scheduler_config"] = {key: value for key, value in hashed["scheduler_config"].items() if key in parameters}
     describer = Describer()
     hashed["scheduler_class"] = describer.class_of(type(scheduler), "scheduler, class")
-    if replaced := {name: value for name, value in vars(scheduler).items() if callable(value)}:
+    if replaced := replaced_methods(scheduler):
         hashed["scheduler_methods"] = describer.describe(replaced, "scheduler, replaced method")
     # The setting may name workers. The weights of an offloaded pipeline are on the CPU, but the device that computes counts
     device_type = getattr(pipeline, "_execution_device", pipeline.device).type

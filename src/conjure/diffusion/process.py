@@ -39,7 +39,7 @@ from conjure.diffusion.process_settings import (
     with_current_names,
 )
 from conjure.diffusion.saving import save_process
-from conjure.diffusion.schedulers import make_scheduler, plain_config, scheduler_alias
+from conjure.diffusion.schedulers import make_scheduler, plain_config, replaced_methods, scheduler_alias
 from conjure.diffusion.step_noise import seeded_scheduler
 from conjure.diffusion.tokenizers import max_prompt_tokens
 from conjure.plotting.media import MediaKind
@@ -174,8 +174,7 @@ class Process(DeprecatedProcessNames):
             InputError: If images are not finite.
         """
         # A new scheduler would not have the replaced methods of this one
-        has_replaced_methods = any(map(callable, vars(self.scheduler).values()))
-        process = self if has_replaced_methods else replace(self, scheduler=seeded_scheduler(self.scheduler, seeds))
+        process = self if replaced_methods(self.scheduler) else replace(self, scheduler=seeded_scheduler(self.scheduler, seeds))
         return process._call_pipeline(texts, seeds, output_type, text_cache, **kwargs)
 
     def _call_pipeline(

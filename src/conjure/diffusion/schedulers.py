@@ -51,7 +51,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
     parameters = inspect.signature(cls.__init__).parameters
     # The default spacing of diffusers, "leading", starts below the highest noise level, so that all timesteps would be shifted
     replaced: dict[str, Any] = {"timestep_spacing": "linspace"} if "timestep_spacing" in parameters else {}
-    # If the model does not say whether, DDIM, DDPM and Heun would clip x0 to -1..1: the range of pixels, but not that of latents
+    # DDIM, DDPM and Heun clip x0 to -1..1 by default. This is the range of pixels, but not that of latents
     if "clip_sample" in parameters and "clip_sample" not in default_scheduler.config:
         replaced["clip_sample"] = False
     variance = {"variance_type": "fixed_small"} if has_learned_variance and cls is not type(default_scheduler) else {}
@@ -93,6 +93,11 @@ def is_few_step_scheduler(scheduler: Any) -> bool:
     return type(scheduler).__name__ in FEW_STEP_SCHEDULERS or (
         is_trailing and not scheduler.config.get("rescale_betas_zero_snr", False)
     )
+
+
+def replaced_methods(scheduler: Any) -> dict[str, Any]:
+    """Return the functions that replace methods of a scheduler, by name. A scheduler made from its configuration has none."""
+    return {name: value for name, value in vars(scheduler).items() if callable(value)}
 
 
 def plain_config(scheduler: Any) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from conjure.diffusion.batch_size import is_out_of_memory
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.noise_levels import NoiseLevel, is_inverted, noise_level
 from conjure.diffusion.process import Process
-from conjure.diffusion.step_noise import seeded_scheduler
+from conjure.diffusion.step_noise import bind_step, seeded_scheduler
 from conjure.errors import InputError
 from conjure.io.formatting import pluralize
 
@@ -106,9 +106,7 @@ def run_on_shared_trajectories(
     @functools.wraps(stock_step)  # pipelines read the signature for `eta` and `generator`
     def step(*args: Any, **kwargs: Any) -> Any:
         nonlocal num_calls, num_states, latest
-        # One pipeline passes arguments that the scheduler does not accept
-        accepted = {name: value for name, value in kwargs.items() if name in signature.parameters}
-        call = signature.bind(*args, **accepted)  # by name, since one model family passes the arguments in another order
+        call = bind_step(signature, args, kwargs)
         x_t = shared_x_t(call.arguments["sample"])
         if num_calls == 0 and is_replayed:
             _check_start(call.arguments["sample"], x_t)

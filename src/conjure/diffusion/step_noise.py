@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from conjure.diffusion.antithetic import negate_noise
+
+
+def bind_step(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
+    """Return the arguments of a call of `scheduler.step` by name, since one model family passes them in another order.
+
+    Arguments that the scheduler does not accept, which one pipeline passes, are left out.
+    """
+    return signature.bind(*args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
 
 
 def seeded_scheduler(scheduler: Any, seeds: Sequence[int]) -> Any:
@@ -31,8 +39,7 @@ def seeded_scheduler(scheduler: Any, seeds: Sequence[int]) -> Any:
 
     @functools.wraps(stock_step)  # pipelines read the signature for `eta` and `generator`
     def step(*args: Any, **kwargs: Any) -> Any:
-        # One pipeline passes arguments that the scheduler does not accept
-        call = signature.bind(*args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
+        call = bind_step(signature, args, kwargs)
         if "generator" in signature.parameters and call.arguments.get("generator") is None:
             call.arguments["generator"] = generators
         with negate_noise(generators, seeds):

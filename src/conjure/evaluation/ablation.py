@@ -23,7 +23,7 @@ from conjure.divergence.divergences import DivergenceConfig
 from conjure.errors import InputError
 from conjure.evaluation.ablation_results import Ablation, AblationPoint, figure_name
 from conjure.evaluation.axes import check_axes
-from conjure.evaluation.correlation import agreement
+from conjure.evaluation.correlation import agreement, has_correlation
 from conjure.evaluation.datasets import Pairs, read
 from conjure.evaluation.evaluate import evaluate
 from conjure.evaluation.results import Evaluation
@@ -170,7 +170,7 @@ def _vary_prior(base: Evaluation) -> list[AblationPoint]:
     return [
         _post_hoc_point(base, axis, value, distances)
         for axis, value, distances in values
-        if all(np.ptp(of_task.mean(1)) > 0 for of_task in distances.values())
+        if all(has_correlation(of_task, base.tasks[name].pairs.scores) for name, of_task in distances.items())
     ]
 
 

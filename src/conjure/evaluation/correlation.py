@@ -210,6 +210,12 @@ def check_scores(scores: Float[np.ndarray, " pairs"]) -> None:
         raise InputError(f"all scores are {scores[0]:g}, so no correlation is defined; give pairs with different scores")
 
 
+def has_correlation(distances: Float[np.ndarray, "pairs samples"], scores: Float[np.ndarray, " pairs"]) -> bool:
+    """Return whether a correlation is defined: at least three pairs, all finite, with different scores and mean distances."""
+    is_finite = np.isfinite(distances).all() and np.isfinite(scores).all()
+    return bool(len(scores) >= 3 and is_finite and np.ptp(scores) > 0 and np.ptp(distances.mean(1)) > 0)
+
+
 def _checked_means(distances: Float[np.ndarray, "pairs samples"], scores: Float[np.ndarray, " pairs"]) -> np.ndarray:
     """Return the means over samples, after a check that their correlation with scores is defined.
 

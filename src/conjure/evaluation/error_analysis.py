@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from conjure.deprecation import deprecated_property
 from conjure.divergence.intervals import t_interval
-from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, percentile_ranks
+from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, has_correlation, percentile_ranks
 from conjure.evaluation.pair_files import Pairs
 
 MIN_GROUP_SIZE = 10  # pairs
@@ -134,9 +134,9 @@ def groups(
                 continue
             bias, _, bias_ci95 = t_interval(values[mask])
             scores, within, encoder, change = pairs.scores[mask], None, None, None
-            if np.ptp(scores) > 0 and np.ptp(distances[mask].mean(1)) > 0:
+            if has_correlation(distances[mask], scores):
                 within = agreement(distances[mask], scores)
-                if encoder_distances is not None and np.ptp(encoder_distances[mask].mean(1)) != 0:
+                if encoder_distances is not None and has_correlation(encoder_distances[mask], scores):
                     encoder = agreement(encoder_distances[mask], scores)
                     change = difference(distances[mask], encoder_distances[mask], scores)
             result.append(Group(kind, name, int(mask.sum()), bias, bias_ci95, within, encoder, change))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from conjure.evaluation.correlation import Agreement, Difference, agreement, difference
+from conjure.evaluation.correlation import Agreement, Difference, agreement, difference, has_correlation
 from conjure.evaluation.report import format_interval
 
 
@@ -88,6 +88,6 @@ def compare_subsets(
     names = sorted({name for name in subsets if name is not None})
     for name in names if len(names) > 1 else ():
         mask = np.array([subset == name for subset in subsets])
-        if mask.sum() >= 3 and all(len(np.unique(values[mask])) > 1 for values in (scores, first.mean(1), second.mean(1))):
+        if all(has_correlation(distances[mask], scores[mask]) for distances in (first, second)):
             comparisons[name] = compare(first[mask], second[mask], scores[mask])
     return comparisons

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from conjure.divergence.differences import PairDifferences
 from conjure.divergence.divergences import DIVERGENCES, DivergenceConfig
-from conjure.evaluation.correlation import Agreement, agreement, difference, reliability
+from conjure.evaluation.correlation import Agreement, agreement, difference, has_correlation, reliability
 from conjure.evaluation.error_analysis import groups
 from conjure.evaluation.pair_files import Pairs
 from conjure.evaluation.result_parts import BaselineComparison
@@ -54,7 +54,8 @@ def compute_task_result(
         divergences={
             name: agreement(value, pairs.scores)
             for name, value in values.items()
-            if name == config.divergence or _has_correlation(value)
+            # at pure noise, some units have the weight 0, so that `initial` is 0 for all pairs
+            if name == config.divergence or has_correlation(value, pairs.scores)
         },
         subsets=_subset_agreements(pairs, distances),
         groups=groups(pairs, distances, baseline_distances.get("encoder")),
@@ -73,11 +74,6 @@ def compute_distances(differences: Sequence[PairDifferences], config: Divergence
         config: The divergence.
     """
     return np.stack([config.per_sample(pair) for pair in differences])
-
-
-def _has_correlation(distances: Float[np.ndarray, "pairs samples"]) -> bool:
-    """Return whether a correlation is defined. At pure noise, some units have the weight 0, so that all distances are 0."""
-    return bool(np.isfinite(distances).all() and np.ptp(distances.mean(1)) > 0)
 
 
 def _compare_baseline(
@@ -105,6 +101,6 @@ def _subset_agreements(pairs: Pairs, distances: Float[np.ndarray, "pairs samples
     agreements = {}
     for subset in sorted(set(pairs.subset)):
         mask = np.array([name == subset for name in pairs.subset])
-        if mask.sum() >= 3 and np.ptp(distances[mask].mean(1)) != 0 and np.ptp(pairs.scores[mask]) != 0:
+        if has_correlation(distances[mask], pairs.scores[mask]):
             agreements[subset] = agreement(distances[mask], pairs.scores[mask])
     return agreements
