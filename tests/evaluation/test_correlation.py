@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from conjure import InputError
-from conjure.evaluation.bootstrap import _resample_counts, weighted_spearman
+from conjure.evaluation.bootstrap import _resample_counts, iter_resamples, weighted_spearman
 from conjure.evaluation.correlation import agreement, difference, percentile_ranks, reliability
 from conjure.evaluation.report import format_interval
 
@@ -205,6 +205,15 @@ def test_bootstrap_equals_plain_resampling():
         indices = np.repeat(np.arange(60), count)
         assert correlation == pytest.approx(stats.spearmanr(x[indices], y[indices]).statistic, abs=1e-12)
     assert counts.sum(1).tolist() == [60] * 250
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_resampled_means_vary_as_much_as_means_of_new_samples(k):
+    distances = np.random.default_rng(6).normal(size=(3, k))
+    parts = [(len(indices), mean) for indices, (mean,), _ in iter_resamples([distances], 0)]
+    numbers, means = (np.array(column) for column in zip(*parts, strict=True))
+    variance = np.average((means - distances.mean(1)[None]) ** 2, axis=0, weights=numbers)
+    assert variance == pytest.approx(distances.var(1, ddof=1) / k, rel=0.1)
 
 
 def test_resamples_without_variation_have_correlation_0():

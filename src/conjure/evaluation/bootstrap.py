@@ -1,7 +1,8 @@
 r"""Bootstrap of rank correlations over pairs and over Monte-Carlo samples.
 
 Pairs are resampled with replacement. All pairs share the initial noise of a sample, so complete samples are resampled as well
-where there are several.
+where there are several. The mean of k resampled samples has only (k - 1) / k of the variance of the mean of k new samples, so its
+deviation is multiplied by sqrt(k / (k - 1)).
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def iter_resamples(
         seed: Seed of the resampling.
 
     Yields:
-        The indices of some resamples, the mean distances of each measure over their samples, and how often each pair occurs in
-        each of these resamples.
+        The indices of some resamples, the mean distances of each measure over their samples, with the deviation of a mean of new
+        samples, and how often each pair occurs in each of these resamples.
     """
     rng = np.random.default_rng(seed)
     sizes = sorted({distances.shape[1] for distances in measures})
@@ -59,7 +60,15 @@ def iter_resamples(
         indices = np.flatnonzero((drawn == combination).all(1))
         counts = _resample_counts(len(measures[0]), len(indices), rng)
         samples = dict(zip(sizes, np.split(combination, np.cumsum(sizes)[:-1]), strict=True))
-        yield indices, [distances[:, samples[distances.shape[1]]].mean(1) for distances in measures], counts
+        yield indices, [_resampled_mean(distances, samples[distances.shape[1]]) for distances in measures], counts
+
+
+def _resampled_mean(
+    distances: Float[np.ndarray, "pairs samples"], chosen: Int[np.ndarray, " samples"]
+) -> Float[np.ndarray, " pairs"]:
+    """Return the mean over the chosen samples, with the deviation from the mean of all that a mean of new samples has."""
+    mean, k = distances.mean(1), len(chosen)
+    return mean + np.sqrt(k / (k - 1)) * (distances[:, chosen].mean(1) - mean) if k > 1 else mean
 
 
 def centered_bootstrap(
