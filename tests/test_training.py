@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 TRAINING_FOLDER = Path(__file__).parent.parent / "training"
+PIXELS_AS_LATENTS = SimpleNamespace(encode=lambda x: SimpleNamespace(latents=x))
 
 
 @pytest.fixture(scope="module")
@@ -227,8 +229,7 @@ def test_generated_images_are_also_compared_without_the_typical_drawings(trainin
 
     concepts = [SimpleNamespace(label=label) for label in labels]
     drawings = SimpleNamespace(concepts=concepts, train_indices=np.arange(len(labels)), over_white=over_white)
-    vae = SimpleNamespace(encode=lambda x: SimpleNamespace(latents=x))
-    process: Any = SimpleNamespace(pipeline=SimpleNamespace(vae=vae))
+    process: Any = SimpleNamespace(pipeline=SimpleNamespace(vae=PIXELS_AS_LATENTS))
     images: Any = SimpleNamespace(drawings=drawings)
     monkeypatch.setattr(zero_shot_classification, "choose_prompts", lambda by_name, number, rng: ["copied", "near"])
     monkeypatch.setattr(zero_shot_classification, "generate", lambda *args: over_white([1, 4]))
@@ -315,8 +316,26 @@ def test_recipe_trains_resumes_and_writes_a_model_that_loads(tiny_images, monkey
     assert conjure.distance(processes[0], "cat", "dog", samples=1).distance > 0
 
 
+def test_shipped_settings_are_those_of_the_recipe(training):
+    """Guidance and unit decide what the distances of the weights are, and latents must not be clipped to the range of pixels."""
+    import denoiser
+    import train
+    from conjure.models.default_model import FOLDER
+
+    assert json.loads((FOLDER / "conjure.json").read_text()) == train.PROCESS_SETTINGS
+    shipped = json.loads((FOLDER / "scheduler" / "scheduler_config.json").read_text())
+    expected = {key: value for key, value in denoiser.make_scheduler().config.items() if not key.startswith("_")}
+    assert {key: shipped.get(key) for key in expected} == expected
+    assert not shipped["clip_sample"]
+
+
 def test_last_stage_starts_from_a_model(tiny_images, monkeypatch, tmp_path):
-    """`--start` keeps the autoencoder and the rotation of the texts, and trains all other weights of the denoiser."""
+    """`--start` keeps the autoencoder and the rotation of the texts, and trains all other weights of the denoiser.
+
+    The result is the mean of the weights before and after it.
+    """
+    import torch
+
     import conjure
     import train
     import trainer
@@ -335,6 +354,11 @@ def test_last_stage_starts_from_a_model(tiny_images, monkeypatch, tmp_path):
         kept = ("caption_projection", "pos_embed.pos_embed", "attn2.to_q", "attn2.to_k")
         trained = {name for name in old if not any(part in name for part in kept)}
         assert changed == (set() if component == "vae" else trained)
+        alone = replace(recipe, finishing_share=1.0)
+        train.train(tiny_images, alone, tmp_path, tmp_path / "again", tmp_path / "alone", start=tmp_path / "out")
+        finished = getattr(conjure.load(tmp_path / "alone").pipeline, component).state_dict()
+        for name, values in new.items():
+            torch.testing.assert_close(values, (old[name] + finished[name]) / 2, rtol=1e-3, atol=1e-4)
 
 
 def test_steps_with_infinite_gradients_are_skipped(training, tmp_path):
@@ -367,7 +391,7 @@ def test_a_run_resumes_only_from_its_own_checkpoint(training, tmp_path):
 
     schedule = trainer.Schedule(samples=8, batch_size=2, learning_rate=1e-2, warmup_steps=1)
 
-    def fit(initial_weight):
+    def fit(initial_weight, settings=None):
         model = torch.nn.Linear(3, 1).to(trainer.DEVICE)
         torch.nn.init.constant_(model.weight, initial_weight)
         torch.nn.init.zeros_(model.bias)
@@ -375,14 +399,19 @@ def test_a_run_resumes_only_from_its_own_checkpoint(training, tmp_path):
         def loss(generator):
             return model(trainer.randn((4, 3), generator)).square().mean()
 
-        trainer.fit(model, schedule, loss, loss, tmp_path)
+        trainer.fit(model, schedule, loss, loss, tmp_path, settings)
         return model.weight.detach()
 
     first = fit(1.0)
     assert not torch.equal(first, torch.ones(1, 3))
     torch.testing.assert_close(fit(1.0), first)
-    with pytest.raises(SystemExit, match="started from other weights"):
+    with pytest.raises(SystemExit, match="other weights at the start"):
         fit(2.0)
+    with pytest.raises(SystemExit, match="other settings or data"):
+        fit(1.0, "other data")
+    schedule = replace(schedule, learning_rate=1.0)
+    with pytest.raises(SystemExit, match="other settings or data"):
+        fit(1.0)
 
 
 def test_augmented_copies(training):
@@ -506,10 +535,13 @@ def test_classifier_of_drawings_learns_from_training_drawings_alone(sun_and_sea,
 
     monkeypatch.setattr(trainer, "LOG_INTERVAL", 5)
     monkeypatch.setattr(drawing_classifier, "WIDTHS", (4, 8, 8, 8))
-    drawings = drawing_classifier.split(sun_and_sea)
+    drawings = drawing_classifier.split(sun_and_sea, PIXELS_AS_LATENTS)
     assert drawings.names == ["sea", "sun"]  # at least 3 and at most 20 training drawings
-    assert drawings.train_indices.tolist() == [7, 8, 10, 11, 12, 13, 0, 1, 3, 4, 5, 6]
-    assert drawings.train_labels.tolist() == [0] * 6 + [1] * 6
+    # one of the two medians of each name, which are equally typical, is left out
+    left_out = {7, 8, 10, 11, 12, 13, 0, 1, 3, 4, 5, 6} - set(drawings.train_indices.tolist())
+    assert sorted(map(len, (left_out & {10, 11}, left_out & {3, 4}))) == [1, 1]
+    assert len(left_out) == 2
+    assert drawings.train_labels.tolist() == [0] * 5 + [1] * 5
     assert (drawings.held_out_indices.tolist(), drawings.held_out_labels.tolist()) == ([2, 9], [1, 0])
     held_out = sun_and_sea.drawings.over_white(drawings.held_out_indices)
     schedule = trainer.Schedule(samples=30 * 16, batch_size=16, learning_rate=1e-2, warmup_steps=2, ema_decay=0.5)
@@ -544,16 +576,16 @@ def test_generated_images_are_judged_by_the_names_of_their_prompts(sun_and_sea, 
         monkeypatch.setattr(
             drawing_classifier, "train", lambda *_: lambda x: -x.mean((2, 3))[:, [2, 0]]
         )  # blue or red is missing
-        process: Any = SimpleNamespace(guidance=10.0)
+        process: Any = SimpleNamespace(guidance=10.0, pipeline=SimpleNamespace(vae=PIXELS_AS_LATENTS))
         return drawing_classifier.measure(process, sun_and_sea, 3, tmp_path)
 
     pixels = sun_and_sea.drawings.over_white(np.array([9, 2]))
     measured = judged(lambda process, prompts, guidance: np.stack([pixels[["sea", "sun"].index(prompt)] for prompt in prompts]))
     swapped = judged(lambda process, prompts, guidance: np.stack([pixels[["sun", "sea"].index(prompt)] for prompt in prompts]))
-    assert measured["num_training_drawings"] == 12
+    assert measured["num_training_drawings"] == 10
     for entry in (*measured["generated_images"], measured["generated_images_of_held_out_names"]):
         assert (entry["num_images"], entry["top1"]["accuracy"]) == (2, measured["held_out_drawings"]["top1"]["accuracy"])
     assert {entry["top1"]["accuracy"] for entry in swapped["generated_images"]} == {
         100 - measured["held_out_drawings"]["top1"]["accuracy"]
     }
-    assert [entry["guidance"] for entry in measured["generated_images"]] == [3.0, 7.5, 10.0, 14.0]
+    assert [entry["guidance"] for entry in measured["generated_images"]] == [3.0, 5.0, 7.5, 10.0]

@@ -78,7 +78,7 @@ def train(images: TrainingImages, pixels: torch.Tensor, recipe: Recipe, run_fold
         return loss
 
     train_loss, held_out_loss = make_loss(images.train_indices, True), make_loss(images.held_out_indices, False)
-    trainer.fit(model, schedule, train_loss, held_out_loss, run_folder)
+    trainer.fit(model, schedule, train_loss, held_out_loss, run_folder, images.version)
     model.to(memory_format=torch.contiguous_format).eval()
     indices = np.concatenate(images.train_indices)
     sample = torch.from_numpy(indices[:: max(1, len(indices) // 2000)]).to(pixels.device)

@@ -50,4 +50,10 @@ def _make_rotation(projection: PixArtAlphaTextProjection) -> None:
 
 def make_scheduler() -> DDPMScheduler:
     """Return the noise schedule of Stable Diffusion, with velocity as the prediction target."""
-    return DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction")
+    return DDPMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        clip_sample=False,  # the default would clip latents to the range of pixels, -1..1
+    )

@@ -1,14 +1,17 @@
 """Stages 2 and 3: the training of the denoiser, by the denoising loss and a weak relation term.
 
 Stage 2 shows every drawing of a name. A network of this size then generates a mixture of them, whose parts are missing or
-blurred. Stage 3 is short, and it mostly shows the most typical drawing of each name.
+blurred. Stage 3 is short, and it shows the most typical drawing of each name more often than others. It lets the model forget
+other drawings of the same things, so its weights are averaged with those before.
 
-Reference:
+References:
     Dai et al. 2023, arXiv 2309.15807 (a short last stage on few chosen images).
+    Wortsman et al. 2022, arXiv 2109.01903 (the mean of the weights before and after fine-tuning).
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +92,12 @@ def train(data: DenoiserData, recipe: Recipe, run_folder: Path) -> PixArtTransfo
 
 
 def finish(model: PixArtTransformer2DModel, data: DenoiserData, recipe: Recipe, run_folder: Path) -> None:
-    """Train a denoiser by stage 3, in place. The arguments are those of `train`."""
+    """Train a denoiser by stage 3, and average its weights with those before, in place. The arguments are those of `train`."""
+    before = [weights.detach().clone() for weights in model.parameters()]
     _fit(model, data, recipe, recipe.finishing, recipe.finishing_batches, run_folder)
+    with torch.no_grad():
+        for weights, old in zip(model.parameters(), before, strict=True):
+            weights.lerp_(old, 1 - recipe.finishing_share)
     model.eval()
 
 
@@ -130,7 +137,7 @@ def _fit(
 
     def train_loss(generator: torch.Generator) -> torch.Tensor:
         error, x_t, t = denoising(train_sampler, batches.timestep_draws, generator)
-        # drawings come first in a batch, so the images of the relation term are spread over all kinds
+        # drawings come first in a batch, so several images of the relation term are of all kinds; a single one is a drawing
         related = torch.linspace(0, batch_size - 1, num_related, device=trainer.DEVICE).long()
         group = data.texts(num_related, generator)
         rows = [values[related].repeat_interleave(group.shape[1], 0) for values in (x_t, t)]
@@ -142,4 +149,6 @@ def _fit(
     def held_out_loss(generator: torch.Generator) -> torch.Tensor:
         return denoising(held_out_sampler, 1, generator)[0]  # of all noise levels alike, so that stages can be compared
 
-    trainer.fit(model, schedule, train_loss, held_out_loss, run_folder)
+    digest = hashlib.sha256(latents.cpu().numpy().tobytes()).hexdigest()[:12]
+    settings = (batches, recipe.relation_weight, images.version, digest)
+    trainer.fit(model, schedule, train_loss, held_out_loss, run_folder, settings)

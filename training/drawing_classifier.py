@@ -4,8 +4,9 @@
 
 The classifier is a convolutional network that is trained on real training drawings alone. It is measured on drawings that neither
 it nor the model was trained on, and on images that the model generates. It plays no part in the training of the model. Its names
-are those with 3 to 20 training drawings; a name with more is that of a collection ("aiga symbol signs"). Synonyms are not merged:
-another name for the same thing counts as wrong, for real drawings and for generated images alike.
+are those with 3 to 20 training drawings; a name with more is that of a collection ("aiga symbol signs"). The most typical drawing
+of each name is not shown to it, because the model mostly learns these: their copies must be as new to it as held-out drawings.
+Synonyms are not merged: another name for the same thing counts as wrong, for real drawings and for generated images alike.
 """
 
 from __future__ import annotations
@@ -28,7 +29,16 @@ from augmentation import TrainingImages
 from config import CACHE_FOLDER, IMAGE_SIZE, RESULTS_FOLDER, RUNS_FOLDER
 from conjure.diffusion.process import Process
 from conjure.io.documents import Table
-from generated_images import GUIDANCE_SCALES, PROMPT_SEED, choose_prompts, generate, proportion, training_drawings_by_name
+from generated_images import (
+    GUIDANCE_SCALES,
+    PROMPT_SEED,
+    choose_prompts,
+    encode,
+    generate,
+    proportion,
+    training_drawings_by_name,
+)
+from nearest_concepts import most_typical
 
 MAX_DRAWINGS = 20  # training drawings of a name
 SCHEDULE = trainer.Schedule(samples=240_000, batch_size=64, learning_rate=3e-3, ema_decay=0.99, weight_decay=0.05)
@@ -57,10 +67,19 @@ class Split:
     held_out_labels: np.ndarray
 
 
-def split(images: TrainingImages) -> Split:
-    """Return the drawings of the classifier. Training and held-out drawings are those of the model."""
+def split(images: TrainingImages, vae: Any) -> Split:
+    """Return the drawings of the classifier: those of the model, without the most typical training drawing of each name.
+
+    Args:
+        images: The images.
+        vae: The autoencoder, in whose latents the most typical drawing has the smallest mean distance to the others.
+    """
     drawings = images.drawings
-    by_name = {name: indices for name, indices in training_drawings_by_name(images).items() if len(indices) <= MAX_DRAWINGS}
+    by_name = {}
+    for name, indices in training_drawings_by_name(images).items():
+        if len(indices) <= MAX_DRAWINGS:
+            typical = most_typical(encode(vae, drawings.over_white(np.array(indices))), list(range(len(indices))))
+            by_name[name] = indices[:typical] + indices[typical + 1 :]
     number = {name: label for label, name in enumerate(by_name)}
     held_out = [int(i) for i in drawings.held_out_indices if drawings.concepts[i].label in number]
     return Split(
@@ -127,7 +146,7 @@ def train(images: TrainingImages, drawings: Split, schedule: trainer.Schedule, r
 
     train_loss = make_loss(drawings.train_indices, drawings.train_labels, True)
     held_out_loss = make_loss(drawings.held_out_indices, drawings.held_out_labels, False)
-    trainer.fit(model, schedule, train_loss, held_out_loss, run_folder)
+    trainer.fit(model, schedule, train_loss, held_out_loss, run_folder, (images.version, drawings.train_indices.tolist()))
     return model.eval()
 
 
@@ -185,7 +204,7 @@ def measure(process: Process, images: TrainingImages, num_images: int, runs_fold
         num_images: The number of images to generate per guidance scale.
         runs_folder: The folder in which the classifier has a run folder with its checkpoint and loss curve.
     """
-    drawings = split(images)
+    drawings = split(images, process.pipeline.vae)
     model = train(images, drawings, SCHEDULE, runs_folder / f"drawing-classifier-{images.version}")
     real = ranks(model, images.drawings.over_white(drawings.held_out_indices), drawings.held_out_labels)
 

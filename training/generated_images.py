@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.stats import binomtest
 
+import augmentation
 from augmentation import TrainingImages
 from conjure.diffusion.process import Process
 
 IMAGES_PER_NAME = 3  # real training images that every name has at least
-GUIDANCE_SCALES = (3.0, 7.5, 10.0, 14.0)
+GUIDANCE_SCALES = (3.0, 5.0, 7.5, 10.0)
 PROMPT_SEED = 1
 
 
@@ -38,6 +40,12 @@ def generate(process: Process, prompts: list[str], guidance: float) -> np.ndarra
     """
     generated = process.set(guidance=guidance).run(prompts, range(len(prompts)), output_type="np")
     return (np.stack(list(generated)) * 255).round().astype(np.uint8)
+
+
+@torch.no_grad()
+def encode(vae: Any, pixels: np.ndarray) -> torch.Tensor:
+    """Return the latents of images, uint8 of shape (images, size, size, 3), by an autoencoder, one vector per image."""
+    return vae.encode(augmentation.to_tensor(torch.from_numpy(pixels))).latents.flatten(1)
 
 
 def proportion(num_correct: int, num_images: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import augmentation
+import conjure
 import drawing_classifier
 import sources
 import zero_shot_classification
@@ -160,6 +161,8 @@ scenes were correct, and 59 to 67% of all prompts.
 
 
 def main() -> None:
+    if result_pages.load_json("sets")["fingerprint"] != conjure.load().fingerprint():
+        raise SystemExit("results/sets.json was measured with another model; run make results")
     images = augmentation.load(CACHE_FOLDER, IMAGE_SIZE)
     (FOLDER / "README.md").write_text(render(images))
 

@@ -9,7 +9,7 @@ from trainer import Schedule
 HEAD_DIMENSIONS = 64
 AUTOENCODER = Schedule(samples=1_600_000, batch_size=256, learning_rate=2e-3)
 DENOISING = Schedule(samples=33_900_000, batch_size=2048, learning_rate=1e-3, warmup_steps=500, ema_decay=0.9997)
-FINISHING = Schedule(samples=400_000, batch_size=64, learning_rate=7e-4, warmup_steps=50, ema_decay=0.998)
+FINISHING = Schedule(samples=320_000, batch_size=64, learning_rate=7e-4, warmup_steps=50, ema_decay=0.998)
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class Recipe:
         denoising_batches: What the batches of the denoiser consist of.
         finishing_batches: What those of the last stage consist of.
         relation_weight: The weight of the relation term in the loss of the denoiser.
+        finishing_share: The weights are the mean of those after the last stage, with this share, and those before it.
     """
 
     autoencoder: Schedule = AUTOENCODER
@@ -56,8 +57,9 @@ class Recipe:
     heads: int = 5
     layers: int = 8
     denoising_batches: Batches = Batches(typical=0, drawings=0.5, scenes=0.3, texts=0.2, relations=1 / 32, timestep_draws=1)
-    finishing_batches: Batches = Batches(typical=0.65, drawings=0.1, scenes=0.1, texts=0.15, relations=1 / 64, timestep_draws=2)
+    finishing_batches: Batches = Batches(typical=0.45, drawings=0.3, scenes=0.1, texts=0.15, relations=1 / 64, timestep_draws=2)
     relation_weight: float = 0.1
+    finishing_share: float = 0.5
 
 
 SHIPPED = Recipe()

@@ -92,7 +92,12 @@ def sample(values: torch.Tensor, number: int, generator: torch.Generator) -> tor
 
 
 def fit(
-    model: torch.nn.Module, schedule: Schedule, train_loss: LossFunction, held_out_loss: LossFunction, run_folder: Path
+    model: torch.nn.Module,
+    schedule: Schedule,
+    train_loss: LossFunction,
+    held_out_loss: LossFunction,
+    run_folder: Path,
+    settings: object = None,
 ) -> None:
     """Train `model` in place. Afterwards it holds its averaged weights and is on the CPU.
 
@@ -105,9 +110,10 @@ def fit(
         train_loss: The loss that is minimised.
         held_out_loss: The loss that is logged beside it, on held-out images.
         run_folder: The folder of the checkpoint and the loss curve. It is created if it does not exist.
+        settings: What else decides what the run gives, such as the version of the data; compared as text.
 
     Raises:
-        SystemExit: If the checkpoint belongs to a run that started from other weights, or if many gradients are not finite.
+        SystemExit: If the checkpoint is of a run with other initial weights or settings, or if many gradients are not finite.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     checkpoint = run_folder / "checkpoint.pt"
@@ -120,14 +126,15 @@ def fit(
 
     average = EMAModel(model.parameters(), decay=schedule.ema_decay, foreach=True)
     first_step, previous_seconds = 0, 0.0
+    all_settings = repr((schedule, settings))
     initial_norms = torch.stack([weights.detach().float().norm() for weights in model.parameters()])
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
         # with a tolerance, because another processor may round differently
-        if saved["start"].shape != initial_norms.shape or not torch.allclose(saved["start"], initial_norms, rtol=1e-3):
-            raise SystemExit(
-                f"{checkpoint} belongs to a run that started from other weights; move {run_folder} away to train anew"
-            )
+        has_same_start = saved["start"].shape == initial_norms.shape and torch.allclose(saved["start"], initial_norms, rtol=1e-3)
+        if not has_same_start or saved.get("settings") != all_settings:
+            different = "settings or data" if has_same_start else "weights at the start"
+            raise SystemExit(f"{checkpoint} belongs to a run with other {different}; move {run_folder} away to train anew")
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
         average.load_state_dict(saved["average"])
@@ -138,7 +145,7 @@ def fit(
 
     def save_checkpoint(step: int) -> None:
         state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(),
-                 "average": average.state_dict(), "start": initial_norms, "step": step,
+                 "average": average.state_dict(), "start": initial_norms, "settings": all_settings, "step": step,
                  "seconds": previous_seconds + time.monotonic() - started_at}  # fmt: skip
         torch.save(state, checkpoint.with_suffix(".partial"))
         os.replace(checkpoint.with_suffix(".partial"), checkpoint)  # atomic: a stop while writing keeps the previous checkpoint

@@ -33,6 +33,7 @@ from generated_images import (
     IMAGES_PER_NAME,
     PROMPT_SEED,
     choose_prompts,
+    encode,
     generate,
     proportion,
     training_drawings_by_name,
@@ -138,14 +139,11 @@ def classify_generated(
         num_images: The number of images to generate per scale.
     """
     by_name = training_drawings_by_name(images)
-    pipeline: Any = process.pipeline
-
-    def encode(pixels: np.ndarray) -> torch.Tensor:
-        return pipeline.vae.encode(augmentation.to_tensor(torch.from_numpy(pixels))).latents.flatten(1)
+    vae = process.pipeline.vae
 
     @functools.cache
     def latents_of(name: str) -> torch.Tensor:
-        return encode(images.drawings.over_white(np.array(by_name[name])))
+        return encode(vae, images.drawings.over_white(np.array(by_name[name])))
 
     @functools.cache
     def untypical_latents_of(name: str) -> torch.Tensor:
@@ -160,7 +158,7 @@ def classify_generated(
         num_correct = dict.fromkeys((GENERATED, UNTYPICAL), 0)
         for prompt, image in zip(track(prompts, f"images with guidance {guidance:g}"), generated, strict=True):
             wrong = [str(name) for name in rng.permutation(list(by_name)) if name != prompt][: NUM_CAPTIONS - 1]
-            target = encode(image[None])
+            target = encode(vae, image[None])
             for key, real_latents, number in (
                 (GENERATED, latents_of, IMAGES_PER_NAME),
                 (UNTYPICAL, untypical_latents_of, IMAGES_PER_NAME - 1),

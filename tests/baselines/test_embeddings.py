@@ -14,7 +14,9 @@ import conjure
 from analytic_pipelines import gaussian, process_of
 from conjure import InputError
 from conjure.baselines.embeddings import process_text_encoder, sentence_transformer, transformers_encoder
+from conjure.baselines.huggingface import pool
 from tiny_language_models import save_bert
+from tiny_media_pipelines import AUDIO_FAMILIES
 from tiny_pipelines import save
 
 PAIRS = [("a red apple", "a green apple"), ("a red apple", "the moon"), ("the moon", "the moon")]
@@ -89,6 +91,44 @@ def test_text_encoders_of_families(family, tmp_path):
     assert distances[0, 0] > 1e-6
     assert distances[1, 0] > 1e-6
     assert distances[2, 0] == pytest.approx(0, abs=1e-6)
+
+
+def test_language_models_are_pooled_over_hidden_states():
+    """The output of a language model begins with the logits of its vocabulary."""
+    states = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+    output = t.modeling_outputs.CausalLMOutputWithPast(logits=torch.zeros(1, 3, 50), hidden_states=(0 * states, states))
+    torch.testing.assert_close(pool(output, None), states.mean(1))
+
+
+def test_text_encoder_of_qwen_image(tmp_path):
+    """Its template and tokens are those of the pipeline; its vector is the mean of the last hidden states, not of logits."""
+    process = conjure.load(save("Qwen-Image", tmp_path / "model"), steps=2)
+    baseline, encoder = process_text_encoder(process), process.pipeline.text_encoder
+    vectors, forward = [], type(encoder).forward
+
+    def recording(*args, **kwargs):
+        output = forward(encoder, *args, **kwargs)
+        mask = kwargs["attention_mask"][..., None]
+        vectors.append(((output.hidden_states[-1] * mask).sum(1) / mask.sum(1))[0].detach().numpy())
+        return output
+
+    encoder.forward = recording
+    for text in PAIRS[0]:
+        process.run([text], [0])
+    first, second = vectors[0], vectors[len(vectors) // 2]
+    del encoder.forward
+    assert baseline.distances(PAIRS[:1])[0, 0] == pytest.approx(cosine_distance(first, second), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "encoders"), [("Stable Audio", {"text_encoder"}), ("AudioLDM 2", {"text_encoder", "text_encoder_2"})]
+)
+def test_projections_are_no_text_encoders(family, encoders, tmp_path):
+    """A projection only transforms what the encoders return. CLAP, the first one of AudioLDM 2, is called by another method."""
+    process = conjure.load(AUDIO_FAMILIES[family].save(tmp_path / "model"), steps=2)
+    baseline = process_text_encoder(process)
+    assert {encoded.encoder for encoded in baseline.recorder._record("a dog barks")} == encoders
+    assert baseline.distances(PAIRS)[0, 0] > 1e-6
 
 
 def test_pipeline_without_text_encoder_is_refused():

@@ -35,6 +35,13 @@ def test_intervals_of_a_distance_are_never_negative():
     assert "CI: -" not in str(estimate)
 
 
+def test_equal_values_of_all_samples_can_be_drawn():
+    """Rounding must not put the end of an interval on the wrong side of its mean."""
+    for seed in range(10):
+        values = np.repeat(np.random.default_rng(seed).random((1, 2)) * 50, 8, 0)
+        assert len(estimate_of(values, values, values).plot().patches) == 2
+
+
 def test_only_directions_that_count_are_printed():
     both = estimate_of(FORWARD, BACKWARD, FORWARD + BACKWARD)
     assert [text for _, text in both.directions] == ["a", "b"]

@@ -117,6 +117,15 @@ def test_last_intermediate_result_is_the_explanation(explained, short_process):
     assert [len(result.estimate.samples) for result in results] == [1] * 3 + [2] + [3]
 
 
+def test_intermediate_results_warn_of_indistinct_texts(short_process):
+    with pytest.warns(conjure.IndistinctTextWarning, match="have the same tokens"):
+        next(iter_explanations(short_process, "Puppy", "puppy", samples=1))
+
+
+def test_more_shown_than_drawn_samples_shows_all(short_process):
+    assert len(conjure.explain(short_process, A, B, samples=1, samples_shown=10**12).sample_images) == 1
+
+
 def test_page_has_no_external_files_and_shows_texts_as_text(short_process):
     with pytest.warns(conjure.TextTruncationWarning):
         explanation = conjure.explain(short_process, HOSTILE, B, samples=2, words=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -18,6 +18,7 @@ from conjure.diffusion.complete_weights import POOLER
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint, pipeline_fingerprint
 from conjure.diffusion.memoization import patched_forward
+from conjure.diffusion.pipeline_patching import PROJECTION
 from conjure.diffusion.process import Process
 from conjure.diffusion.tokenizers import check_vocabulary
 from conjure.errors import InputError
@@ -60,7 +61,10 @@ class ProcessEncoderDistance(Cosine):
         process = self.recorder.process
         # hashed into store keys: keys and values must not change
         weights = pipeline_fingerprint(process.pipeline, storable=True)
-        return {"name": self.name, "weights": weights, "call": process.pipeline_kwargs}
+        settings = {"name": self.name, "weights": weights, "call": process.pipeline_kwargs}
+        # earlier versions pooled logits of language models, and the output of a projection; their stored values are not used
+        has_logits = any(hasattr(module, "lm_head") for name, module in self.recorder.modules.items() if is_text_encoder(name))
+        return settings | {"version": 2} if has_logits or PROJECTION in self.recorder.modules else settings
 
     def distances(self, pairs: Sequence[tuple[str, str]]) -> Float[np.ndarray, "pairs 1"]:
         """Return the cosine distances of `pairs`, shape (pairs, 1)."""
@@ -107,7 +111,7 @@ class TextEncoderRecorder(TextEmbeddingCache):
             name: module for name, module in process.pipeline.components.items() if isinstance(module, torch.nn.Module)
         }
         self.recorded: list[EncodedText] = []
-        if not any(name.startswith("text_encoder") for name in self.modules):
+        if not any(map(is_text_encoder, self.modules)):
             raise InputError(f"{type(process.pipeline).__name__} has no text encoder to compare with; leave the baseline out")
 
     def vectors(self, texts: list[str]) -> Float[np.ndarray, "texts dimensions"]:
@@ -139,17 +143,25 @@ class TextEncoderRecorder(TextEmbeddingCache):
     @contextlib.contextmanager
     def cached_encoder(self, module: torch.nn.Module, name: str) -> Iterator[None]:
         """Context manager that caches the outputs of the encoder `module`, and records what it returns."""
-        with super().cached_encoder(module, name):
-            forward = module.forward
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(super().cached_encoder(module, name))
+            if is_text_encoder(name):  # a projection only transforms what the encoders return
+                stack.enter_context(patched_forward(module, self._recording(module.forward, name)))
+                if hasattr(module, "get_text_features"):  # CLAP is called by this method
+                    vars(module)["get_text_features"] = self._recording(module.get_text_features, name)
+                    stack.callback(vars(module).pop, "get_text_features")
+            yield
 
-            def recording_forward(*args: Any, **kwargs: Any) -> Any:
-                output, call = forward(*args, **kwargs), BatchedCall.from_call(args, kwargs)
-                vectors = pool(output, self._mask(name, args, kwargs)).float().cpu().numpy()
-                self.recorded += [EncodedText(name, call.row_key(row), vectors[row]) for row in range(call.num_rows)]
-                return output
+    def _recording(self, encode: Any, name: str) -> Callable[..., Any]:
+        """Return a function that calls `encode`, a method of the encoder `name`, and records what it returns."""
 
-            with patched_forward(module, recording_forward):
-                yield
+        def recording(*args: Any, **kwargs: Any) -> Any:
+            output, call = encode(*args, **kwargs), BatchedCall.from_call(args, kwargs)
+            vectors = pool(output, self._mask(name, args, kwargs)).float().cpu().numpy()
+            self.recorded += [EncodedText(name, call.row_key(row), vectors[row]) for row in range(call.num_rows)]
+            return output
+
+        return recording
 
     def _mask(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shaped[torch.Tensor, "rows tokens"] | None:
         """Return which tokens the mean includes: the attention mask of the pipeline, or else all tokens except padding."""
@@ -164,6 +176,11 @@ class TextEncoderRecorder(TextEmbeddingCache):
         mask = (token_ids != padding).long()
         mask[:, 0] = 1  # a text of padding alone keeps one hidden state
         return mask
+
+
+def is_text_encoder(name: str) -> bool:
+    """Return whether a component of a pipeline is a text encoder, by its name."""
+    return name.startswith("text_encoder")
 
 
 def _stop(*_: Any, **__: Any) -> NoReturn:

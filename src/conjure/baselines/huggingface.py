@@ -82,7 +82,8 @@ def pool(output: Any, mask: Shaped[torch.Tensor, "rows tokens"] | None) -> Float
 
     Args:
         output: What the encoder returned: a tensor of hidden states (rows, tokens, dimensions), or a tuple or `ModelOutput` that
-            begins with it. A projected or pooled vector in it is preferred to the mean of the hidden states.
+            begins with it. A projected or pooled vector in it is preferred to the mean of the hidden states. The output of a
+            language model begins with the logits of its vocabulary; its last hidden states are used if it has them.
         mask: 1 for each token that the mean includes, 0 for the others. None includes all tokens.
 
     Returns:
@@ -92,6 +93,8 @@ def pool(output: Any, mask: Shaped[torch.Tensor, "rows tokens"] | None) -> Float
         if isinstance(getattr(output, name, None), torch.Tensor):
             return getattr(output, name)
     states = output[0] if isinstance(output, tuple | list) or hasattr(output, "keys") else output
+    if hasattr(output, "logits") and getattr(output, "hidden_states", None):
+        states = output.hidden_states[-1]
     weights = torch.ones(states.shape[:2], device=states.device) if mask is None else mask
     weights = weights.to(states.dtype)[..., None]
     return (states * weights).sum(1) / weights.sum(1)

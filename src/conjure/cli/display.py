@@ -15,7 +15,7 @@ from conjure.diffusion.load_options import describe_changes
 from conjure.divergence.reference_scale import UNCALIBRATED
 from conjure.engine.store_maintenance import ProcessSummary
 from conjure.explanation.attribution import Attribution
-from conjure.io.formatting import format_interval, format_value, pluralize
+from conjure.io.formatting import format_interval, format_timesteps, format_value, pluralize
 from conjure.io.text import shorten
 from conjure.similarity.matrix_analysis import Separation
 
@@ -37,7 +37,11 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None) 
         interval = format_interval((low, high), sign="+")
         console.print(f"  {asymmetry:>8}  difference of the two directions (95% CI: {interval})")
     largest = max(range(len(estimate.per_step)), key=estimate.per_step.__getitem__)
-    where = f"largest difference at t = {estimate.timesteps[largest]:.0f}" if estimate.per_step[largest] else "no difference"
+    where = (
+        f"largest difference at t = {format_timesteps(estimate.timesteps)[largest]}"
+        if estimate.per_step[largest]
+        else "no difference"
+    )
     settings = estimate.process
     console.print(f"  {_sampling(len(estimate.samples), settings['steps'])}; {where}")
     if attribution is not None:

@@ -108,6 +108,7 @@ class Estimate:
         """
         samples = check_finite(divergence.total.sum(1))
         mean, error, ci95 = nonnegative_interval(samples)
+        steps = [nonnegative_interval(step) for step in divergence.total.T]
         asymmetry, _, asymmetry_ci95 = t_interval((divergence.forward - divergence.backward).sum(1))
         return cls(
             distance=mean,
@@ -117,8 +118,8 @@ class Estimate:
             backward=float(divergence.backward.sum(1).mean()),
             asymmetry=asymmetry,
             asymmetry_ci95=asymmetry_ci95,
-            per_step=tuple(divergence.total.mean(0).tolist()),
-            per_step_ci95=tuple(nonnegative_interval(step)[2] for step in divergence.total.T),
+            per_step=tuple(step[0] for step in steps),
+            per_step_ci95=tuple(step[2] for step in steps),
             samples=tuple(samples.tolist()),
             **metadata,
         )

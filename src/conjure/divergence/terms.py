@@ -31,9 +31,11 @@ def process_terms(process: Mapping[str, Any]) -> dict[str, str]:
     Args:
         process: What `Process.settings` returns.
     """
-    scheduler = str(process["scheduler"])
+    scheduler, extreme = str(process["scheduler"]), "largest"
+    if process.get("scheduler_config", {}).get("invert_sigmas"):  # Mochi counts from noise to data
+        extreme = "smallest"
     terms = {
-        "step": "A step of denoising. Its timestep t is the noise level as a number: t is largest at the first step, which "
+        "step": f"A step of denoising. Its timestep t is the noise level as a number: t is {extreme} at the first step, which "
         "starts from pure noise.",
         scheduler: "The scheduler: the algorithm that defines the noise levels, and computes each noisy image from the last one.",
     }

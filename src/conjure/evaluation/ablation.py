@@ -30,6 +30,7 @@ from conjure.evaluation.results import Evaluation
 from conjure.evaluation.run_folder import STORE_NAME, process_with_store
 from conjure.evaluation.task_statistics import compute_distances
 from conjure.io.files import keeping
+from conjure.io.formatting import format_timesteps
 
 __all__ = ["Ablation", "AblationPoint", "ablate", "figure_name"]
 
@@ -158,14 +159,13 @@ def _vary_prior(base: Evaluation) -> list[AblationPoint]:
         name: np.stack([result.config.per_step(differences).total for differences in result.differences])
         for name, result in base.tasks.items()
     }
-    timesteps = next(iter(base.tasks.values())).differences[0].timesteps
+    timesteps = format_timesteps(next(iter(base.tasks.values())).differences[0].timesteps)
     values = [
-        ("prior", f"{timesteps[0]:.0f} to {timestep:.0f}", {name: step[..., : i + 1].sum(-1) for name, step in per_step.items()})
+        ("prior", f"{timesteps[0]} to {timestep}", {name: step[..., : i + 1].sum(-1) for name, step in per_step.items()})
         for i, timestep in enumerate(timesteps)
     ]
     values += [
-        ("single step", f"{timestep:.0f}", {name: step[..., i] for name, step in per_step.items()})
-        for i, timestep in enumerate(timesteps)
+        ("single step", timestep, {name: step[..., i] for name, step in per_step.items()}) for i, timestep in enumerate(timesteps)
     ]
     return [
         _post_hoc_point(base, axis, value, distances)

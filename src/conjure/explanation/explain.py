@@ -27,6 +27,7 @@ from conjure.plotting.output import check_path, figure_bytes
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.pairwise import make_estimate
 from conjure.similarity.sampling import draw_samples, jobs_for_pairs, run_metadata
+from conjure.similarity.token_checks import warn_of_indistinct_texts
 from conjure.similarity.trajectory_cache import TrajectoryCache
 from conjure.similarity.validation import check_words
 
@@ -87,7 +88,7 @@ class Explanation:
         write_output(path, content, make_folders=False)
 
     def save_media(self, folder: str | Path) -> list[Path]:
-        """Write what both texts generate in the first sample, from the same noise, to a folder.
+        """Write what both texts generate in the first sample to a folder: from the same noise, or opposite noise if antithetic.
 
         Args:
             folder: The folder, which is created if it does not exist. Its files are `first` and `second`, as .png for images,
@@ -216,9 +217,13 @@ def iter_explanations(
 
     Raises:
         InputError: As `explain`, when the first explanation is requested.
+
+    Warns:
+        IndistinctTextWarning: As `explain`.
     """
     options = SamplingOptions.create(process.default_unit, samples=samples, seed=seed)
     options.validate((a, b))
+    warn_of_indistinct_texts(process, [(a, b)])
     cache = TrajectoryCache(process, options.noise)
     metadata = run_metadata(process, options)
     sample_images: list[SampleImages] = []

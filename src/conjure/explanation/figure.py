@@ -10,6 +10,7 @@ import numpy as np
 from conjure.divergence.estimates import Estimate
 from conjure.explanation.attribution import Attribution, Effect
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
+from conjure.io.formatting import format_timesteps
 from conjure.io.text import quote_and_wrap
 from conjure.plotting.charts import BAR_COLOR, ERROR_BARS
 from conjure.plotting.heatmaps import HeatmapScale, colorize_heatmap, draw_color_scale, heatmap_limits, translucent_heatmap
@@ -109,8 +110,8 @@ def _direction_panel(
     axes.set_yticks(tile_height * (np.arange(len(rows)) + 0.5), row_names, fontsize=8, parse_math=False)
     axes.set_xticks(centers, [f"{images.per_step[step]:.3g}" for step in columns], fontsize=7)
     axes.set_xlabel(f"contribution of each step of this trajectory, {estimate.unit}", fontsize=7)
-    top_axis = axes.secondary_xaxis("top")
-    top_axis.set_xticks(centers, [f"t = {estimate.timesteps[step]:.0f}" for step in columns], fontsize=7)
+    top_axis, timesteps = axes.secondary_xaxis("top"), format_timesteps(estimate.timesteps)
+    top_axis.set_xticks(centers, [f"t = {timesteps[step]}" for step in columns], fontsize=7)
     for axis in (axes, top_axis):
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)

@@ -16,7 +16,7 @@ from conjure.divergence.terms import distance_terms
 from conjure.explanation.attribution import Attribution
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.documents import Table
-from conjure.io.formatting import format_interval, format_value, pluralize
+from conjure.io.formatting import format_interval, format_timesteps, format_value, pluralize
 from conjure.io.templating import render
 from conjure.io.text import capitalize_first, printable, quote_and_wrap
 from conjure.plotting.heatmaps import LOG_RANGE, HeatmapScale, heatmap_limits, scaled, translucent_heatmap
@@ -57,7 +57,7 @@ def explanation_page(
         "texts": [printable(text) for text in estimate.texts],
         "trajectories": [printable(images.text) for images in trajectories[0]],
         "kind": trajectories[0][0].kind_name,
-        "timesteps": estimate.timesteps,
+        "timesteps": format_timesteps(estimate.timesteps),
         "per_step": estimate.per_step,
         "per_step_labels": [contribution for _, _, contribution, _ in steps.rows],
         "per_step_ci95": estimate.per_step_ci95 if len(estimate.samples) > 1 else None,
@@ -131,9 +131,9 @@ def _scale_ends(vmax: float, scale: HeatmapScale) -> tuple[str, str]:
 
 
 def _step_table(estimate: Estimate) -> Table:
-    steps = zip(estimate.timesteps, estimate.snr, estimate.per_step, estimate.per_step_ci95, strict=True)
+    steps = zip(format_timesteps(estimate.timesteps), estimate.snr, estimate.per_step, estimate.per_step_ci95, strict=True)
     rows = [
-        [f"{timestep:.0f}", f"{snr:.3g}", format_value(value, (ci95[1] - ci95[0]) / 2), format_interval(ci95)]
+        [timestep, f"{snr:.3g}", format_value(value, (ci95[1] - ci95[0]) / 2), format_interval(ci95)]
         for timestep, snr, value, ci95 in steps
     ]
     return Table("steps", ["timestep", "signal to noise", "contribution", "95% CI"], rows)

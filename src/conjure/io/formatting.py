@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import median
+
+MAX_TIMESTEP_DECIMALS = 9
 
 
 def format_value(value: float, error: float = math.nan, sign: str = "") -> str:
@@ -74,6 +76,15 @@ def format_interval(interval: tuple[float, float], error: float | None = None, s
     """
     low, high = interval
     return "" if math.isnan(low) else " to ".join(format_value(end, error or (high - low) / 2, sign) for end in interval)
+
+
+def format_timesteps(timesteps: Sequence[float]) -> list[str]:
+    """Return the timesteps with as few decimals as keep them apart: integers for 999 to 0, more for schedulers from 1 to 0."""
+    fewest = 0 if max(timesteps) > 10 else 2
+    labels = ([f"{timestep:.{decimals}f}" for timestep in timesteps] for decimals in range(fewest, MAX_TIMESTEP_DECIMALS + 1))
+    return next(
+        (texts for texts in labels if len(set(texts)) == len(set(timesteps))), [f"{timestep:g}" for timestep in timesteps]
+    )
 
 
 def pluralize(number: int, noun: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from conjure.io.formatting import format_timesteps
 from conjure.io.text import wrap
 from conjure.plotting.output import axes_or_new, figure_bytes
 
@@ -89,16 +90,21 @@ def step_bars(
     """
     axes = axes_or_new(axes)
     steps, (low, high) = np.arange(len(timesteps)), np.array(ci95).T
-    errors = None if np.isnan(low).any() else [np.array(values) - low, high - np.array(values)]
+    errors = None if np.isnan(low).any() else _lengths(np.array(values), low, high)
     axes.bar(steps, values, color=BAR_COLOR, yerr=errors, **ERROR_BARS)
-    ticks = steps[:: max(1, len(steps) // 12)]
-    axes.set_xticks(ticks, [f"{timesteps[step]:.0f}" for step in ticks], fontsize=7)
+    ticks, labels = steps[:: max(1, len(steps) // 12)], format_timesteps(timesteps)
+    axes.set_xticks(ticks, [labels[step] for step in ticks], fontsize=7)
     axes.set_ylim(bottom=0)
     axes.tick_params("y", labelsize=7)
     axes.set_xlabel("timestep", fontsize=7)
     axes.set_ylabel(y_label, fontsize=7)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
+
+
+def _lengths(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+    """Return the lengths of the lower and upper parts of error bars. Rounding can put an end on the wrong side of its value."""
+    return [np.maximum(values - low, 0), np.maximum(high - values, 0)]
 
 
 def draw_points(axes: Axes | None, names: Sequence[str], values: Sequence[tuple[float, float, float]], x_label: str) -> Axes:
@@ -112,7 +118,7 @@ def draw_points(axes: Axes | None, names: Sequence[str], values: Sequence[tuple[
     """
     axes = axes_or_new(axes)
     mean, low, high = np.array(values).T
-    errors = None if np.isnan(low).any() else [mean - low, high - mean]
+    errors = None if np.isnan(low).any() else _lengths(mean, low, high)
     axes.errorbar(mean, range(len(names)), xerr=errors, fmt="o", markersize=4, capsize=2, linewidth=1.2, color=BAR_COLOR)
     labels = [wrap(name, 34, lines=2) for name in names]
     axes.set_yticks(range(len(names)), labels, fontsize=8, parse_math=False)

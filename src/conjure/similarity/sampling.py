@@ -94,7 +94,7 @@ def draw_samples(
     samples, done = options.samples if target is None else max(options.samples, 2), 0
     while done < samples:
         jobs = jobs_for_pairs([(a, b)], range(done, samples), options.noise)
-        requested = jobs_for_pairs([(a, b)], range(keep_latents), options.noise)
+        requested = jobs_for_pairs([(a, b)], range(min(keep_latents, samples)), options.noise)
         final_latents = options.config.divergence == "direct"
         with_latents += cache.compute(jobs, final_latents=final_latents, keep_latents=requested, progress=progress)
         done = samples
