@@ -342,7 +342,7 @@ def test_last_stage_starts_from_a_model(tiny_images, monkeypatch, tmp_path):
     from recipe import Recipe
 
     schedule = trainer.Schedule(samples=16, batch_size=8, learning_rate=1e-3, warmup_steps=1)
-    recipe = Recipe(schedule, schedule, schedule, channels=8, heads=1, layers=1)
+    recipe = Recipe(schedule, schedule, schedule, channels=8, heads=1, layers=1, finishing_share=0.5)
     train.train(tiny_images, recipe, tmp_path, tmp_path / "runs", tmp_path / "out")
     train.train(tiny_images, recipe, tmp_path, tmp_path / "again", tmp_path / "finished", start=tmp_path / "out")
     assert [path.name for path in (tmp_path / "again").iterdir()] == ["finishing"]

@@ -59,7 +59,7 @@ class Recipe:
     denoising_batches: Batches = Batches(typical=0, drawings=0.5, scenes=0.3, texts=0.2, relations=1 / 32, timestep_draws=1)
     finishing_batches: Batches = Batches(typical=0.45, drawings=0.3, scenes=0.1, texts=0.15, relations=1 / 64, timestep_draws=2)
     relation_weight: float = 0.1
-    finishing_share: float = 0.5
+    finishing_share: float = 0.4
 
 
 SHIPPED = Recipe()

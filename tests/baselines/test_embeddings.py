@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_text_encoder_of_qwen_image(tmp_path):
 def test_projections_are_no_text_encoders(family, encoders, tmp_path):
     """A projection only transforms what the encoders return. CLAP, the first one of AudioLDM 2, is called by another method."""
     process = conjure.load(AUDIO_FAMILIES[family].save(tmp_path / "model"), steps=2)
-    baseline = process_text_encoder(process)
+    baseline: Any = process_text_encoder(process)
     assert {encoded.encoder for encoded in baseline.recorder._record("a dog barks")} == encoders
     assert baseline.distances(PAIRS)[0, 0] > 1e-6
 
