@@ -1,8 +1,8 @@
 """Stages 2 and 3: the training of the denoiser, by the denoising loss and a weak relation term.
 
 Stage 2 shows every drawing of a name. A network of this size then generates a mixture of them, whose parts are missing or
-blurred. Stage 3 is short, and it shows the most typical drawing of each name more often than others. It lets the model forget
-other drawings of the same things, so its weights are averaged with those before.
+blurred. Stage 3 is short. It shows the most typical drawing of each name more often than other drawings, and the model forgets
+some of these. The final weights are therefore an average of those before and after stage 3.
 
 References:
     Dai et al. 2023, arXiv 2309.15807 (a short last stage on few chosen images).
@@ -92,7 +92,7 @@ def train(data: DenoiserData, recipe: Recipe, run_folder: Path) -> PixArtTransfo
 
 
 def finish(model: PixArtTransformer2DModel, data: DenoiserData, recipe: Recipe, run_folder: Path) -> None:
-    """Train a denoiser by stage 3, and average its weights with those before, in place. The arguments are those of `train`."""
+    """Train a denoiser by stage 3 and average the weights before and after, in place. The arguments are those of `train`."""
     before = [weights.detach().clone() for weights in model.parameters()]
     _fit(model, data, recipe, recipe.finishing, recipe.finishing_batches, run_folder)
     with torch.no_grad():
@@ -137,7 +137,7 @@ def _fit(
 
     def train_loss(generator: torch.Generator) -> torch.Tensor:
         error, x_t, t = denoising(train_sampler, batches.timestep_draws, generator)
-        # drawings come first in a batch, so several images of the relation term are of all kinds; a single one is a drawing
+        # drawings come first in a batch, so several images of the relation term are of all kinds, and a single one is a drawing
         related = torch.linspace(0, batch_size - 1, num_related, device=trainer.DEVICE).long()
         group = data.texts(num_related, generator)
         rows = [values[related].repeat_interleave(group.shape[1], 0) for values in (x_t, t)]

@@ -26,6 +26,7 @@ import augmentation
 import conjure
 import trainer
 from augmentation import TrainingImages
+from batch_sampler import NUM_DRAWINGS
 from config import CACHE_FOLDER, IMAGE_SIZE, RESULTS_FOLDER, RUNS_FOLDER
 from conjure.diffusion.process import Process
 from conjure.io.documents import Table
@@ -38,9 +39,8 @@ from generated_images import (
     proportion,
     training_drawings_by_name,
 )
-from nearest_concepts import most_typical
+from nearest_concepts import untypical
 
-MAX_DRAWINGS = 20  # training drawings of a name
 SCHEDULE = trainer.Schedule(samples=240_000, batch_size=64, learning_rate=3e-3, ema_decay=0.99, weight_decay=0.05)
 WIDTHS = (16, 40, 80, 160)  # channels of the layers
 LABEL_SMOOTHING = 0.1
@@ -77,9 +77,8 @@ def split(images: TrainingImages, vae: Any) -> Split:
     drawings = images.drawings
     by_name = {}
     for name, indices in training_drawings_by_name(images).items():
-        if len(indices) <= MAX_DRAWINGS:
-            typical = most_typical(encode(vae, drawings.over_white(np.array(indices))), list(range(len(indices))))
-            by_name[name] = indices[:typical] + indices[typical + 1 :]
+        if len(indices) in NUM_DRAWINGS:
+            by_name[name] = [indices[i] for i in untypical(encode(vae, drawings.over_white(np.array(indices))))]
     number = {name: label for label, name in enumerate(by_name)}
     held_out = [int(i) for i in drawings.held_out_indices if drawings.concepts[i].label in number]
     return Split(

@@ -53,6 +53,13 @@ def most_typical(latents: torch.Tensor, indices: list[int]) -> int:
     return indices[int(torch.cdist(values, values).mean(1).argmin())]
 
 
+def untypical(latents: torch.Tensor) -> list[int]:
+    """Return the indices of all images but the most typical one. `latents` has the shape (images, ...)."""
+    indices = list(range(len(latents)))
+    indices.remove(most_typical(latents, indices))
+    return indices
+
+
 class NearestConcepts:
     """The nearest concepts of the texts of WordNet.
 

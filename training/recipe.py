@@ -47,7 +47,7 @@ class Recipe:
         denoising_batches: What the batches of the denoiser consist of.
         finishing_batches: What those of the last stage consist of.
         relation_weight: The weight of the relation term in the loss of the denoiser.
-        finishing_share: The weights are the mean of those after the last stage, with this share, and those before it.
+        finishing_share: The share of the weights after the last stage in the final weights. The rest are those before it.
     """
 
     autoencoder: Schedule = AUTOENCODER

@@ -38,7 +38,7 @@ from generated_images import (
     proportion,
     training_drawings_by_name,
 )
-from nearest_concepts import most_typical
+from nearest_concepts import untypical
 
 NUM_CAPTIONS = 20
 TIMESTEPS = tuple(range(40, 1000, 40))  # each with its own noise
@@ -148,8 +148,7 @@ def classify_generated(
     @functools.cache
     def untypical_latents_of(name: str) -> torch.Tensor:
         latents = latents_of(name)
-        typical = most_typical(latents, list(range(len(latents))))
-        return torch.cat([latents[:typical], latents[typical + 1 :]])
+        return latents[untypical(latents)]
 
     def classify(guidance: float) -> dict[str, Any]:
         rng = np.random.default_rng(PROMPT_SEED)  # the same prompts and wrong names for all scales

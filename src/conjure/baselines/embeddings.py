@@ -17,8 +17,8 @@ from conjure.diffusion.batched_call import BatchedCall
 from conjure.diffusion.complete_weights import POOLER
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint, pipeline_fingerprint
-from conjure.diffusion.memoization import patched_forward
-from conjure.diffusion.pipeline_patching import PROJECTION
+from conjure.diffusion.memoization import patched_forward, patched_method
+from conjure.diffusion.pipeline_patching import PROJECTION, is_text_encoder
 from conjure.diffusion.process import Process
 from conjure.diffusion.tokenizers import check_vocabulary
 from conjure.errors import InputError
@@ -148,8 +148,8 @@ class TextEncoderRecorder(TextEmbeddingCache):
             if is_text_encoder(name):  # a projection only transforms what the encoders return
                 stack.enter_context(patched_forward(module, self._recording(module.forward, name)))
                 if hasattr(module, "get_text_features"):  # CLAP is called by this method
-                    vars(module)["get_text_features"] = self._recording(module.get_text_features, name)
-                    stack.callback(vars(module).pop, "get_text_features")
+                    recording = self._recording(module.get_text_features, name)
+                    stack.enter_context(patched_method(module, "get_text_features", recording))
             yield
 
     def _recording(self, encode: Any, name: str) -> Callable[..., Any]:
@@ -176,11 +176,6 @@ class TextEncoderRecorder(TextEmbeddingCache):
         mask = (token_ids != padding).long()
         mask[:, 0] = 1  # a text of padding alone keeps one hidden state
         return mask
-
-
-def is_text_encoder(name: str) -> bool:
-    """Return whether a component of a pipeline is a text encoder, by its name."""
-    return name.startswith("text_encoder")
 
 
 def _stop(*_: Any, **__: Any) -> NoReturn:

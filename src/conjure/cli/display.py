@@ -37,11 +37,8 @@ def print_estimate(estimate: conjure.Estimate, attribution: Attribution | None) 
         interval = format_interval((low, high), sign="+")
         console.print(f"  {asymmetry:>8}  difference of the two directions (95% CI: {interval})")
     largest = max(range(len(estimate.per_step)), key=estimate.per_step.__getitem__)
-    where = (
-        f"largest difference at t = {format_timesteps(estimate.timesteps)[largest]}"
-        if estimate.per_step[largest]
-        else "no difference"
-    )
+    timestep = format_timesteps(estimate.timesteps)[largest]
+    where = f"largest difference at t = {timestep}" if estimate.per_step[largest] else "no difference"
     settings = estimate.process
     console.print(f"  {_sampling(len(estimate.samples), settings['steps'])}; {where}")
     if attribution is not None:

@@ -18,17 +18,22 @@ MAX_CACHE_BYTES = 2**29
 
 
 @contextlib.contextmanager
-def patched_forward(module: torch.nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Context manager in which `module` calls `forward` instead of its method."""
-    instance_forward = vars(module).get("forward")  # hooks of accelerate are set on the instance
-    module.forward = forward  # type: ignore[method-assign]
+def patched_method(module: torch.nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Context manager in which `module` calls `method` instead of its method `name`."""
+    instance_method = vars(module).get(name)  # hooks of accelerate are set on the instance
+    setattr(module, name, method)
     try:
         yield
     finally:
-        if instance_forward is None:
-            del module.forward  # the method of the class is visible again
+        if instance_method is None:
+            delattr(module, name)  # the method of the class is visible again
         else:
-            module.forward = instance_forward  # type: ignore[method-assign]
+            setattr(module, name, instance_method)
+
+
+def patched_forward(module: torch.nn.Module, forward: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
+    """Context manager in which `module` calls `forward` instead of its method."""
+    return patched_method(module, "forward", forward)
 
 
 class StaticInputCache:

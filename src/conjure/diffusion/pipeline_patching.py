@@ -59,7 +59,7 @@ def patched_pipeline(
         pipeline.__dict__["scheduler"] = scheduler
         pipeline.set_progress_bar_config(disable=True)
         for name, part in pipeline.components.items():
-            if isinstance(part, torch.nn.Module) and name.startswith(("text_encoder", PROJECTION)):
+            if isinstance(part, torch.nn.Module) and _encodes_texts(name):
                 stack.enter_context(text_cache.cached_encoder(part, name))
             elif isinstance(part, torch.nn.Module) and name in AUTOENCODERS:
                 stack.enter_context(finite_decoding(part))
@@ -80,8 +80,17 @@ def needs_single_rows(pipeline: DiffusionPipeline) -> bool:
 
 def _is_merging(name: str, part: Any) -> bool:
     """Return whether equal rows of a component are merged. Text encoders are called with one text at a time."""
-    is_encoder = name.startswith(("text_encoder", PROJECTION))
-    return isinstance(part, torch.nn.Module) and not is_encoder and name not in UNPATCHED_COMPONENTS
+    return isinstance(part, torch.nn.Module) and not _encodes_texts(name) and name not in UNPATCHED_COMPONENTS
+
+
+def is_text_encoder(name: str) -> bool:
+    """Return whether a component of a pipeline is a text encoder, by its name."""
+    return name.startswith("text_encoder")
+
+
+def _encodes_texts(name: str) -> bool:
+    """Return whether a component is a text encoder, or a projection of what text encoders return."""
+    return is_text_encoder(name) or name.startswith(PROJECTION)
 
 
 @contextlib.contextmanager

@@ -31,9 +31,9 @@ def process_terms(process: Mapping[str, Any]) -> dict[str, str]:
     Args:
         process: What `Process.settings` returns.
     """
-    scheduler, extreme = str(process["scheduler"]), "largest"
-    if process.get("scheduler_config", {}).get("invert_sigmas"):  # Mochi counts from noise to data
-        extreme = "smallest"
+    scheduler = str(process["scheduler"])
+    counts_from_noise = process.get("scheduler_config", {}).get("invert_sigmas")  # Mochi
+    extreme = "smallest" if counts_from_noise else "largest"
     terms = {
         "step": f"A step of denoising. Its timestep t is the noise level as a number: t is {extreme} at the first step, which "
         "starts from pure noise.",

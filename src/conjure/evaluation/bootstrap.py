@@ -49,8 +49,8 @@ def iter_resamples(
         seed: Seed of the resampling.
 
     Yields:
-        The indices of some resamples, the mean distances of each measure over their samples, with the deviation of a mean of new
-        samples, and how often each pair occurs in each of these resamples.
+        The indices of some resamples, the mean distances of each measure over their samples (with multiplied deviations, see
+        above), and how often each pair occurs in each of these resamples.
     """
     rng = np.random.default_rng(seed)
     sizes = sorted({distances.shape[1] for distances in measures})
@@ -66,7 +66,7 @@ def iter_resamples(
 def _resampled_mean(
     distances: Float[np.ndarray, "pairs samples"], chosen: Int[np.ndarray, " samples"]
 ) -> Float[np.ndarray, " pairs"]:
-    """Return the mean over the chosen samples, with the deviation from the mean of all that a mean of new samples has."""
+    """Return the mean over the chosen samples, with its deviation from the mean of all multiplied by sqrt(k / (k - 1))."""
     mean, k = distances.mean(1), len(chosen)
     return mean + np.sqrt(k / (k - 1)) * (distances[:, chosen].mean(1) - mean) if k > 1 else mean
 

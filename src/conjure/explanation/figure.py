@@ -12,7 +12,7 @@ from conjure.explanation.attribution import Attribution, Effect
 from conjure.explanation.images import SampleImages, TrajectoryImages, counted_trajectories
 from conjure.io.formatting import format_timesteps
 from conjure.io.text import quote_and_wrap
-from conjure.plotting.charts import BAR_COLOR, ERROR_BARS
+from conjure.plotting.charts import BAR_COLOR, ERROR_BARS, error_lengths
 from conjure.plotting.heatmaps import HeatmapScale, colorize_heatmap, draw_color_scale, heatmap_limits, translucent_heatmap
 from conjure.plotting.images import TILE_GAP, tile_images
 
@@ -110,7 +110,8 @@ def _direction_panel(
     axes.set_yticks(tile_height * (np.arange(len(rows)) + 0.5), row_names, fontsize=8, parse_math=False)
     axes.set_xticks(centers, [f"{images.per_step[step]:.3g}" for step in columns], fontsize=7)
     axes.set_xlabel(f"contribution of each step of this trajectory, {estimate.unit}", fontsize=7)
-    top_axis, timesteps = axes.secondary_xaxis("top"), format_timesteps(estimate.timesteps)
+    top_axis = axes.secondary_xaxis("top")
+    timesteps = format_timesteps(estimate.timesteps)
     top_axis.set_xticks(centers, [f"t = {timesteps[step]}" for step in columns], fontsize=7)
     for axis in (axes, top_axis):
         axis.tick_params(length=0)
@@ -176,7 +177,7 @@ def _word_chart(axes: Axes, words: Attribution) -> None:
         axes.text(0.01, row, f"in {quote_and_wrap(text, 44)}", parse_math=False, **heading)
     changes = np.array([effect.change for effect in effects])
     low, high = np.array([effect.ci95 for effect in effects]).T
-    errors = None if np.isnan(low).any() else [changes - low, high - changes]
+    errors = None if np.isnan(low).any() else error_lengths(changes, low, high)
     axes.barh(rows, changes, xerr=errors, color=np.where(changes < 0, NEGATIVE_COLOR, BAR_COLOR), **ERROR_BARS)
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.set_yticks(rows, [_word_label(effect) for effect in effects], fontsize=7, parse_math=False)

@@ -57,7 +57,7 @@ def explanation_page(
         "texts": [printable(text) for text in estimate.texts],
         "trajectories": [printable(images.text) for images in trajectories[0]],
         "kind": trajectories[0][0].kind_name,
-        "timesteps": format_timesteps(estimate.timesteps),
+        "timesteps": [timestep for timestep, *_ in steps.rows],
         "per_step": estimate.per_step,
         "per_step_labels": [contribution for _, _, contribution, _ in steps.rows],
         "per_step_ci95": estimate.per_step_ci95 if len(estimate.samples) > 1 else None,

@@ -63,7 +63,9 @@ def draw_lines(
     axes = axes_or_new(axes)
     for name, points in series.items():
         mean, low, high = np.array(points).T
-        axes.errorbar(positions, mean, [mean - low, high - mean], fmt=style, markersize=4, capsize=2, linewidth=1.2, label=name)
+        axes.errorbar(
+            positions, mean, error_lengths(mean, low, high), fmt=style, markersize=4, capsize=2, linewidth=1.2, label=name
+        )
     shown = slice(None, None, math.ceil(len(values) / MAX_TICKS))
     axes.set_xticks(positions[shown], values[shown])
     if positions[0] > positions[-1]:
@@ -90,9 +92,10 @@ def step_bars(
     """
     axes = axes_or_new(axes)
     steps, (low, high) = np.arange(len(timesteps)), np.array(ci95).T
-    errors = None if np.isnan(low).any() else _lengths(np.array(values), low, high)
+    errors = None if np.isnan(low).any() else error_lengths(np.array(values), low, high)
     axes.bar(steps, values, color=BAR_COLOR, yerr=errors, **ERROR_BARS)
-    ticks, labels = steps[:: max(1, len(steps) // 12)], format_timesteps(timesteps)
+    ticks = steps[:: max(1, len(steps) // 12)]
+    labels = format_timesteps(timesteps)
     axes.set_xticks(ticks, [labels[step] for step in ticks], fontsize=7)
     axes.set_ylim(bottom=0)
     axes.tick_params("y", labelsize=7)
@@ -102,7 +105,7 @@ def step_bars(
     return axes
 
 
-def _lengths(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
+def error_lengths(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
     """Return the lengths of the lower and upper parts of error bars. Rounding can put an end on the wrong side of its value."""
     return [np.maximum(values - low, 0), np.maximum(high - values, 0)]
 
@@ -118,7 +121,7 @@ def draw_points(axes: Axes | None, names: Sequence[str], values: Sequence[tuple[
     """
     axes = axes_or_new(axes)
     mean, low, high = np.array(values).T
-    errors = None if np.isnan(low).any() else _lengths(mean, low, high)
+    errors = None if np.isnan(low).any() else error_lengths(mean, low, high)
     axes.errorbar(mean, range(len(names)), xerr=errors, fmt="o", markersize=4, capsize=2, linewidth=1.2, color=BAR_COLOR)
     labels = [wrap(name, 34, lines=2) for name in names]
     axes.set_yticks(range(len(names)), labels, fontsize=8, parse_math=False)
