@@ -1,4 +1,4 @@
-"""Measure the examples of docs/howto/drift.md on the default model: bfloat16 against float32, and guidance 10 against 7.5.
+"""Measure the examples of docs/howto/drift.md on the default model: bfloat16 against float32, and guidance 7.5 against 5.
 
 Writes benchmarks/drift_dtype.md and benchmarks/drift_guidance.md (about a minute on a CPU).
 """
@@ -18,7 +18,7 @@ TEXTS = [
 ]  # fmt: skip
 CHANGES: dict[str, Callable[[conjure.Process], conjure.Process]] = {
     "drift_dtype": lambda process: conjure.load(dtype="bfloat16", device="cpu"),
-    "drift_guidance": lambda process: process.set(guidance=7.5),
+    "drift_guidance": lambda process: process.set(guidance=5),
 }
 
 

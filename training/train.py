@@ -31,7 +31,7 @@ from conjure.models.default_model import text_encoder, tokenizer
 from recipe import SHIPPED, Recipe
 
 # Settings that the meaning of the weights depends on; they are written to conjure.json
-PROCESS_SETTINGS: dict[str, Any] = {"guidance": 10.0, "unit": "epsilon", "call": {"max_sequence_length": MAX_TOKENS}}
+PROCESS_SETTINGS: dict[str, Any] = {"guidance": 7.5, "unit": "epsilon", "call": {"max_sequence_length": MAX_TOKENS}}
 
 
 def make_pipeline(vae: torch.nn.Module, transformer: torch.nn.Module) -> PixArtAlphaPipeline:

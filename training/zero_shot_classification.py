@@ -164,8 +164,8 @@ def classify_generated(
             ):
                 distances = [(real_latents(name)[:number] - target).square().sum(1).min() for name in (prompt, *wrong)]
                 num_correct[key] += int(torch.stack(distances).argmin() == 0)
-        untypical = proportion(num_correct[UNTYPICAL], len(prompts))
-        return {"guidance": guidance, **proportion(num_correct[GENERATED], len(prompts)), UNTYPICAL: untypical}
+        shares = {key: proportion(number, len(prompts)) for key, number in num_correct.items()}
+        return {"guidance": guidance, **shares[GENERATED], UNTYPICAL: shares[UNTYPICAL]}
 
     return [classify(guidance) for guidance in guidance_scales]
 
@@ -174,9 +174,7 @@ def results_table(results: dict[str, Any]) -> str:
     """Return the content of results/classifier.json as a Markdown table."""
     entries = [(key, results[key]) for key in (TRAINED_NAMES, UNSEEN_NAMES)]
     for entry in results[GENERATED]:
-        entries.append((GENERATED, entry))
-        if UNTYPICAL in entry:  # not in the results of version 5, which was trained without the last stage
-            entries.append((UNTYPICAL, entry[UNTYPICAL]))
+        entries += [(GENERATED, entry), (UNTYPICAL, entry[UNTYPICAL])]
     rows = []
     for key, entry in entries:
         label = LABELS[key].format(n=NUM_CAPTIONS, guidance=entry.get("guidance", 0))

@@ -74,7 +74,7 @@ def test_guidance_and_words_of_a_comparison(service, default_process):
     assert all(effect.label in page for effect in words.effects)
     rows = list(csv.DictReader(io.StringIO(answer.csv)))
     assert [float(row["contribution"]) for row in rows] == pytest.approx(estimate.per_step, rel=1e-5)
-    assert "guidance 10" in html.unescape([*service.compare("a red apple", "a green pear", ("default", 2, 2, 1, None))][-1].body)
+    assert "guidance 7.5" in html.unescape([*service.compare("a red apple", "a green pear", ("default", 2, 2, 1, None))][-1].body)
 
 
 def test_the_figure_of_a_comparison(service):

@@ -64,7 +64,7 @@ def test_compare_prints_a_short_answer(conjure_command, tmp_path):
     assert re.match(r"[\d.]+ ± [\d.]+ \(95% CI: [-\d.]+ to [\d.]+\)  jeffreys, squared norm of noise\n", out)
     assert "along the trajectory of “snow [red]leopard[/]”" in out
     assert re.search(r"  2 samples, 5 steps; largest difference at t = \d+\n", out)
-    assert "  model default, lms, guidance 10, seed 0\n" in out
+    assert "  model default, lms, guidance 7.5, seed 0\n" in out
     assert out.endswith(f"  wrote {figure}\n")
     image = np.asarray(Image.open(figure).convert("RGB"))
     assert image.shape[0] > 600
