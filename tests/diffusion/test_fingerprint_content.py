@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import types
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,39 @@ def test_autocast_is_part_of_the_fingerprint(tmp_path):
     exact = conjure.distance(process, "red apple", "green pear", samples=1).distance
     assert exact == conjure.distance(process.set(store=None), "red apple", "green pear", samples=1).distance
     assert exact != changed
+
+
+@contextlib.contextmanager
+def float32_precision(backend, precision):
+    """Set the precision of float32 products of a backend for a block."""
+    module = attrgetter(backend)(torch.backends)
+    before = module.fp32_precision
+    module.fp32_precision = precision
+    try:
+        yield
+    finally:
+        module.fp32_precision = before
+
+
+def test_reduced_precision_of_float32_products_is_part_of_the_fingerprint(tiny):
+    """TF32 and bfloat16 products change results. What PyTorch starts with, or its equivalent, changes no fingerprint."""
+    before = tiny.fingerprint()
+    with float32_precision("mkldnn.matmul", "bf16"):
+        assert tiny.fingerprint() != before
+    for backend, precision in (("mkldnn.matmul", "ieee"), ("cuda.matmul", "tf32")):  # CUDA computes nothing here
+        with float32_precision(backend, precision):
+            assert tiny.fingerprint() == before
+    assert tiny.fingerprint() == before
+
+
+@pytest.mark.parametrize(
+    ("backend", "precision"), [("cuda.matmul", "tf32"), ("cudnn.conv", "ieee"), ("mkldnn.matmul", "tf32"), ("mkldnn.conv", "bf16")]
+)
+def test_changed_float32_precisions_by_device(backend, precision):
+    device_type = "cpu" if backend.startswith("mkldnn") else "cuda"
+    assert fingerprint.changed_float32_precisions(device_type) == {}
+    with float32_precision(backend, precision):
+        assert fingerprint.changed_float32_precisions(device_type) == {backend: precision}
 
 
 @pytest.fixture

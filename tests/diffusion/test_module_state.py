@@ -249,7 +249,7 @@ def test_rotary_tables_are_part_of_the_fingerprint():
 
 
 def test_replaced_methods_of_a_scheduler_are_part_of_the_fingerprint():
-    """They change generated images; distances are measured with a scheduler without them."""
+    """They change generated images. Distances cannot be measured with them, and are not measured without them."""
     process = tiny_process()
     before, latents = process.fingerprint(), process.run(["a"], [0])
     step = process.scheduler.step
@@ -261,7 +261,10 @@ def test_replaced_methods_of_a_scheduler_are_part_of_the_fingerprint():
     process.scheduler.step = half_step
     assert process.fingerprint() != before
     assert not process.run(["a"], [0]).equal(latents)
+    with pytest.raises(InputError, match=r"the scheduler has replaced methods \(step\)"):
+        measure(process)
     del process.scheduler.step
+    assert measure(process) > 0
     assert process.fingerprint() == before
 
 

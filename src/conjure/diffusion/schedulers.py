@@ -97,7 +97,8 @@ def is_few_step_scheduler(scheduler: Any) -> bool:
 
 def replaced_methods(scheduler: Any) -> dict[str, Any]:
     """Return the functions that replace methods of a scheduler, by name. A scheduler made from its configuration has none."""
-    return {name: value for name, value in vars(scheduler).items() if callable(value)}
+    cls = type(scheduler)
+    return {name: value for name, value in vars(scheduler).items() if callable(value) and hasattr(cls, name)}
 
 
 def plain_config(scheduler: Any) -> dict[str, Any]:
