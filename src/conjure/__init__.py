@@ -150,7 +150,7 @@ def __getattr__(name: str) -> Any:
     if name in _RENAMED:
         from conjure.deprecation import warn_renamed
 
-        warn_renamed(f"conjure.{name}", f"conjure.{_RENAMED[name]}", stacklevel=2)
+        warn_renamed(f"conjure.{name}", f"conjure.{_RENAMED[name]}")
         return __getattr__(_RENAMED[name])
     if name in _MODULES:
         from importlib import import_module

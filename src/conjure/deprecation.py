@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
+
+from conjure.user_warnings import warn_user
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def warn_renamed(old: str, new: str, stacklevel: int = 2) -> None:
+def warn_renamed(old: str, new: str) -> None:
     """Emit the warning that `old` was renamed to `new`.
 
     Args:
         old: The name that was used.
         new: The name to use.
-        stacklevel: As in `warnings.warn`, counted from the caller of this function.
     """
-    message = f"{old} was renamed to {new}; the old name will be removed in the next release"
-    warnings.warn(message, DeprecationWarning, stacklevel=stacklevel + 1)
+    warn_user(f"{old} was renamed to {new}; the old name will be removed in the next release", DeprecationWarning)
 
 
 def renamed_keywords(**old_to_new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

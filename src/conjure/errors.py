@@ -57,6 +57,6 @@ class NoWorkersWarning(UserWarning):
 
 def __getattr__(name: str) -> Any:
     if name == "TextCutWarning":
-        warn_renamed("conjure.errors.TextCutWarning", "conjure.errors.TextTruncationWarning", stacklevel=2)
+        warn_renamed("conjure.errors.TextCutWarning", "conjure.errors.TextTruncationWarning")
         return TextTruncationWarning
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

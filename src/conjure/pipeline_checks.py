@@ -24,8 +24,10 @@ from conjure.diffusion.process import Process
 from conjure.diffusion.row_independence import runs_whole_batches
 from conjure.diffusion.seeding import noise_seed
 from conjure.diffusion.shared_trajectory import is_trajectory_state
+from conjure.diffusion.step_noise import bind_step
 from conjure.engine.runner import iter_results
 from conjure.errors import InputError, TextTruncationWarning
+from conjure.io.text import one_line
 from conjure.similarity.pairwise import distance, distances
 
 TEXT_A, TEXT_B = "a red apple", "two blue whales in the deep sea, seen from above"
@@ -72,7 +74,7 @@ def check_model(process: Process) -> Iterator[Finding]:
         except InputError as error:
             yield Finding(name, False, str(error))
         except Exception as error:  # an unknown pipeline may raise any exception
-            yield Finding(name, False, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+            yield Finding(name, False, f"{type(error).__name__}: {one_line(error)}")
 
 
 def _check_positive_distance(process: Process) -> tuple[bool, str]:
@@ -203,7 +205,7 @@ def _run_stock_pipeline(
     @functools.wraps(stock_step)  # pipelines inspect the signature for `eta` and `generator`
     def step(*args: Any, **kwargs: Any) -> Any:
         nonlocal final_state
-        call = signature.bind(*args, **{name: value for name, value in kwargs.items() if name in signature.parameters})
+        call = bind_step(signature, args, kwargs)
         x_t = call.arguments["sample"]
         if is_trajectory_state(scheduler):
             prediction = call.arguments["model_output"]
@@ -230,7 +232,7 @@ def _run_stock_pipeline(
             pipeline.set_progress_bar_config(disable=True)
             run.images = generated(pipeline(**_stock_kwargs(process, text, output_type)))
         except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-            raise InputError(f"the stock pipeline fails: {' '.join(str(error).split())[:200]}") from error
+            raise InputError(f"the stock pipeline fails: {one_line(error)}") from error
     if final_state is None:
         raise InputError(f"{type(pipeline).__name__} does not call scheduler.step")
     run.states.append(final_state)

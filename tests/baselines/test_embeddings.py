@@ -64,6 +64,16 @@ def test_texts_with_the_same_tokens_have_the_same_vector(default_process):
     assert lower > 0.1
 
 
+def test_a_text_that_is_the_negative_prompt_has_its_own_vector(tiny_sd):
+    plain, with_negative = (
+        process_text_encoder(conjure.load(tiny_sd, guidance=guidance, negative_prompt=negative))
+        for guidance, negative in ((1.0, None), (7.5, "blurry"))
+    )
+    pairs = [("blurry", "sharp"), ("", "sharp"), ("blurry", "")]
+    np.testing.assert_allclose(with_negative.distances(pairs), plain.distances(pairs), rtol=1e-5, atol=1e-6)
+    assert (plain.distances(pairs) > 1e-3).all()
+
+
 def test_padding_is_not_part_of_the_mean(tmp_path):
     """Flux calls T5 without an attention mask; the mean is over the hidden states of the tokens only."""
     process = conjure.load(save("Flux dev", tmp_path / "model"), steps=2)
@@ -128,7 +138,8 @@ def test_projections_are_no_text_encoders(family, encoders, tmp_path):
     """A projection only transforms what the encoders return. CLAP, the first one of AudioLDM 2, is called by another method."""
     process = conjure.load(AUDIO_FAMILIES[family].save(tmp_path / "model"), steps=2)
     baseline: Any = process_text_encoder(process)
-    assert {encoded.encoder for encoded in baseline.recorder._record("a dog barks")} == encoders
+    with baseline.recorder._patched_pipeline() as pipeline:
+        assert {encoded.encoder for encoded in baseline.recorder._record(pipeline, "a dog barks")} == encoders
     assert baseline.distances(PAIRS)[0, 0] > 1e-6
 
 

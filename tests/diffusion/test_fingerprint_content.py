@@ -173,7 +173,8 @@ def test_reduced_precision_of_float32_products_is_part_of_the_fingerprint(tiny):
 
 
 @pytest.mark.parametrize(
-    ("backend", "precision"), [("cuda.matmul", "tf32"), ("cudnn.conv", "ieee"), ("mkldnn.matmul", "tf32"), ("mkldnn.conv", "bf16")]
+    ("backend", "precision"),
+    [("cuda.matmul", "tf32"), ("cudnn.conv", "ieee"), ("mkldnn.matmul", "tf32"), ("mkldnn.conv", "bf16")],
 )
 def test_changed_float32_precisions_by_device(backend, precision):
     device_type = "cpu" if backend.startswith("mkldnn") else "cuda"

@@ -15,7 +15,7 @@ import conjure
 from analytic_pipelines import gaussian, process_of
 from conjure.baselines.base import RandomDistances
 from conjure.baselines.embeddings import process_text_encoder
-from conjure.diffusion.memoization import patched_forward
+from conjure.diffusion.patching import patched_forward
 from conjure.evaluation.correlation import agreement
 from conjure.evaluation.datasets import Pairs, read_file
 from conjure.evaluation.evaluate import evaluate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -17,7 +18,7 @@ from conjure.diffusion.batched_call import BatchedCall
 from conjure.diffusion.complete_weights import POOLER
 from conjure.diffusion.deduplication import TextEmbeddingCache
 from conjure.diffusion.fingerprint import module_fingerprint, pipeline_fingerprint
-from conjure.diffusion.memoization import patched_forward, patched_method
+from conjure.diffusion.patching import patched_forward, patched_method
 from conjure.diffusion.pipeline_patching import PROJECTION, is_text_encoder
 from conjure.diffusion.process import Process
 from conjure.diffusion.tokenizers import check_vocabulary
@@ -116,28 +117,35 @@ class TextEncoderRecorder(TextEmbeddingCache):
 
     def vectors(self, texts: list[str]) -> Float[np.ndarray, "texts dimensions"]:
         """Return one vector per text, shape (texts, dimensions)."""
-        empty_text = self._record("")
-        return np.stack([self._vector(text, empty_text) for text in texts])
+        with self._patched_pipeline() as pipeline:
+            # Pipelines also encode the negative prompt, for guidance. It is what runs of different texts have in common
+            of_empty_text, of_other_text = ({encoded.row_key for encoded in self._record(pipeline, text)} for text in ("", "a"))
+            return np.stack([self._vector(pipeline, text, of_empty_text & of_other_text) for text in texts])
 
-    def _vector(self, text: str, empty_text: Sequence[EncodedText]) -> np.ndarray:
-        # Pipelines encode the empty text as well, for guidance. Its vectors are skipped, unless an encoder has no other: then
-        # the tokenizer maps the text to the same tokens as the empty text.
-        empty_keys = {encoded.row_key for encoded in empty_text}
-        vectors: dict[str, np.ndarray] = {}
-        for encoded in self._record(text):
-            if encoded.row_key not in empty_keys:
-                vectors.setdefault(encoded.encoder, encoded.vector)
-        vectors = {encoded.encoder: encoded.vector for encoded in reversed(empty_text)} | vectors
+    def _vector(self, pipeline: Any, text: str, negative_keys: AbstractSet[Any]) -> np.ndarray:
+        recorded = self._record(pipeline, text)
+        # A text may have the tokens of the negative prompt, which is the empty text by default
+        ordered = sorted(recorded, key=lambda encoded: encoded.row_key in negative_keys)
+        vectors = {encoded.encoder: encoded.vector for encoded in reversed(ordered)}  # the first of each encoder
         return np.concatenate([vectors[name] / np.linalg.norm(vectors[name]) for name in sorted(vectors)])
 
-    def _record(self, text: str) -> list[EncodedText]:
-        """Run the stock pipeline on `text` up to its first call of a denoiser."""
-        self.recorded = []
-        with contextlib.ExitStack() as stack, contextlib.suppress(StopBeforeDenoising):
+    @contextlib.contextmanager
+    def _patched_pipeline(self) -> Iterator[Any]:
+        """Context manager with the pipeline, whose calls end at the first call of a denoiser.
+
+        All texts share it, because patching takes longer than encoding a text.
+        """
+        with contextlib.ExitStack() as stack:
             for name in DENOISERS:
                 if name in self.modules:
                     stack.enter_context(patched_forward(self.modules[name], _stop))
-            self.process.run([text], [0], text_cache=self)
+            yield stack.enter_context(self.process.patched_pipeline(self, single_row=True))
+
+    def _record(self, pipeline: Any, text: str) -> list[EncodedText]:
+        """Run the patched pipeline on `text` up to its first call of a denoiser."""
+        self.recorded = []
+        with contextlib.suppress(StopBeforeDenoising):
+            pipeline(**self.process.call_kwargs([text], [0], "latent"))
         return self.recorded
 
     @contextlib.contextmanager

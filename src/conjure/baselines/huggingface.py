@@ -17,6 +17,7 @@ from conjure.diffusion.readable_files import check_pickles, readable_folder
 from conjure.diffusion.weight_variants import choose_variant
 from conjure.errors import InputError
 from conjure.io.logging import silenced
+from conjure.io.text import one_line
 from conjure.models.default_model import encoder_folder
 
 # transformers would ask at the terminal whether to run code of a repository
@@ -46,9 +47,8 @@ def open_model(model: str, unused: str | None = None) -> Iterator[Path]:
     except InputError:
         raise
     except Exception as error:  # transformers, safetensors and the Hub client each raise exceptions of different classes
-        message = " ".join(str(error).split())[:200]
         raise InputError(
-            f"the model {model!r} cannot be loaded: {message}; give a folder with safetensors, or a Hub name"
+            f"the model {model!r} cannot be loaded: {one_line(error)}; give a folder with safetensors, or a Hub name"
         ) from error
 
 

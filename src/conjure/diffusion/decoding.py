@@ -17,6 +17,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerOutput
 from jaxtyping import Float
 from torch import Tensor
 
+from conjure.diffusion.patching import patched_method
 from conjure.errors import InputError
 
 MIN_STEPS = {"MochiPipeline": 2, "LTXPipeline": 2}  # their noise levels are undefined for a single step
@@ -67,7 +68,6 @@ def finite_decoding(autoencoder: Any) -> Iterator[None]:
     if decode is None:
         yield
         return
-    instance_decode = vars(autoencoder).get("decode")
 
     @functools.wraps(decode)
     def decode_finite(latents: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -84,14 +84,8 @@ def finite_decoding(autoencoder: Any) -> Iterator[None]:
             )
         return output
 
-    autoencoder.decode = decode_finite
-    try:
+    with patched_method(autoencoder, "decode", decode_finite):
         yield
-    finally:
-        if instance_decode is None:
-            del autoencoder.decode
-        else:
-            autoencoder.decode = instance_decode
 
 
 def check_finite_images(images: Float[np.ndarray, "rows *media"]) -> None:

@@ -19,7 +19,8 @@ from torch.utils import _pytree as pytree
 
 from conjure.diffusion.batched_call import BatchedCall, concatenate_outputs
 from conjure.diffusion.compilation import constant_rows, is_compiled
-from conjure.diffusion.memoization import StaticInputCache, patched_forward
+from conjure.diffusion.memoization import StaticInputCache
+from conjure.diffusion.patching import patched_forward
 from conjure.diffusion.row_independence import has_independent_rows, prepare_verdicts
 
 # By the id of an input: its tensors (kept alive, so that the id is not reused), their versions, and the index of the first equal

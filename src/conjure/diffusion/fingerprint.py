@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from conjure.diffusion.module_state import NetworkDescriber, describe_global_hoo
 from conjure.diffusion.schedulers import replaced_methods
 from conjure.diffusion.weights import DiskTensor, num_edits, plain_tensors, read_weights, sum_of_bits, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
+from conjure.user_warnings import warn_user
 
 # Components that do not change a result: texts are compared by latents, and images are neither filtered nor marked
 IGNORED_COMPONENTS = ("scheduler", "safety_checker", "feature_extractor", "watermarker", "requires_safety_checker")
@@ -42,7 +42,7 @@ TOKENIZER_SETTINGS = (
     "model_input_names", "split_special_tokens",
 )  # fmt: skip
 
-# By type of device, where torch.backends names what may compute float32 products with fewer bits, and its setting without a change
+# What may compute float32 products with fewer bits, by type of device: its name in torch.backends, and its setting at the start
 FLOAT32_PRECISIONS = {
     "cpu": {"mkldnn.matmul": "ieee", "mkldnn.conv": "ieee"},
     "cuda": {"cuda.matmul": "ieee", "cudnn.conv": "tf32"},
@@ -188,9 +188,7 @@ def _fingerprint(pipeline: Any) -> _Cached:
         _hash_weights(hasher, tensors)
     unknown = tuple(dict.fromkeys(describer.unknown))
     if unknown and (cached is None or cached.unknown != unknown):
-        warnings.warn(
-            f"the fingerprint does not cover {_listed(unknown)}; results cannot be stored", UnknownBehaviorWarning, stacklevel=2
-        )
+        warn_user(f"the fingerprint does not cover {_listed(unknown)}; results cannot be stored", UnknownBehaviorWarning)
     _cached_fingerprints[pipeline] = _Cached(state, hasher.hexdigest(), unknown)
     return _cached_fingerprints[pipeline]
 

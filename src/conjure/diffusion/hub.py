@@ -26,6 +26,7 @@ from conjure.diffusion.weight_variants import choose_variant, select_weights, va
 from conjure.errors import InputError
 from conjure.io.formatting import pluralize
 from conjure.io.logging import report
+from conjure.io.text import one_line
 
 REPORT_INTERVAL = 120.0  # seconds between two lines about the progress of a download
 INDEX_FILES = ("model_index.json", "modular_model_index.json")
@@ -168,8 +169,7 @@ def _cause(name: str, repository: str, revision: str, error: Exception) -> str:
             f"there is no public repository {repository!r}; check the name, or set HF_TOKEN to a token that can read it if it is "
             "private"
         )
-    message = " ".join(str(error).split()) or type(error).__name__
-    return start + f"{message[:200]}; check the name, the revision, your access and the connection, or give a local folder"
+    return start + f"{one_line(error)}; check the name, the revision, your access and the connection, or give a local folder"
 
 
 class _Progress:

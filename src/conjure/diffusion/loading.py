@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from diffusers import DiffusionPipeline, ModularPipeline
 from conjure.diffusion.compilation import denoisers, optimize_denoiser
 from conjure.diffusion.load_options import LoadOptions, Lora, parse_inversions, parse_loras
 from conjure.diffusion.media import MEDIA_SETTINGS, MediaSettings
-from conjure.diffusion.model_folder import one_line
 from conjure.diffusion.model_settings import settings_of_pipeline, stored_scheduler
 from conjure.diffusion.modifications import find_modifications, modify
 from conjure.diffusion.noise_levels import Unit
@@ -29,6 +27,8 @@ from conjure.diffusion.process import Process
 from conjure.diffusion.schedulers import is_few_step_scheduler, make_scheduler
 from conjure.diffusion.sources import load_source
 from conjure.errors import FewStepModelWarning, InputError
+from conjure.io.text import one_line
+from conjure.user_warnings import warn_user
 
 DEFAULT_STEPS = 10
 FEW_STEP_NAMES = re.compile(r"turbo|lightning|lcm|hyper-?sd|distill", re.IGNORECASE)
@@ -197,9 +197,8 @@ def _warn_of_few_step_model(pipeline: Any, name: str, guidance: float) -> None:
         return  # the guidance is an input of the network
     origins = [Path(name).name, *(str(part.get("_name_or_path", "")) for part in (pipeline.config, config))]
     if is_few_step_scheduler(pipeline.scheduler) or any(FEW_STEP_NAMES.search(Path(origin).name) for origin in origins):
-        warnings.warn(
+        warn_user(
             f"model {name!r} seems to be distilled to few steps, but its default guidance is {guidance:g}; see its model card, "
             "and give for example --steps 4 --guidance 0 --scheduler own",
             FewStepModelWarning,
-            stacklevel=3,
         )

@@ -21,9 +21,10 @@ from safetensors import safe_open
 
 from conjure.diffusion.adapter_files import PEFT_CONFIG
 from conjure.diffusion.compilation import DENOISERS, denoisers
-from conjure.diffusion.model_folder import one_line
+from conjure.diffusion.patching import patched_method
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number
+from conjure.io.text import one_line
 
 PEFT_PREFIX = "base_model.model."
 DIFFUSERS_METADATA = "lora_adapter_metadata"  # a JSON object in the header of a file that diffusers saved
@@ -185,11 +186,8 @@ def _converted_state(pipeline: Any, scaling: Mapping[str, Any], converted: dict[
             {f"{part}.{key}": value for part in parts for key, value in _config(part, state, scaling).items()},
         )
 
-    pipeline.lora_state_dict = lora_state_dict
-    try:
+    with patched_method(pipeline, "lora_state_dict", lora_state_dict):
         yield
-    finally:
-        del pipeline.lora_state_dict
 
 
 def _config(part: str, tensors: Mapping[str, torch.Tensor], scaling: Mapping[str, Any]) -> dict[str, Any]:

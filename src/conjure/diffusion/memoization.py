@@ -14,26 +14,9 @@ from typing import Any
 
 import torch
 
+from conjure.diffusion.patching import patched_forward
+
 MAX_CACHE_BYTES = 2**29
-
-
-@contextlib.contextmanager
-def patched_method(module: torch.nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
-    """Context manager in which `module` calls `method` instead of its method `name`."""
-    instance_method = vars(module).get(name)  # hooks of accelerate are set on the instance
-    setattr(module, name, method)
-    try:
-        yield
-    finally:
-        if instance_method is None:
-            delattr(module, name)  # the method of the class is visible again
-        else:
-            setattr(module, name, instance_method)
-
-
-def patched_forward(module: torch.nn.Module, forward: Callable[..., Any]) -> contextlib.AbstractContextManager[None]:
-    """Context manager in which `module` calls `forward` instead of its method."""
-    return patched_method(module, "forward", forward)
 
 
 class StaticInputCache:

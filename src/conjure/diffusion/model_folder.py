@@ -15,6 +15,7 @@ from conjure.diffusion.media import media_kind
 from conjure.diffusion.modular import MODULAR_INDEX
 from conjure.diffusion.readable_files import UNSAFE_EXTENSIONS, check_regular
 from conjure.errors import InputError
+from conjure.io.text import one_line
 
 # Parameters that the call of a pipeline must have, and parameters of pipelines for other inputs: images and masks; and for
 # pipelines of videos and sounds, where no image is optional, images, videos and sounds
@@ -155,9 +156,3 @@ def _check_shards(path: Path, name: str) -> None:
         raise InputError(f"model {name!r} has a {path.name} that cannot be read: {one_line(error)}") from error
     if unsafe := sorted(str(shard) for shard in shards if not str(shard).endswith(".safetensors")):
         raise InputError(f"model {name!r} names {unsafe[0]!r} in its {path.name}; only safetensors are read")
-
-
-def one_line(error: BaseException) -> str:
-    """Return the message of another library's error in one line of at most 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -15,12 +15,13 @@ from typing import Any, cast
 import diffusers
 from diffusers import SchedulerMixin
 
-from conjure.diffusion.model_folder import REQUIRED_PARAMETERS, index_path, one_line
+from conjure.diffusion.model_folder import REQUIRED_PARAMETERS, index_path
 from conjure.diffusion.noise_levels import UNITS
 from conjure.diffusion.quantization import SUPPORTED
 from conjure.diffusion.schedulers import config_from_plain
 from conjure.errors import InputError
 from conjure.io.numbers import is_finite_number, is_integer
+from conjure.io.text import one_line
 from conjure.models import default_model
 
 FILE_NAME = "conjure.json"

@@ -11,11 +11,12 @@ from diffusers import DiffusionPipeline
 
 from conjure.diffusion.complete_weights import check_initialized, complete_weights
 from conjure.diffusion.hub import UNUSED_COMPONENTS
-from conjure.diffusion.model_folder import check_components, one_line, read_index
+from conjure.diffusion.model_folder import check_components, read_index
 from conjure.diffusion.modular import modular_pipeline
 from conjure.diffusion.readable_files import readable_folder
 from conjure.diffusion.weight_variants import choose_variant
 from conjure.errors import InputError
+from conjure.io.text import one_line
 from conjure.models import default_model
 
 

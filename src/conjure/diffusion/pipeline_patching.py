@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import warnings
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from conjure.diffusion.row_independence import has_added_code
 from conjure.diffusion.tokenizers import TruncationWarningTokenizer, is_tokenizer
 from conjure.errors import SafetyCheckerWarning
 from conjure.io.logging import suppress_truncation_logs
+from conjure.user_warnings import warn_user
 
 AUTOENCODERS = ("vae", "movq", "vqvae")
 # What text encoders return passes through it, so it must not depend on the other texts of a batch either, not even in rounding
@@ -140,9 +140,8 @@ def warn_of_safety_checker(pipeline: DiffusionPipeline) -> None:
     """Warn that the safety checker of a pipeline is switched off while images are decoded, once per pipeline."""
     if getattr(pipeline, "safety_checker", None) is not None and pipeline not in _warned_pipelines:
         _warned_pipelines.add(pipeline)
-        warnings.warn(
+        warn_user(
             "the safety checker of the pipeline is switched off while Conjure decodes images, since it would replace some "
             "of them by black images",
             SafetyCheckerWarning,
-            stacklevel=3,
         )

@@ -140,7 +140,7 @@ def with_current_names(settings: dict[str, Any]) -> dict[str, Any]:
         new, value = RENAMED_SETTINGS[old], settings[old]
         if new in settings:
             raise TypeError(f"set() got both {old!r} and {new!r}; give {new!r} alone")
-        warn_renamed(f"the setting {old!r}", f"{new!r} (its opposite)" if old == "alone" else repr(new), stacklevel=3)
+        warn_renamed(f"the setting {old!r}", f"{new!r} (its opposite)" if old == "alone" else repr(new))
         current[new] = not value if old == "alone" and value is not None else value
     for name in current:
         if name not in SETTINGS:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from conjure.diffusion.compilation import denoisers
-from conjure.diffusion.model_folder import one_line
 from conjure.errors import InputError
+from conjure.io.text import one_line
 
 TYPES = ("int8", "int4")
 # The library of each quantisation; the first one that is installed is used. The 4-bit weights of torchao need a GPU from the

@@ -8,6 +8,7 @@ from typing import Any
 
 from conjure.errors import InputError
 from conjure.io.numbers import none_if_not_finite
+from conjure.io.text import one_line
 
 # Models distilled to few steps work with their scheduler only, although diffusers lists the others as compatible
 FEW_STEP_SCHEDULERS = ("LCMScheduler", "TCDScheduler", "SCMScheduler")
@@ -58,7 +59,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
     try:
         scheduler = cls.from_config(dict(default_scheduler.config) | variance, **replaced)
     except (ImportError, ValueError, NotImplementedError) as error:
-        raise InputError(f"the scheduler {name!r} cannot be used here: {' '.join(str(error).split())}") from error
+        raise InputError(f"the scheduler {name!r} cannot be used here: {one_line(error)}") from error
     if has_same_noise_schedule(scheduler, default_scheduler):
         return scheduler
     if requested is None:

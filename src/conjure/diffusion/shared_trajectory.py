@@ -28,6 +28,7 @@ from conjure.diffusion.process import Process
 from conjure.diffusion.step_noise import bind_step, seeded_scheduler
 from conjure.errors import InputError
 from conjure.io.formatting import pluralize
+from conjure.io.text import one_line
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def run_on_shared_trajectories(
         # The pipeline does not support these settings
         raise InputError(
             f"{_names(process)} cannot run {pluralize(process.steps, 'step')} with these settings: "
-            f"{' '.join(str(error).split())[:200] or type(error).__name__}; change the settings, or use --scheduler own"
+            f"{one_line(error)}; change the settings, or use --scheduler own"
         ) from error
     if num_states != process.steps or latest is None:
         raise InputError(

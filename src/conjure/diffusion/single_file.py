@@ -13,9 +13,10 @@ from huggingface_hub import snapshot_download
 
 from conjure.diffusion.complete_weights import check_initialized, complete_weights
 from conjure.diffusion.hub import UNUSED_COMPONENTS
-from conjure.diffusion.model_folder import check_libraries, one_line, read_index
+from conjure.diffusion.model_folder import check_libraries, read_index
 from conjure.diffusion.readable_files import readable_folder
 from conjure.errors import InputError
+from conjure.io.text import one_line
 
 # Prediction types of diffusers, by their names in original configurations
 PARAMETERIZATIONS = {"eps": "epsilon", "v": "v_prediction"}

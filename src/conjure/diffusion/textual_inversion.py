@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from conjure.diffusion.model_folder import one_line
 from conjure.errors import InputError
+from conjure.io.text import one_line
 
 # Keys that name no token: the file of another program is then named after its token. The text encoder that a key is for
 KEYS_WITHOUT_TOKEN = {"emb_params": None, "clip_l": "", "clip_g": "_2"}

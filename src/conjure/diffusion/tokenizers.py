@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from conjure.errors import InputError, TextTruncationWarning
 from conjure.io.formatting import pluralize
+from conjure.user_warnings import warn_user
 
 MIN_CUT = 20_000  # characters; no shorter text is cut
 CHARACTERS_PER_TOKEN = 100
@@ -167,17 +167,15 @@ class TruncationWarningTokenizer:
         special = [getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "sep", "cls", "pad")]
         unknown = self._tokenizer.unk_token_id
         if unknown is not None and unknown not in special and unknown in tokens:
-            warnings.warn(
+            warn_user(
                 f"text {text[:40]!r} has {at_least}{pluralize(tokens.count(unknown), 'symbol')} that the text encoder of this "
                 "model maps to the unknown token; rephrase it",
                 TextTruncationWarning,
-                stacklevel=3,
             )
         if len(tokens) > limit:
             lost = self._tokenizer.decode(tokens[int(limit) - 1 :][:SHOWN_TOKENS], skip_special_tokens=True)
-            warnings.warn(
+            warn_user(
                 f"text of {at_least}{pluralize(len(tokens), 'token')}, but the text encoder of this model takes {limit}: "
                 f"{lost[:80]!r}{'...' if len(lost) > 80 else ''} is truncated; shorten the text",
                 TextTruncationWarning,
-                stacklevel=3,
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,8 @@ from conjure.diffusion.process import Process
 from conjure.engine.worker import ProcessSpec, Worker
 from conjure.errors import InputError, NoWorkersWarning, TextTruncationWarning
 from conjure.io.numbers import is_integer
+from conjure.io.text import one_line
+from conjure.user_warnings import warn_user
 
 GPU_CHUNK_ROWS = 256  # keeps a GPU busy for seconds; a worker that dies loses at most one chunk
 MAX_RETRIES = 3  # of one chunk, after the workers that ran it died
@@ -136,7 +137,7 @@ class Workers:
             completed, _ = ray.wait([*busy, *restarting], timeout=CONNECT_TIMEOUT)
             if not completed and not busy:
                 message = f"no worker is available yet; {len(waiting)} chunks wait for the cluster to start one"
-                warnings.warn(message, NoWorkersWarning, stacklevel=2)
+                warn_user(message, NoWorkersWarning)
             for reference in completed:
                 if reference in restarting:
                     free.append(restarting.pop(reference))
@@ -162,7 +163,7 @@ class Workers:
                     continue
                 results, truncations = output
                 for truncation in truncations:
-                    warnings.warn(truncation, TextTruncationWarning, stacklevel=2)
+                    warn_user(truncation, TextTruncationWarning)
                 yield results
                 done += len(chunk)
                 if progress:
@@ -203,7 +204,7 @@ def _connect(address: str | None, count: int | None) -> None:
         if "\nTraceback" in reason:  # a traceback of the server, whose last line is the error
             reason = reason.strip().splitlines()[-1]
         raise InputError(
-            f"cannot connect to the Ray cluster {address!r}: {' '.join(reason.split())[:200]}; start one with ray start --head"
+            f"cannot connect to the Ray cluster {address!r}: {one_line(reason)}; start one with ray start --head"
         ) from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from conjure.engine.store_file import DATABASE_ERRORS, REPAIR_HINT, advice, connect, database_error, is_read_only
 from conjure.engine.store_schema import CREATE_TABLES, MIGRATION, READ_ONLY_OVERLAY, SCHEMA_2_TABLES, SCHEMA_VERSION, TABLES
 from conjure.errors import InputError, OutputError, ReadOnlyStoreWarning
+from conjure.user_warnings import warn_user
 
 
 def checksum(*parts: str | int | bytes | None) -> int:
@@ -186,10 +186,9 @@ class StoreDatabase:
         """
         if self._warns_of_new_rows:
             self._warns_of_new_rows = False
-            warnings.warn(
+            warn_user(
                 f"{str(self.path)!r} is read-only, so new results are not stored; copy it to a writable folder to store them",
                 ReadOnlyStoreWarning,
-                stacklevel=4,
             )
         with self._lock:
             self.write("BEGIN IMMEDIATE")

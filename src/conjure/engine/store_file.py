@@ -9,6 +9,7 @@ from urllib.request import pathname2url
 
 from conjure.engine.store_schema import COLUMN_DEFINITIONS
 from conjure.errors import InputError, OutputError
+from conjure.io.text import one_line
 
 DATABASE_ERRORS = (sqlite3.Error, UnicodeError)  # UnicodeError if SQLite's message quotes corrupted text of the file
 REPAIR_HINT = "fix it with conjure store repair, or name another file"
@@ -61,7 +62,7 @@ def database_error(path: Path, problem: str, error: Exception) -> InputError:
     code = extended_code & 0xFF
     if extended_code == sqlite3.SQLITE_IOERR_SHORT_READ:  # a truncated file
         code = sqlite3.SQLITE_CORRUPT
-    reason = " ".join(str(error).split())
+    reason = one_line(error)
     if code not in ADVICE:
         return InputError(f"{str(path)!r} {problem}: {reason}; {advice(path)}")
     cls = InputError if code == sqlite3.SQLITE_CANTOPEN and not path.parent.is_dir() else OutputError

@@ -29,6 +29,7 @@ from conjure.evaluation.pair_files import (
 from conjure.evaluation.pair_rows import check_choice
 from conjure.evaluation.tables import read_unquoted
 from conjure.io.input_files import MAX_FILE_MB, STANDARD_INPUT
+from conjure.io.text import one_line
 
 __all__ = [
     "PAPER_TABLE_1", "PAPER_TASKS", "TASKS", "DatasetSpec", "HubDataset", "Pairs", "from_dataframe", "from_rows", "load_tasks",
@@ -237,7 +238,6 @@ def _read_from_hub(task: str, spec: DatasetSpec) -> tuple[str, list[dict[str, An
     try:
         return f"{name}@{revision[:8]}", list(load_dataset(name, revision=revision, split=split))
     except Exception as error:  # datasets, its transport and the Hub client each raise their own exception types
-        reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{name} cannot be downloaded from the Hub: {reason}; check the connection, or give a folder by --data"
+            f"{name} cannot be downloaded from the Hub: {one_line(error)}; check the connection, or give a folder by --data"
         ) from error

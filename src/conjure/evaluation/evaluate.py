@@ -34,6 +34,7 @@ from conjure.evaluation.run_folder import STORE_NAME, open_run_folder, process_w
 from conjure.evaluation.task_statistics import compute_task_result
 from conjure.evaluation.trajectories import run_trajectories
 from conjure.io.files import import_pyarrow, keeping
+from conjure.io.text import one_line
 from conjure.io.version import package_version
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.token_checks import warn_of_indistinct_texts
@@ -202,7 +203,7 @@ def _distances(baseline: Baseline, pairs: Sequence[tuple[str, str]]) -> Float[np
     except Exception as error:  # the classes of exceptions differ between libraries
         if is_out_of_memory(error):
             raise
-        message = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        message = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"the baseline {baseline.name!r} has no distances: {message}; use another model") from error
 
 

@@ -6,7 +6,6 @@ import hashlib
 import math
 import re
 import reprlib
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from conjure.evaluation.pair_rows import check_pair_texts, choose_rows
 from conjure.evaluation.tables import read_table, source_name
 from conjure.io.formatting import pluralize
 from conjure.io.input_files import MAX_FILE_MB, STANDARD_INPUT
+from conjure.user_warnings import warn_user
 
 SENTENCE_COLUMNS = ("sentence1", "sentence2")
 WORD_COLUMNS = ("word1", "word2")
@@ -170,11 +170,10 @@ def _from_own_rows(rows: Sequence[Mapping[str, Any]], source: str, name: str, ch
     pairs = from_rows(rows, source, name=name, title=name, text_columns=(first, second), score_column=score)
     quoted = [i for i, texts in enumerate(pairs.texts) if any(re.fullmatch('".*"', text, re.DOTALL) for text in texts)]
     if quoted:
-        warnings.warn(
+        warn_user(
             f"{source!r} has {pluralize(len(quoted), 'pair')} with a text that begins and ends with a quotation mark, the first "
             f"in row {quoted[0] + 2}; the marks are part of the text; remove them if they are meant as quoting",
             QuotedFieldsWarning,
-            stacklevel=3,
         )
     return pairs
 

@@ -15,6 +15,7 @@ from conjure.diffusion.noise_levels import UNITS
 from conjure.errors import InputError
 from conjure.evaluation.pair_files import pairs_hash
 from conjure.io.files import import_pyarrow
+from conjure.io.text import one_line
 
 
 class Rule(NamedTuple):
@@ -175,7 +176,7 @@ def read_table(path: Path, task: Mapping[str, Any], samples: int) -> TaskTable:
                 raise InputError(f"{path.name} must have one column {name} of {allowed}")
         columns = table.to_pydict()
     except (OSError, UnicodeError, pyarrow.ArrowException) as error:
-        raise InputError(f"{path.name} cannot be read: {' '.join(str(error).split())[:100]}") from error
+        raise InputError(f"{path.name} cannot be read: {one_line(error)}") from error
     for name in ("text1", "text2", "score"):
         if None in columns[name]:
             raise InputError(f"{path.name} has a row without {name}")

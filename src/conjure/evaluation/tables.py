@@ -15,7 +15,7 @@ from typing import Any
 from conjure.errors import InputError
 from conjure.io.files import import_pyarrow
 from conjure.io.input_files import MAX_FILE_MB, STANDARD_INPUT, decode_input, read_input, read_input_text
-from conjure.io.text import split_lines
+from conjure.io.text import one_line, split_lines
 
 Row = dict[str, Any]
 
@@ -159,7 +159,6 @@ def _parse_parquet(content: bytes, source: str, max_mb: int) -> list[Row]:
             rows: list[Row] = file.read().to_pylist()
             return rows
     except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{source!r} cannot be read: {reason}; {FORMATS}") from error
+        raise InputError(f"{source!r} cannot be read: {one_line(error)}; {FORMATS}") from error
     raise InputError(f"{source!r} has {size / 1e6:,.0f} MB without compression; at most {max_mb:,} MB are allowed; "
                      "give a smaller file, or raise the limit by --max-file-mb")  # fmt: skip

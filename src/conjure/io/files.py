@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from conjure.errors import InputError, OutputError
+from conjure.io.text import one_line
 
 MAX_JSON_BYTES = 64_000_000  # of a file of JSON; the largest that Conjure writes have some megabytes
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -153,7 +154,7 @@ def parse_json(text: str, what: str, *, allow_nan: bool = False) -> dict[str, An
     except UnicodeEncodeError as error:
         raise InputError(f"{what} cannot be read: it contains a lone surrogate") from error
     except ValueError as error:
-        raise InputError(f"{what} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        raise InputError(f"{what} cannot be read: {one_line(error)}") from error
     if not isinstance(value, dict):
         raise InputError(f"{what} must contain a JSON object; it contains {describe_json(value)}")
     return value

@@ -33,6 +33,14 @@ def shorten(text: str, width: int = 80) -> str:
     return text if len(text) <= width else text[:width].rstrip() + " …"
 
 
+def one_line(error: BaseException | str, width: int = 200) -> str:
+    """Return the message of an error, in most cases another library's, in one line of at most `width` characters.
+
+    An error without a message gives the name of its class.
+    """
+    return shorten(" ".join(str(error).split()) or type(error).__name__, width)
+
+
 def capitalize_first(text: str) -> str:
     """Return a text whose first character is a capital; the others, such as those of names, are unchanged."""
     return text[:1].upper() + text[1:]

@@ -115,7 +115,7 @@ def record(
     Raises:
         InputError: See `run_on_shared_trajectories`.
     """
-    batch_size = AdaptiveBatchSize(process.pipeline.device, 1 if needs_single_rows(process.pipeline) else process.batch_size)
+    batch_size = AdaptiveBatchSize(process.device, 1 if needs_single_rows(process.pipeline) else process.batch_size)
     text_cache = TextEmbeddingCache()
 
     def run(batch: Sequence[TrajectoryJob], _: int) -> RecordedBatch:
@@ -174,7 +174,7 @@ def replay(
     rows = [batch.jobs.index(job) for job in jobs]
     one_by_one = one_by_one or needs_single_rows(process.pipeline)
     size = 1 if one_by_one else min(process.batch_size or 2**31, sum(job.num_rows for job in batch.jobs))
-    batch_size = AdaptiveBatchSize(process.pipeline.device, size)
+    batch_size = AdaptiveBatchSize(process.device, size)
     text_cache = TextEmbeddingCache()
 
     def run(part: Sequence[int], start: int) -> list[Replayed]:

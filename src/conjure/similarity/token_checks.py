@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ from conjure.diffusion.process import Process
 from conjure.diffusion.tokenizers import cut_text, is_tokenizer, token_ids
 from conjure.errors import IndistinctTextWarning
 from conjure.io.text import shorten
+from conjure.user_warnings import warn_user
 
 Tokens = tuple[tuple[int, ...], ...]
 
@@ -39,16 +39,18 @@ def warn_of_indistinct_texts(process: Process, pairs: Iterable[tuple[str, str]])
         prompt = text if preprocess is None else preprocess(text, clean_caption=False)[0]
         tokens[text] = tuple(_tokens(tokenizer, prompt) for tokenizer in tokenizers)
         if not any(tokens[text]):
-            _warn(
+            warn_user(
                 f"the tokenizer of this model has no token for the text {shorten(text)!a}, which is therefore measured as "
-                "the empty text; rephrase it"
+                "the empty text; rephrase it",
+                IndistinctTextWarning,
             )
     for first, second in pairs:
         if first != second and tokens[first] == tokens[second] and any(tokens[first]):
             show = ascii if _looks_like(first) == _looks_like(second) else repr
-            _warn(
+            warn_user(
                 f"the texts {show(shorten(first))} and {show(shorten(second))} have the same tokens in this model, so their "
-                "distance is 0; rephrase one of them"
+                "distance is 0; rephrase one of them",
+                IndistinctTextWarning,
             )
 
 
@@ -58,7 +60,3 @@ def _tokens(tokenizer: Any, prompt: str) -> tuple[int, ...]:
 
 def _looks_like(text: str) -> str:
     return unicodedata.normalize("NFC", text)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, IndistinctTextWarning, stacklevel=4)
