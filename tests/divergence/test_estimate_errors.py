@@ -50,4 +50,7 @@ def test_only_directions_that_count_are_printed():
     assert "along the trajectory of “b”" not in kl._repr_html_()
     direct = estimate_of(FORWARD, FORWARD, FORWARD, "direct")
     assert direct.directions == ()
+    assert np.isnan([direct.forward, direct.backward, direct.asymmetry, *direct.asymmetry_ci95]).all()
+    assert {direct.to_dict()[key] for key in ("forward", "backward", "asymmetry", "asymmetry_ci95")} == {None}
+    assert None not in direct.to_dict()["ci95"]
     assert "trajectory" not in direct._repr_html_()

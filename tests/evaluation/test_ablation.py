@@ -16,7 +16,7 @@ from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.divergence.differences import PairDifferences
 from conjure.divergence.divergences import DivergenceConfig
 from conjure.engine.runner import iter_result_batches
-from conjure.evaluation.ablation import POST_HOC_AXES, figure_name
+from conjure.evaluation.ablation import POST_HOC_AXES, _make_processes, figure_name
 from conjure.evaluation.axes import check_axes
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
@@ -55,6 +55,15 @@ def test_points_are_the_results_of_their_processes(fast_process, pairs):
     }.items():  # fmt: skip
         assert points[key].agreements["own"].spearman == pytest.approx(spearman_of(process, pairs, samples=1)), key
         assert points[key].fingerprint == process.fingerprint()
+
+
+def test_other_models_keep_unit_size_and_negative_prompt(tiny_sd, tmp_path):
+    process = conjure.load(tiny_sd, steps=3, unit="x0", height=32, width=32, negative_prompt="blurry")
+    conjure.load(tiny_sd).save(tmp_path / "other")
+    other = _make_processes(process, "model", [str(tmp_path / "other")])[str(tmp_path / "other")]()
+    changed = {name for name, value in other.settings().items() if value != process.settings()[name]}
+    assert changed <= {"model", "guidance", "scheduler", "scheduler_config", "batch_prompts"}
+    assert (other.default_unit, other.height, other.pipeline_kwargs) == ("x0", 32, process.pipeline_kwargs)
 
 
 def test_one_run_gives_priors_samples_and_weightings(fast_process, pairs, tmp_path):

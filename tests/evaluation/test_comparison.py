@@ -15,7 +15,7 @@ import conjure
 from conjure import InputError
 from conjure.diffusion.seeding import noise_seed
 from conjure.errors import SafetyCheckerWarning
-from conjure.evaluation.comparison import generate_images
+from conjure.evaluation.comparison import _generate, generate_images
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
 from conjure.plotting.media import COLUMNS, MEL_BINS
@@ -96,7 +96,7 @@ def test_runs_of_a_pipeline_in_memory_are_compared_without_images(conjure_comman
 def test_diff_command(conjure_command, runs, tmp_path):
     code, out, _ = conjure_command("diff", runs / "2", runs / "3", "--json")
     summary = json.loads(out)
-    assert set(summary) == {"runs", "fingerprints", "tasks", "notes"}
+    assert set(summary) == {"runs", "fingerprints", "measures", "antithetic", "tasks", "notes"}
     assert (code, set(summary["tasks"]["own"])) == (0, {"title", "pairs", "spearman", "ci95", "difference", "rank_changes"})
     assert set(summary["tasks"]["own"]["rank_changes"][0]) == {"texts", "ranks", "human_rank"}
     page = tmp_path / "diff.html"
@@ -107,6 +107,32 @@ def test_diff_command(conjure_command, runs, tmp_path):
     assert 'rank in 2</th><th class="number">rank in 3' in page.read_text()
     assert page.read_text().count("data:image/png;base64") == 2
     assert "http" not in page.read_text()
+
+
+def test_the_measure_of_each_run_is_stated(default_process, runs, tmp_path):
+    """Two runs of one process may have measured nats, or started from opposite noise."""
+    pairs = read_file(runs / "own.tsv")
+    evaluate(default_process.set(steps=2), [pairs], weighting="girsanov", antithetic=True, out=tmp_path / "nats", floors=False)
+    comparison = conjure.diff(runs / "2", tmp_path / "nats")
+    plain, nats = comparison.document().settings[:2]
+    assert plain.startswith("2: jeffreys, uniform, squared norm of noise; default (PixArtAlphaPipeline), lms, T = 2")
+    assert plain.endswith(f"k = 2, seed 0, {runs / '2'}")
+    assert nats.startswith("nats: jeffreys, girsanov, nats; default (PixArtAlphaPipeline), lms, T = 2")
+    assert nats.endswith(f"k = 1, seed 0, antithetic, {tmp_path / 'nats'}")
+    assert "unit epsilon" not in plain + nats
+    assert [measure["unit"] for measure in comparison.summary()["measures"]] == ["squared norm of noise", "nats"]
+    assert comparison.summary()["antithetic"] == [False, True]
+
+
+def test_images_of_an_antithetic_run_have_its_noise(default_process, runs, tmp_path):
+    process = default_process.set(steps=2)
+    pairs = read_file(write_pairs(tmp_path / "own.tsv", ROWS[:3]))
+    for seed in (0, 1):
+        evaluate(process, [pairs], antithetic=True, seed=seed, out=tmp_path / str(seed), floors=False)
+    run = conjure.diff(tmp_path / "0", tmp_path / "1").runs[1]
+    images = _generate(run, [("shark", "poodle")], "cpu")["shark", "poodle"]
+    expected = process.run(["shark", "poodle"], [-noise_seed(1, 0), noise_seed(1, 0)], "np")
+    np.testing.assert_allclose(images, expected, atol=1e-4)
 
 
 def test_images_are_those_of_both_models(runs, default_process, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import conjure
 from conjure import InputError
 from conjure.evaluation.datasets import read_file
 from conjure.evaluation.evaluate import evaluate
+from conjure.evaluation.run_folder import Run
+from conjure.evaluation.run_series import RunSeries
 from rated_pairs import write_pairs
 
 TEXTS = ("puppy", "poodle", "shark", "red apple", "green apple", "train", "the sun")
@@ -53,6 +56,21 @@ def test_the_chart_runs_over_the_steps_of_training(runs, tmp_path):
     axes = conjure.diff_runs(named).plot()
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c"]
     assert axes.get_xlabel() == "run"
+
+
+@pytest.mark.parametrize(
+    ("names", "steps"),
+    [
+        (("base-0", "checkpoint-500", "step1000"), [0, 500, 1000]),
+        (("bench-5feceb66ffc8", "bench-6b86b273ff34", "bench-d4735e3a265e"), None),  # the default folders of conjure bench
+        (("cfg-1.5", "cfg-3.0", "cfg-7.25"), None),
+        (("step-1-ema", "step-2-ema", "step-3-ema"), None),
+        (("a-1", "b-1", "c-2"), None),
+    ],
+)
+def test_steps_are_integers_at_the_end_of_the_names(names, steps):
+    runs = [Run(Path("runs") / name, {}, {}) for name in names]
+    assert RunSeries(runs, {}).steps == steps
 
 
 def test_diff_command(conjure_command, runs, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import conjure
+from conjure.diffusion.batch_size import AdaptiveBatchSize
 from conjure.diffusion.jobs import TrajectoryJob
 from conjure.diffusion.noise_levels import prediction_type
 from conjure.errors import InputError
@@ -22,6 +23,25 @@ from tiny_pipelines import FAMILIES
 
 JOBS = [TrajectoryJob(text, seed, (text,)) for text in ("dog", "a red house") for seed in (5, 6)]
 QUICK = ("Stable Diffusion 3.5", "Flux schnell", "LCM")
+
+
+def test_the_batch_size_is_that_of_the_device_that_computes(tiny_sd, monkeypatch):
+    """The weights of an offloaded pipeline are on another device."""
+    process = conjure.load(tiny_sd, steps=1)
+    devices = []
+
+    class Recorded(AdaptiveBatchSize):
+        def __init__(self, device, fixed=None):
+            devices.append(device)
+            super().__init__(torch.device("cpu"), fixed)
+
+    cls = type(process.pipeline)
+    monkeypatch.setattr("conjure.process_drift.trajectories.AdaptiveBatchSize", Recorded)
+    monkeypatch.setattr(cls, "_execution_device", torch.device("cpu"))
+    monkeypatch.setattr(cls, "device", torch.device("meta"))
+    result = conjure.drift(process, process.set(guidance=2.0), ["dog"], samples=1)
+    assert result.texts[0].divergence.value > 0
+    assert {device.type for device in devices} == {"cpu"}
 
 
 @pytest.fixture

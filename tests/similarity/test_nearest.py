@@ -101,6 +101,14 @@ def test_top_of_several(simulate, default_process):
     assert [neighbour.eliminated for neighbour in neighbours.ranked] == [False] * 3 + [True] * 3
 
 
+def test_all_samples_are_drawn_where_all_candidates_are_ranked(simulate, default_process):
+    """There is nothing to eliminate, so `samples` alone determines the error."""
+    simulate({f"text {i}": (10 * (i + 1), 0.5) for i in range(3)}, 1)
+    neighbours = nearest(default_process, "origin", [f"text {i}" for i in range(3)], top=3, samples=8)
+    assert {neighbour.samples for neighbour in neighbours.ranked} == {8}
+    assert neighbours.trajectories_run == neighbours.trajectories_max
+
+
 def test_noisy_candidate_does_not_eliminate_a_near_one(simulate, default_process):
     """A noisy candidate may be first by chance; the two others must not be eliminated because they are farther than the first."""
     eliminated = 0

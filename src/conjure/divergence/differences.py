@@ -48,3 +48,10 @@ class PerStepDivergence:
     forward: Float[np.ndarray, "samples steps"]
     backward: Float[np.ndarray, "samples steps"]
     total: Float[np.ndarray, "samples steps"]
+
+    def directions(self, divergence: str) -> tuple[Float[np.ndarray, " samples"], Float[np.ndarray, " samples"]]:
+        """Return both directed divergences per sample; NaN for `direct`, which compares final latents without a direction."""
+        if divergence == "direct":
+            undefined = np.full(len(self.total), np.nan)
+            return undefined, undefined
+        return self.forward.sum(1), self.backward.sum(1)

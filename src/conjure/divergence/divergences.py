@@ -86,7 +86,7 @@ class DivergenceConfig:
         factor = 1 if self.reduction == "sum" else 1 / differences.dimensions
         if self.divergence == "direct":
             total = differences.direct[:, None] * selected * factor
-            return PerStepDivergence(total, total, total)
+            return PerStepDivergence(total, total, total)  # it has no directions
         if self.weighting == "girsanov" and steps < 2:
             raise InputError("the weighting girsanov integrates between visited levels, so steps must be at least 2, not 1")
         weights = step_weights(differences.noise_levels, differences.prediction_type, self.weighting, self.unit) * factor

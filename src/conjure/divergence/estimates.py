@@ -48,9 +48,9 @@ class Estimate:
         distance: The mean over samples.
         stderr: The standard error of `distance` over samples (NaN with one sample).
         ci95: The 95% interval of `distance` over samples, never negative (`divergence.intervals`; NaN with one sample).
-        forward: The directed divergence along trajectories of the first text.
-        backward: The directed divergence along trajectories of the second text. The distance `kl` does not contain it.
-        asymmetry: The mean over samples of forward minus backward.
+        forward: The directed divergence along trajectories of the first text (NaN for `direct`, which has no directions).
+        backward: The same along trajectories of the second text. The distance `kl` does not contain it.
+        asymmetry: The mean over samples of forward minus backward (NaN for `direct`).
         asymmetry_ci95: The 95% interval of `asymmetry`: Student's t, since it is signed.
         per_step: The contributions of the T visited steps to `distance`.
         per_step_ci95: The 95% intervals of `per_step`, never negative.
@@ -109,13 +109,14 @@ class Estimate:
         samples = check_finite(divergence.total.sum(1))
         mean, error, ci95 = nonnegative_interval(samples)
         steps = [nonnegative_interval(step) for step in divergence.total.T]
-        asymmetry, _, asymmetry_ci95 = t_interval((divergence.forward - divergence.backward).sum(1))
+        forward, backward = divergence.directions(metadata["divergence"])
+        asymmetry, _, asymmetry_ci95 = t_interval(forward - backward)
         return cls(
             distance=mean,
             stderr=error,
             ci95=ci95,
-            forward=float(divergence.forward.sum(1).mean()),
-            backward=float(divergence.backward.sum(1).mean()),
+            forward=float(forward.mean()),
+            backward=float(backward.mean()),
             asymmetry=asymmetry,
             asymmetry_ci95=asymmetry_ci95,
             per_step=tuple(step[0] for step in steps),
@@ -149,7 +150,10 @@ class Estimate:
         return self.distance
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON. Errors and intervals are None with one sample, similarities also without a calibration."""
+        """Return plain data for JSON.
+
+        Errors and intervals are None with one sample, similarities also without a calibration, directions for `direct`.
+        """
         plain = asdict(replace(self, scale=None)) | {"notes": list(self.notes)}
         del plain["scale"]
         similarity = self.similarity
@@ -157,6 +161,8 @@ class Estimate:
         if math.isnan(self.stderr):
             plain["similarity_ci95"] = None
             plain |= dict.fromkeys(("stderr", "ci95", "asymmetry_ci95", "per_step_ci95"))
+        if not self.directions:
+            plain |= dict.fromkeys(("forward", "backward", "asymmetry", "asymmetry_ci95"))
         return plain
 
     def to_pandas(self) -> DataFrame:

@@ -55,7 +55,8 @@ def ablate(
         tasks: As in `conjure.evaluate`.
         vary: For each setting its values, or None for the default ones (`conjure.evaluation.axes.ABLATION_AXES`). `steps`,
             `guidance` and `scheduler` are settings of `Process.set`; `size` is the height and width in pixels; `model` are names
-            for `conjure.load`, each with its own default guidance and scheduler. `prior`, `samples` and `weighting` take no
+            for `conjure.load`, each with its own guidance, scheduler, adapters and further
+            arguments of its pipeline. `prior`, `samples` and `weighting` take no
             values.
         data: As in `conjure.evaluate`.
         samples: As in `conjure.evaluate`.
@@ -126,8 +127,12 @@ def _make_processes(process: Process, axis: str, values: Sequence[Any]) -> dict[
             varied = {str(side): process.set(height=side, width=side) for side in sides}
         case "model":
             options = process.load_options
-            settings = {"steps": process.steps, "device": str(process.device), "dtype": process.settings()["dtype"],
-                        "quantize": options.quantize, "offload": options.offload}  # fmt: skip
+            settings = {
+                "steps": process.steps, "unit": process.default_unit, "height": process.height, "width": process.width,
+                "negative_prompt": process.pipeline_kwargs.get("negative_prompt"), **process.media.settings(),
+                "device": str(process.device), "dtype": process.settings()["dtype"],
+                "quantize": options.quantize, "offload": options.offload,
+            }  # fmt: skip
             # one at a time, because two large models may not fit into the memory together
             others = {model: partial(load, model, **settings) for model in values if model != process.model}
             return {process.model: partial(_identity, process), **others}

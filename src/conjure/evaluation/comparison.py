@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +13,13 @@ import numpy as np
 from conjure.deprecation import deprecated_property
 from conjure.diffusion.batch_size import AdaptiveBatchSize, map_batches
 from conjure.diffusion.media import media_of
-from conjure.diffusion.seeding import noise_seed
+from conjure.diffusion.seeding import NoiseSeeds
 from conjure.errors import InputError
 from conjure.evaluation.correlation import percentile_ranks
 from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.matched_runs import common_tasks, matched_distances, run_names
 from conjure.evaluation.paired_comparison import PairedComparison, compare, compare_subsets
-from conjure.evaluation.report import INTERVAL, describe_process, format_interval
+from conjure.evaluation.report import INTERVAL, describe_run, format_interval
 from conjure.evaluation.run_folder import Run, load_run, process_from_settings
 from conjure.io.documents import Document, Table, rows_to_html
 from conjure.io.files import import_pandas
@@ -107,6 +108,8 @@ class Comparison:
         return {
             "runs": [str(run.folder) for run in self.runs],
             "fingerprints": [run.summary["fingerprint"] for run in self.runs],
+            "measures": [run.summary["measure"] for run in self.runs],
+            "antithetic": [run.summary.get("antithetic", False) for run in self.runs],
             "tasks": {name: task.summary() for name, task in self.tasks.items()},
             "notes": self.notes,
         }
@@ -189,11 +192,7 @@ class Comparison:
             columns = ["", *(f"rank in {name}" for name in names), "human rank", "text 1", "text 2"]
             if change_rows:
                 tables.append(Table(f"{task.title}: largest rank changes", columns, change_rows))
-        settings = [
-            f"{label}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, "
-            f"seed {run.summary['seed']}, {run.folder}"
-            for label, run in zip(names, self.runs, strict=True)
-        ]
+        settings = [f"{label}: {describe_run(run.summary)}, {run.folder}" for label, run in zip(names, self.runs, strict=True)]
         settings += [*self.notes, *filter(None, [images_note])]
         has_ranks = any(task.rank_changes for task in tasks)
         note = NOTE + RANKS_NOTE if has_ranks else NOTE
@@ -256,11 +255,11 @@ def generate_images(comparison: Comparison, number: int, device: str | None = No
     shown = [(task.title, change) for task in comparison.tasks.values() for change in task.rank_changes[:number]]
     if not shown:
         return {}
-    texts = list(dict.fromkeys(text for _, change in shown for text in change.texts))
-    images_by_run = [dict(zip(texts, _generate(run, texts, device), strict=True)) for run in comparison.runs]
+    pairs = [change.texts for _, change in shown]
+    images_by_run = [_generate(run, pairs, device) for run in comparison.runs]
     return {
         f"{title}: “{change.texts[0]}” and “{change.texts[1]}”": contact_sheet(
-            [[images[text] for text in change.texts] for images in images_by_run],
+            [images[change.texts] for images in images_by_run],
             rows=comparison.names,
             columns=[quote_and_wrap(text, 28, lines=3) for text in change.texts],
         )
@@ -268,8 +267,8 @@ def generate_images(comparison: Comparison, number: int, device: str | None = No
     }
 
 
-def _generate(run: Run, texts: Sequence[str], device: str | None) -> list[np.ndarray]:
-    """Return an image (height, width, 3) in 0..1 of each text, from the noise of the first sample of the run.
+def _generate(run: Run, pairs: Sequence[tuple[str, str]], device: str | None) -> dict[tuple[str, str], list[np.ndarray]]:
+    """Return the two images (height, width, 3) in 0..1 of each pair of texts, from the noise of the first sample of the run.
 
     A video is shown as a strip of its frames, and a sound as its spectrogram.
     """
@@ -277,12 +276,15 @@ def _generate(run: Run, texts: Sequence[str], device: str | None) -> list[np.nda
         process = process_from_settings(run.summary["process"], run.summary["fingerprint"], device)
     except InputError as error:
         raise InputError(f"images of the run {str(run.folder)!r} cannot be generated: {error}") from error
-    seed = noise_seed(run.summary["seed"], 0)
+    noise = NoiseSeeds(run.summary["seed"], run.summary.get("antithetic", False))
+    rows = {(a, b): ((a, noise.seed_for(0, a, b)), (b, noise.seed_for(0, b, a))) for a, b in pairs}
     kind, rate = process.kind, process.media_rate
     batch_size = AdaptiveBatchSize(process.device, IMAGE_BATCH if process.batch_prompts and kind == "image" else 1)
 
-    def generate(batch: Sequence[str], _: int) -> list[np.ndarray]:
-        outputs = process.run(list(batch), [seed] * len(batch), "np")
-        return [media.picture() for media in media_of(outputs, kind, rate)]
+    def generate(batch: Sequence[tuple[str, int]], _: int) -> list[np.ndarray]:
+        texts, seeds = zip(*batch, strict=True)
+        return [media.picture() for media in media_of(process.run(texts, seeds, "np"), kind, rate)]
 
-    return [picture for batch in map_batches(texts, batch_size, generate) for picture in batch]
+    distinct = list(dict.fromkeys(row for both in rows.values() for row in both))
+    pictures = dict(zip(distinct, itertools.chain(*map_batches(distinct, batch_size, generate)), strict=True))
+    return {pair: [pictures[row] for row in both] for pair, both in rows.items()}

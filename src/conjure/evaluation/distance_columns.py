@@ -24,13 +24,14 @@ def distance_columns(differences: Sequence[PairDifferences], configs: Sequence[D
         configs: The divergences. The first one is the distance; the columns of the others begin with their names.
 
     Returns:
-        The columns, and the errors of the distance. The columns of errors and intervals are NaN with one sample.
+        The columns, and the errors of the distance. The columns of errors and intervals are NaN with one sample, those of
+        directions for `direct`.
     """
     config, *others = configs
     per_step = [config.per_step(pair) for pair in differences]
     columns, errors = _columns("", np.stack([divergence.total.sum(1) for divergence in per_step]))
-    columns["forward"] = np.array([divergence.forward.sum(1).mean() for divergence in per_step])
-    columns["backward"] = np.array([divergence.backward.sum(1).mean() for divergence in per_step])
+    directions = np.array([divergence.directions(config.divergence) for divergence in per_step])  # (pairs, 2, samples)
+    columns["forward"], columns["backward"] = directions.mean(2).T
     for other in others:
         columns |= _columns(other.divergence, np.stack([other.per_sample(pair) for pair in differences]))[0]
     return columns, errors

@@ -42,12 +42,20 @@ def markdown(evaluation: Evaluation, pairs: bool = True) -> str:
 
 def settings_line(evaluation: Evaluation) -> str:
     """Return what was run, in one line."""
-    config = evaluation.config
-    antithetic = ", antithetic" if evaluation.antithetic else ""
+    summary = {
+        "measure": evaluation.measure_dict(), "process": evaluation.process, "samples": evaluation.samples,
+        "seed": evaluation.seed, "antithetic": evaluation.antithetic,
+    }  # fmt: skip
+    return f"{describe_run(summary)}; conjure {evaluation.version}, fingerprint {evaluation.fingerprint[:12]}"
+
+
+def describe_run(summary: Mapping[str, Any]) -> str:
+    """Return what was measured on which process, in one line, from the entries of a summary."""
+    measure = summary["measure"]
+    antithetic = ", antithetic" if summary.get("antithetic") else ""  # earlier versions did not write it
     return (
-        f"{config.divergence}, {config.weighting}, {config.unit_label}; {describe_process(evaluation.process)}; "
-        f"k = {evaluation.samples}, seed {evaluation.seed}{antithetic}; "
-        f"conjure {evaluation.version}, fingerprint {evaluation.fingerprint[:12]}"
+        f"{measure['divergence']}, {measure['weighting']}, {measure['unit']}; {describe_process(summary['process'])}; "
+        f"k = {summary['samples']}, seed {summary['seed']}{antithetic}"
     )
 
 
@@ -57,7 +65,7 @@ def describe_process(settings: Mapping[str, Any]) -> str:
     guidance = "" if settings["guidance"] is None else f", guidance {settings['guidance']:g}"
     return (
         f"{settings['model']}{revision} ({settings['pipeline']}), {settings['scheduler']}, T = {settings['steps']}{guidance}, "
-        f"unit {settings['default_unit']}, {settings['dtype']}" + "".join(f", {change}" for change in describe_changes(settings))
+        f"{settings['dtype']}" + "".join(f", {change}" for change in describe_changes(settings))
     )
 
 

@@ -89,6 +89,7 @@ SUMMARY_RULES = {
     "samples": COUNT,
     "seed": Rule("an integer >= 0", lambda value: _is_integer(value, 0)),
 }
+MEASURE_RULES = {"divergence": TEXT, "weighting": TEXT, "unit": TEXT}
 TASK_RULES = {"title": TEXT, "data": TEXT}
 
 
@@ -119,6 +120,7 @@ def check_summary(summary: Any) -> None:
         InputError: If it is not what a run contains.
     """
     check_object(summary, SUMMARY_RULES, "summary.json")
+    check_object(summary["measure"], MEASURE_RULES, "the measure in summary.json")
     process = summary["process"]
     check_object(process, PROCESS_RULES, "the process in summary.json")
     check_object(process, {name: rule for name, rule in LOAD_RULES.items() if name in process}, "the process in summary.json")

@@ -12,7 +12,7 @@ from conjure.errors import InputError
 from conjure.evaluation.correlation import Agreement, Difference, agreement, difference
 from conjure.evaluation.few_pairs import few_pairs_notes
 from conjure.evaluation.matched_runs import common_tasks, matched_distances, run_names
-from conjure.evaluation.report import INTERVAL, describe_process, format_interval
+from conjure.evaluation.report import INTERVAL, describe_run, format_interval
 from conjure.evaluation.run_folder import Run, load_run
 from conjure.io.documents import Document, Table, rows_to_html
 from conjure.io.files import import_pandas
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-STEP = re.compile(r"\d+(?=\D*$)")  # the last number of a name, as in checkpoint-500
+STEP = re.compile(r"(?<![\d.a-f])\d+$")  # at the end, as in checkpoint-500; not in 7.25 or in the bench-4e0c12 of conjure bench
 NOTE = (
     "Spearman x100 of negated distances with human ratings. Differences are those to the first run. Their 95% CI and their "
     "two-sided p are from the same paired bootstrap over pairs, and over samples where there are several. They are not corrected "
@@ -75,7 +75,7 @@ class RunSeries:
 
     @property
     def steps(self) -> list[int] | None:
-        """The steps of training, which are the last numbers in the names of the folders; None unless each has another number."""
+        """The steps of training: the integers at the end of the names of the folders. None unless each has another one."""
         found = [STEP.search(run.folder.resolve().name) for run in self.runs]
         steps = [int(match[0]) for match in found if match]
         return steps if len(set(steps)) == len(self.runs) else None
@@ -99,6 +99,8 @@ class RunSeries:
         return {
             "runs": [str(run.folder) for run in self.runs],
             "fingerprints": [run.summary["fingerprint"] for run in self.runs],
+            "measures": [run.summary["measure"] for run in self.runs],
+            "antithetic": [run.summary.get("antithetic", False) for run in self.runs],
             "steps": self.steps,
             "tasks": {name: task.summary() for name, task in self.tasks.items()},
             "notes": self.notes,
@@ -170,11 +172,7 @@ class RunSeries:
                 )  # fmt: skip
             columns = ["run", "Spearman", INTERVAL, f"minus {names[0]}", INTERVAL, "p", "rank correlation"]
             tables.append(Table(f"{task.title}, {task.pairs} pairs", columns, rows))
-        settings = [
-            f"{name}: {describe_process(run.summary['process'])}; k = {run.summary['samples']}, "
-            f"seed {run.summary['seed']}, {run.folder}"
-            for name, run in zip(names, self.runs, strict=True)
-        ]
+        settings = [f"{name}: {describe_run(run.summary)}, {run.folder}" for name, run in zip(names, self.runs, strict=True)]
         values, lines, x_label, y_label = self._chart()
         charts = {f"Agreement by {x_label}": line_chart(values, lines, x_label, y_label)}
         return Document(f"Comparison of {len(self.runs)} runs", settings + self.notes, tables, NOTE, charts)

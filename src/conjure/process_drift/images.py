@@ -38,7 +38,8 @@ class TextImages:
         final_a: The image of process A.
         final_b: The image of process B, from the same noise.
         heatmap: Where the processes differ: the contributions of the positions to the divergence, summed over steps; or the
-            squared differences of the two images, if pixels are compared. None if the latents have no positions.
+            squared differences of the two images, if pixels are compared. Along the trajectory of A alone if the processes visit
+            different noise levels. None if the latents have no positions.
         trajectories: The trajectories of both processes with the x0 that both predict; None if pixels are compared, or if the
             processes visit different noise levels.
     """

@@ -251,7 +251,7 @@ def nearest(
         remaining = [
             candidate for candidate in remaining if _significantly_farther(values[candidate], remaining_values, level).sum() < top
         ]
-        if len(remaining) <= top:
+        if len(remaining) <= top < len(candidates):  # if all are to be ranked, they have all samples
             break
     ranked = sorted(candidates, key=lambda candidate: (candidate not in remaining, values[candidate].mean()))
     metadata = run_metadata(process, options)
