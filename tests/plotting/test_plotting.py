@@ -14,10 +14,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from conjure import InputError
+from conjure.io.files import check_output
 from conjure.plotting.charts import line_chart
 from conjure.plotting.heatmaps import colorize_heatmap, draw_color_scale, heatmap_limits, scaled, translucent_heatmap
 from conjure.plotting.images import MAX_SHEET_WIDTH, TILE_GAP, contact_sheet, encode_image, mosaic, tile_images
-from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path, figure_bytes
+from conjure.plotting.output import EMBEDDING_SUFFIXES, FIGURE_SUFFIXES, figure_bytes
 
 
 def test_wide_sheets_are_reduced():
@@ -105,7 +106,7 @@ def test_line_charts_have_one_size_and_run_in_the_order_of_the_values(monkeypatc
 
 
 def test_paths_are_checked(tmp_path):
-    assert check_path(tmp_path / "figure.PNG") == tmp_path / "figure.PNG"
+    assert check_output(tmp_path / "figure.PNG", FIGURE_SUFFIXES, "figure") == tmp_path / "figure.PNG"
     assert not (tmp_path / "figure.PNG").exists()
     for path, message in (
         (tmp_path / "figure.gif", r"ends with '.gif'; allowed are .png, .svg, .pdf, .html"),
@@ -113,24 +114,24 @@ def test_paths_are_checked(tmp_path):
         (tmp_path, "ends with ''"),
     ):
         with pytest.raises(InputError, match=message):
-            check_path(path)
+            check_output(path, FIGURE_SUFFIXES, "figure")
     with pytest.raises(InputError, match="allowed are .png, .svg, .pdf$"):
-        check_path("figure.html", EMBEDDING_SUFFIXES)
+        check_output("figure.html", EMBEDDING_SUFFIXES, "figure")
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(InputError, match="is not a regular file"):
-        check_path(tmp_path / "pipe.png")
+        check_output(tmp_path / "pipe.png", FIGURE_SUFFIXES, "figure")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(InputError, match="is a folder"):
-        check_path(tmp_path / "folder.png")
+        check_output(tmp_path / "folder.png", FIGURE_SUFFIXES, "figure")
 
 
 def test_links_to_new_files_are_kept(tmp_path):
     (tmp_path / "link.png").symlink_to("figure.png")
-    assert check_path(tmp_path / "link.png") == tmp_path / "link.png"
+    assert check_output(tmp_path / "link.png", FIGURE_SUFFIXES, "figure") == tmp_path / "link.png"
     assert [path.name for path in tmp_path.iterdir()] == ["link.png"]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a folder in which not even root can create files")
 def test_paths_that_cannot_be_written():
     with pytest.raises(InputError, match="cannot be written"):
-        check_path("/proc/figure.png")
+        check_output("/proc/figure.png", FIGURE_SUFFIXES, "figure")

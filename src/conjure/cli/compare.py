@@ -87,10 +87,11 @@ def compare(
     replacements = parse_replacements(replace or (), "--replace")
     target = None if target_relative_error is None else parse_fraction(target_relative_error, "--target-relative-error")
     if figure is not None:
+        from conjure.io.files import check_output
         from conjure.plotting.heatmaps import check_heatmap_scale
-        from conjure.plotting.output import check_path
+        from conjure.plotting.output import FIGURE_SUFFIXES
 
-        check_path(figure)
+        check_output(figure, FIGURE_SUFFIXES, "figure")
         check_heatmap_scale(heatmap_scale)
     elif heatmap_scale != "log":
         raise InputError("--heatmap-scale is given without --figure; give a file for the figure")
@@ -175,7 +176,8 @@ def matrix(
     raw_texts: RawTexts = False,
 ) -> None:
     """Compare all pairs of texts: distances, standard errors and clusters."""
-    from conjure.plotting.output import EMBEDDING_SUFFIXES, check_path
+    from conjure.io.files import check_output
+    from conjure.plotting.output import EMBEDDING_SUFFIXES, FIGURE_SUFFIXES
     from conjure.similarity.validation import check_matrix_texts, read_groups
 
     if as_json and as_csv:
@@ -191,9 +193,9 @@ def matrix(
         antithetic=antithetic,
     )  # fmt: skip
     if figure is not None:
-        check_path(figure)
+        check_output(figure, FIGURE_SUFFIXES, "figure")
     if mds is not None:
-        check_path(mds, EMBEDDING_SUFFIXES)
+        check_output(mds, EMBEDDING_SUFFIXES, "figure")
         if figure is not None and os.path.realpath(figure) == os.path.realpath(mds):
             raise InputError(f"both --figure and --mds are {mds!r}; name two files")
     process = process_options.load()

@@ -80,9 +80,9 @@ def distances(
         raise InputError("--raw-texts is given without comma-separated values, which it is about; leave it out")
     if out is not None:
         from conjure.evaluation.distance_table import TABLE_SUFFIXES
-        from conjure.plotting.output import check_path
+        from conjure.io.files import check_output
 
-        check_path(out, TABLE_SUFFIXES, "table")
+        check_output(out, TABLE_SUFFIXES, "table")
         check_is_not_input(out, file)
     names: list[Any] = divergence or ["jeffreys"]  # `validated_sampling` refuses other names
     with deprecations_printed():

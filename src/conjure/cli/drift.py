@@ -82,7 +82,8 @@ def drift(
 
     An option --other-... that is not given has the value of the option without other.
     """
-    from conjure.plotting.output import check_path
+    from conjure.io.files import check_output
+    from conjure.plotting.output import FIGURE_SUFFIXES
     from conjure.process_drift.validation import MIN_ARRANGED_TEXTS, TABLE_SUFFIXES, check_drift_arguments, named_groups
     from conjure.similarity.validation import read_groups
 
@@ -111,9 +112,9 @@ def drift(
     if matrix and len(all_texts) < MIN_ARRANGED_TEXTS:
         raise InputError(f"--matrix is given with {len(all_texts)} texts; give at least {MIN_ARRANGED_TEXTS}, or a file (--file)")
     if figure is not None:
-        check_path(figure)
+        check_output(figure, FIGURE_SUFFIXES, "figure")
     if out is not None:
-        check_path(out, TABLE_SUFFIXES, "table")
+        check_output(out, TABLE_SUFFIXES, "table")
         check_is_not_input(out, file)
     process_a: Any = process_options.load_silently  # the progress bar is shown while they are loaded
     process_b: Any = replace(process_options, **changes).load_silently

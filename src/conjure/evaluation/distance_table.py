@@ -19,12 +19,12 @@ from conjure.evaluation.distance_columns import SIMILARITY_COLUMNS
 from conjure.evaluation.text_pairs import TextPairs
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import rows_to_html
-from conjure.io.files import import_pandas, import_pyarrow, parquet_bytes, write_output
+from conjure.io.files import check_output, import_pandas, import_pyarrow, parquet_bytes, write_output
 from conjure.io.formatting import format_value, pluralize
 from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import quote_and_wrap
 from conjure.plotting.charts import BAR_COLOR
-from conjure.plotting.output import axes_or_new, check_path
+from conjure.plotting.output import axes_or_new
 from conjure.similarity.trajectory_cache import non_finite_message
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class DistanceTable:
         Raises:
             InputError: If the suffix is another one, the file cannot be written, or pyarrow is not installed for Parquet.
         """
-        path = check_path(path, TABLE_SUFFIXES, "table")
+        path = check_output(path, TABLE_SUFFIXES, "table")
         match path.suffix.lower():
             case ".parquet":
                 content = self.to_parquet()

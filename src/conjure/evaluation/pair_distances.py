@@ -22,8 +22,7 @@ from conjure.evaluation.pair_files import DataFrame, PolarsDataFrame
 from conjure.evaluation.run_folder import process_with_store
 from conjure.evaluation.text_pairs import TextPairs, as_text_pairs
 from conjure.evaluation.trajectories import run_trajectories
-from conjure.io.files import import_pyarrow, keeping
-from conjure.plotting.output import check_path
+from conjure.io.files import check_output, import_pyarrow, keeping
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.sampling import run_metadata
 from conjure.similarity.token_checks import warn_of_indistinct_texts
@@ -85,7 +84,7 @@ def distance_table(
         for divergence in divergences
     ]  # fmt: skip
     options, configs = all_options[0], [options.config for options in all_options]
-    path = None if out is None else check_path(out, TABLE_SUFFIXES, "table")
+    path = None if out is None else check_output(out, TABLE_SUFFIXES, "table")
     if path is not None and path.suffix.lower() == ".parquet":
         import_pyarrow()
     table = as_text_pairs(pairs)

@@ -18,12 +18,12 @@ from conjure.explanation.attribution import Attribution, attribute
 from conjure.explanation.figure import comparison_figure
 from conjure.explanation.html import explanation_page
 from conjure.explanation.images import SampleImages, Trajectory, TrajectoryImages, decode_trajectories, iter_decoded
-from conjure.io.files import write_output
+from conjure.io.files import check_output, write_output
 from conjure.io.formatting import pluralize
 from conjure.io.numbers import is_integer
 from conjure.plotting.heatmaps import HeatmapScale, check_heatmap_scale
 from conjure.plotting.media import SUFFIXES
-from conjure.plotting.output import check_path, figure_bytes
+from conjure.plotting.output import FIGURE_SUFFIXES, figure_bytes
 from conjure.similarity.options import SamplingOptions
 from conjure.similarity.pairwise import make_estimate
 from conjure.similarity.sampling import draw_samples, jobs_for_pairs, run_metadata
@@ -79,7 +79,7 @@ class Explanation:
             InputError: The scale is unknown, the suffix is another one, or the file cannot be written.
         """
         check_heatmap_scale(heatmap_scale)
-        path = check_path(path)
+        path = check_output(path, FIGURE_SUFFIXES, "figure")
         file_format = path.suffix.lower().removeprefix(".")
         if file_format == "html":
             content = explanation_page(self.estimate, self.sample_images, self.words, heatmap_scale).encode()

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,6 +61,36 @@ def check_regular_output(path: Path, what: str = "") -> None:
     """
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # pathlib's raise for names that are too long
         raise InputError(f"{what}{str(path)!r} is not a regular file; name another file")
+
+
+def check_output(path: str | Path, suffixes: Sequence[str], what: str) -> Path:
+    """Return `path` if a file can be written to it. Call this before any long computation.
+
+    Args:
+        path: Name of the output file.
+        suffixes: Allowed endings of the name, in lower case.
+        what: What is written to it, such as `figure`, for error messages.
+
+    Raises:
+        InputError: The suffix is not allowed, the folder does not exist, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{what} {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(suffixes)}")
+    try:
+        if path.is_dir() or not path.parent.is_dir():
+            problem = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
+            raise InputError(f"{what} {str(path)!r} {problem}; name a file in an existing folder")
+        check_regular_output(path, f"{what} ")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:
+            path.resolve().unlink()  # a link to a file that does not exist is kept
+    except OSError as error:
+        raise InputError(f"{what} {str(path)!r} cannot be written: {error.strerror}; name a writable file") from error
+    return path
 
 
 def write_output(path: Path, content: bytes, make_folders: bool = True) -> None:

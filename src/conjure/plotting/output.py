@@ -1,16 +1,10 @@
-"""Output files of figures: which paths are allowed, and figures as bytes."""
+"""Formats of figures, and figures as bytes."""
 
 from __future__ import annotations
 
 import io
-import tempfile
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from conjure.errors import InputError
-from conjure.io.files import check_regular_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,36 +12,6 @@ if TYPE_CHECKING:
 
 FIGURE_SUFFIXES = (".png", ".svg", ".pdf", ".html")
 EMBEDDING_SUFFIXES = (".png", ".svg", ".pdf")
-
-
-def check_path(path: str | Path, suffixes: Sequence[str] = FIGURE_SUFFIXES, what: str = "figure") -> Path:
-    """Return `path` if a figure can be written to it. Call this before any long computation.
-
-    Args:
-        path: Name of the output file.
-        suffixes: Allowed endings of the name, in lower case.
-        what: What is written to it, for error messages.
-
-    Raises:
-        InputError: The suffix is not allowed, the folder does not exist, or the file cannot be written.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in suffixes:
-        raise InputError(f"{what} {str(path)!r} ends with {path.suffix!r}; allowed are {', '.join(suffixes)}")
-    try:
-        if path.is_dir() or not path.parent.is_dir():
-            problem = "is a folder" if path.is_dir() else f"lies in a folder that does not exist, {str(path.parent)!r}"
-            raise InputError(f"{what} {str(path)!r} {problem}; name a file in an existing folder")
-        check_regular_output(path, f"{what} ")
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        is_new = not path.exists()
-        path.open("ab").close()
-        if is_new:
-            path.resolve().unlink()  # a link to a file that does not exist is kept
-    except OSError as error:
-        raise InputError(f"{what} {str(path)!r} cannot be written: {error.strerror}; name a writable file") from error
-    return path
 
 
 def axes_or_new(axes: Axes | None) -> Axes:

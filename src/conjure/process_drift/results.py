@@ -15,13 +15,13 @@ from conjure.errors import InputError
 from conjure.explanation.figure import comparison_figure
 from conjure.io.csv_files import csv_text
 from conjure.io.documents import Document, rows_to_html
-from conjure.io.files import import_pandas, import_pyarrow, parquet_bytes, write_output
+from conjure.io.files import check_output, import_pandas, import_pyarrow, parquet_bytes, write_output
 from conjure.io.formatting import pluralize
 from conjure.io.numbers import none_if_not_finite
 from conjure.io.text import quote_and_wrap, shorten
 from conjure.plotting.charts import draw_points
 from conjure.plotting.media import MediaKind
-from conjure.plotting.output import check_path, figure_bytes
+from conjure.plotting.output import FIGURE_SUFFIXES, figure_bytes
 from conjure.process_drift.groups import GroupDrift
 from conjure.process_drift.images import TextImages, final_images
 from conjure.process_drift.report_text import SAMPLING_NOTE, column_terms, error_notes, glossary, shared_settings, verdict
@@ -162,7 +162,7 @@ class Drift:
         Raises:
             InputError: If the suffix is another one, the file cannot be written, or pyarrow is not installed for Parquet.
         """
-        path = check_path(path, TABLE_SUFFIXES)
+        path = check_output(path, TABLE_SUFFIXES, "table")
         match path.suffix.lower():
             case ".parquet":
                 pyarrow, _ = import_pyarrow()
@@ -250,7 +250,7 @@ class Drift:
         Raises:
             InputError: If the suffix is another one, the file cannot be written, or the result has no images for a figure.
         """
-        path = check_path(path)
+        path = check_output(path, FIGURE_SUFFIXES, "figure")
         file_format = path.suffix.lower().removeprefix(".")
         if not self.images and file_format != "html":
             raise InputError("the result has no images; give conjure.drift a number of images, or save an .html file")

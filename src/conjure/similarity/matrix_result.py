@@ -19,10 +19,10 @@ from conjure.divergence.reference_scale import NO_SIMILARITY, UNCALIBRATED, Refe
 from conjure.divergence.terms import distance_terms
 from conjure.errors import InputError
 from conjure.io.csv_files import csv_text
-from conjure.io.files import import_pandas, write_output
+from conjure.io.files import check_output, import_pandas, write_output
 from conjure.io.formatting import pluralize
 from conjure.plotting.matrices import clustered_heatmap, draw_matrix
-from conjure.plotting.output import EMBEDDING_SUFFIXES, axes_or_new, check_path, figure_bytes
+from conjure.plotting.output import EMBEDDING_SUFFIXES, FIGURE_SUFFIXES, axes_or_new, figure_bytes
 from conjure.plotting.scatter import scatter_plot
 from conjure.similarity.matrix_analysis import Embedding2D, Separation, average_linkage, classical_mds, group_separation
 from conjure.similarity.matrix_page import MatrixCells, matrix_page
@@ -274,7 +274,7 @@ class Matrix:
         Raises:
             InputError: If the suffix is another one, or the file cannot be written.
         """
-        path = check_path(path)
+        path = check_output(path, FIGURE_SUFFIXES, "figure")
         file_format = path.suffix.lower().removeprefix(".")
         content = self.to_html().encode() if file_format == "html" else figure_bytes(self.heatmap(), file_format)
         write_output(path, content, make_folders=False)
@@ -290,7 +290,7 @@ class Matrix:
         Raises:
             InputError: If the suffix is another one, or the file cannot be written.
         """
-        path = check_path(path, EMBEDDING_SUFFIXES)
+        path = check_output(path, EMBEDDING_SUFFIXES, "figure")
         numbers = {text: number for number, group in enumerate(groups) for text in group}
         embedding = self.mds_embedding
         title = f"{self.process['model']}, {self.divergence}; the plane explains {embedding.explained:.0%} of the variance"
