@@ -17,6 +17,7 @@ import torch
 
 import conjure
 from conjure import InputError
+from conjure.diffusion.interfaces import ResultCache
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.noise_levels import NoiseLevel
 from conjure.diffusion.seeding import noise_seed
@@ -213,6 +214,17 @@ def test_a_calibration_in_a_store_is_found_and_maintained(few_pairs, tiny_proces
     assert find_calibration(repaired, fingerprint) is not None
     prune(repaired.store, [summary.fingerprint])
     assert find_calibration(repaired, fingerprint) is None
+
+
+def test_a_cache_of_results_that_is_no_store_needs_no_calibrations(few_pairs, tiny_process, tmp_path):
+    store = conjure.Store(tmp_path / "s.sqlite")
+    cache = SimpleNamespace(for_process=store.for_process)
+    assert isinstance(cache, ResultCache)
+    estimate = conjure.distance(tiny_process.set(store=cache), "a", "b", samples=1)
+    assert estimate.scale is None
+    assert summarize(store)[0].trajectories == 2
+    calibrate(tiny_process.set(store=cache))
+    assert conjure.distance(tiny_process.set(store=cache), "a", "b", samples=1).scale is not None
 
 
 def test_a_stopped_calibration_is_resumed(few_pairs, tiny_process, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -186,7 +186,7 @@ def _identity(fingerprint: str) -> dict[str, Any]:
 
 
 def _stored_results(process: Process, fingerprint: str) -> CalibrationResults | None:
-    return CalibrationResults(cast(Store, process.store), _identity(fingerprint)) if process.store else None
+    return CalibrationResults(process.store, _identity(fingerprint)) if isinstance(process.store, Store) else None
 
 
 def _stored_rows(stored: CalibrationResults | None) -> dict[Pair, np.ndarray]:
