@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from conjure.diffusion.tokenizers import check_vocabulary
 from conjure.errors import InputError
+from conjure.io.text import listed
 
 # Tensors that a checkpoint may have although the loaded network does not: heads for other tasks, the towers for images of models
 # of which only the text encoder is used, and buffers that newer versions compute
@@ -134,5 +135,4 @@ def check_initialized(components: Mapping[str, Any], model: str) -> None:
 
 def _names(keys: Iterable[str]) -> str:
     names = sorted(keys)
-    listed = ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
-    return f"{'tensor' if len(names) == 1 else 'tensors'} {listed}"
+    return f"{'tensor' if len(names) == 1 else 'tensors'} {listed(names)}"

@@ -23,6 +23,7 @@ from conjure.diffusion.module_state import NetworkDescriber, describe_global_hoo
 from conjure.diffusion.schedulers import replaced_methods
 from conjure.diffusion.weights import DiskTensor, num_edits, plain_tensors, read_weights, sum_of_bits, tensor_bytes
 from conjure.errors import InputError, UnknownBehaviorWarning
+from conjure.io.text import listed
 from conjure.user_warnings import warn_user
 
 # Components that do not change a result: texts are compared by latents, and images are neither filtered nor marked
@@ -136,7 +137,7 @@ def pipeline_fingerprint(pipeline: Any, *, storable: bool = False) -> str:
 def _check_storable(unknown: Sequence[str]) -> None:
     if unknown:
         raise InputError(
-            f"results cannot be stored, because the fingerprint does not cover {_listed(unknown)}; remove it, or measure without "
+            f"results cannot be stored, because the fingerprint does not cover {listed(unknown)}; remove it, or measure without "
             "a store and without an output folder"
         )
 
@@ -188,7 +189,7 @@ def _fingerprint(pipeline: Any) -> _Cached:
         _hash_weights(hasher, tensors)
     unknown = tuple(dict.fromkeys(describer.unknown))
     if unknown and (cached is None or cached.unknown != unknown):
-        warn_user(f"the fingerprint does not cover {_listed(unknown)}; results cannot be stored", UnknownBehaviorWarning)
+        warn_user(f"the fingerprint does not cover {listed(unknown)}; results cannot be stored", UnknownBehaviorWarning)
     _cached_fingerprints[pipeline] = _Cached(state, hasher.hexdigest(), unknown)
     return _cached_fingerprints[pipeline]
 
@@ -203,10 +204,6 @@ def _describe_attribute(value: Any, name: str, describer: Describer) -> Any:
 
 def _networks(components: Mapping[str, Any]) -> dict[str, torch.nn.Module]:
     return {name: part for name, part in components.items() if isinstance(part, torch.nn.Module)}
-
-
-def _listed(unknown: Sequence[str]) -> str:
-    return ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if len(unknown) > 3 else "")
 
 
 def _describe_component(part: Any, name: str, describer: Describer) -> Any:

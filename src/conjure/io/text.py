@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
+from collections.abc import Sequence
 
 # Controls, and the characters with the property White_Space, written out so that the answer does not depend on Python's version
 _BLANK = re.compile("[\x00-\x20\x7f-\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*")
@@ -39,6 +40,11 @@ def one_line(error: BaseException | str, width: int = 200) -> str:
     An error without a message gives the name of its class.
     """
     return shorten(" ".join(str(error).split()) or type(error).__name__, width)
+
+
+def listed(items: Sequence[str], limit: int = 3) -> str:
+    """Return the first `limit` items, with commas, and the number of the others."""
+    return ", ".join(items[:limit]) + (f" and {len(items) - limit:,} more" if len(items) > limit else "")
 
 
 def capitalize_first(text: str) -> str:

@@ -17,6 +17,7 @@ from conjure.divergence.differences import PairDifferences
 from conjure.engine.runner import iter_result_batches
 from conjure.errors import InputError
 from conjure.io.formatting import pluralize
+from conjure.io.text import listed
 
 
 class TrajectoryCache:
@@ -172,5 +173,5 @@ def non_finite_error(texts: Sequence[str], model: str = "the model") -> InputErr
 
 def non_finite_message(texts: Sequence[str], model: str = "the model") -> str:
     """Return the message about texts for which predictions are not finite."""
-    listed = ", ".join(repr(text[:40]) for text in texts[:5]) + (f" and {len(texts) - 5:,} more" if len(texts) > 5 else "")
-    return f"{model}'s predictions are not finite for {pluralize(len(texts), 'text')}: {listed}"
+    shown = listed([repr(text[:40]) for text in texts], 5)
+    return f"{model}'s predictions are not finite for {pluralize(len(texts), 'text')}: {shown}"
