@@ -1,4 +1,4 @@
-"""Measure the example of docs/howto/drift.md in which a damaged model keeps its agreement with human ratings.
+"""Measure the example of docs/howto/drift.md in which agreement with human ratings does not show what broke.
 
 Noise of one standard deviation is added to every weight matrix of the cross-attention of the default model. Writes
 benchmarks/drift_damage.md and docs/figures/drift_damage.png (one to two minutes on a CPU).

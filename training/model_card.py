@@ -54,7 +54,7 @@ def recognition_section(results: dict[str, Any]) -> str:
 
 The classifier is a small convolutional network. It was trained on {results["num_training_drawings"]:,} real drawings and chooses among {results["num_names"]:,}
 names. It played no part in the training of the model. The most typical drawing of each name, which the model saw most often, was not
-shown to it. The held-out drawings were shown to neither the model nor the classifier. Each name has 3 to 20 training drawings, and
+shown to the classifier. The held-out drawings were shown to neither the model nor the classifier. Each name has 3 to 20 training drawings, and
 another name for the same thing counts as wrong (`training/drawing_classifier.py`)."""
 
 
@@ -95,9 +95,10 @@ every machine. It is a `PixArtAlphaPipeline` of diffusers.
 The training data are {images.num_drawings:,} drawings with {num_names:,} names, without skin-tone variants, and scenes composed of these drawings
 (counts, colours, sizes, places, relations, actions). Different sets contribute different drawings of the same thing. Held out are
 one drawing in fifty, one scene in fifty and one name in thirty. In the second stage of `make train`, {shares.drawings:.0%} of the samples are single
-drawings, {shares.scenes:.0%} are scenes, and {shares.texts:.0%} are texts of WordNet 3.0 (words, definitions, example sentences) that name no drawing. Such a text
-is shown by a drawing of one of the {NUM_NEAREST} names with the nearest text embeddings. The shares of the trial that made the weights of this
-stage are not recorded. In the last stage, {last_shares.typical:.0%} of the samples are the most typical drawing of a name, and {last_shares.drawings:.0%} are any drawings.
+drawings, {shares.scenes:.0%} are scenes, and {shares.texts:.0%} are texts of WordNet 3.0 (words, definitions, example sentences) that name no drawing. For such a
+text, the image is a drawing of one of the {NUM_NEAREST} names with the nearest text embeddings. The shares of the trial that made the weights of this
+stage are not recorded. In the last stage, {last_shares.typical:.0%} of the samples are the most typical drawing of a name, {last_shares.texts:.0%} are typical drawings
+for texts of WordNet, {last_shares.drawings:.0%} are any drawings, and {last_shares.scenes:.0%} are scenes.
 
 The captions of a drawing are names, keywords and categories from [emojibase](https://emojibase.dev) 17.0.0 (MIT) and from the clip
 art; synonyms, hypernyms and definitions from WordNet; phrases around them; and the dominant colour. Texts of three or more words
@@ -115,7 +116,8 @@ The weights are licensed under Apache-2.0. Name these authors when you redistrib
 
 Training has three stages:
 
-1. Autoencoder: 1.6 million images, 107 seconds on one NVIDIA H200. It has 28 dB on images that it was trained on.
+1. Autoencoder: 1.6 million images, 107 seconds on one NVIDIA H200. The reconstructions of
+   images that it was trained on have a peak signal-to-noise ratio of 28 dB.
 2. Denoiser: 33.9 million images, 730 seconds on the same GPU. The loss is the error of denoising and a weak relation term, which keeps
    the ratios of the distances between predictions close to those between text embeddings. The loss on held-out images is .380.
 3. {SHIPPED.finishing.samples:,} images, mostly typical drawings of their names, 46 minutes on two CPU cores. The final weights are {SHIPPED.finishing_share:g} times those
@@ -133,22 +135,23 @@ The columns “paper” are copied from Liu and Soatto (2026), where the model i
 
 {result_pages.words_table(tasks).to_markdown()}
 
-The agreement comes from the text encoder and is not learnt from images. The untrained caption projection preserves the distances
-between text embeddings. Some agreement is lost while the model learns to generate images. On STS-B the rank correlation with the cosine
+The agreement comes largely from the text encoder. The untrained caption projection preserves the distances between text embeddings.
+Some agreement is lost while the model learns to generate images, in the second stage of training. On STS-B the rank correlation with the cosine
 similarity of the text encoder is {difference["rank_correlation"]:.0f}, and the correlation with human ratings is {-difference["spearman"]:.1f} lower than that of the text encoder
 ({low:.1f} to {high:.1f}). Version 4 had higher agreement on the dev splits, and images that were much harder to recognise.
 
 {result_pages.encoder_comparison(tasks)} The tables by kind of pair are in `docs/results.md`.
 
-The guidance scale was chosen by means of generated images. On STS-B dev and SICK-R dev, guidance 7.5 and 10 differ by less than 0.1.
+The guidance scale was chosen by means of generated images. On STS-B dev and SICK-R dev, the correlations at guidance 7.5 and 10 differ
+by less than 0.05.
 
 ## Zero-shot classification
 
 {classification_section()}
 
 `training/sheet.png` shows generated images for 64 prompts, including prompts for which the model fails. Three instances of a
-vision-language model that had not seen the sheet matched its images in random order with the prompts: 69 to 75% of things and
-scenes were correct, and 59 to 67% of all prompts.
+vision-language model that had not seen the sheet matched its images in random order with the prompts: 81 to 84% of 32 things and
+scenes were correct, and 69 to 70% of all 64 prompts.
 
 ## Limits
 
