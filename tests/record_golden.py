@@ -85,7 +85,7 @@ def measure_process(process: Any, folder: Path) -> dict[str, Any]:
     }
     return {
         "fingerprint": process.fingerprint(),
-        "estimates": {name: {field: getattr(one, field) for field in fields} for name, one in estimates.items()},
+        "estimates": {name: {field: one.to_dict()[field] for field in fields} for name, one in estimates.items()},
         "matrix": {"distance": matrix.distance.tolist(), "stderr": matrix.stderr.tolist(), "order": matrix.order},
         "words": [[effect.word, effect.change, effect.stderr] for effect in words.effects],
         "images": images,

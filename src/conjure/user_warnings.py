@@ -6,9 +6,10 @@ import sys
 import warnings
 
 # Packages through which a call passes on its way to a warning; jaxtyping and beartype check types in tests
-PASSED_PACKAGES = frozenset(
-    {"conjure", "diffusers", "transformers", "torch", "contextlib", "functools", "importlib", "beartype", "jaxtyping"}
-)
+PASSED_PACKAGES = frozenset({
+    "conjure", "diffusers", "transformers", "accelerate", "peft", "huggingface_hub", "torch",
+    "contextlib", "dataclasses", "functools", "importlib", "jaxtyping", "beartype",
+})  # fmt: skip
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
@@ -22,7 +23,7 @@ def warn_user(message: str, category: type[Warning]) -> None:
         category: The class of the warning.
     """
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PASSED_PACKAGES:
+    while frame.f_back is not None and (frame.f_globals.get("__name__") or "").partition(".")[0] in PASSED_PACKAGES:
         frame = frame.f_back
     warnings.warn_explicit(
         message,

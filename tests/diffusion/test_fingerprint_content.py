@@ -20,6 +20,7 @@ import torch
 import conjure
 from conjure.diffusion import fingerprint
 from conjure.diffusion.code_state import Describer
+from conjure.diffusion.float32_precision import changed_float32_precisions, set_float32_precisions
 from conjure.diffusion.weights import sum_of_bits
 from record_golden import GOLDEN, LIBRARIES, machine
 from tiny_pipelines import FAMILIES
@@ -161,26 +162,22 @@ def float32_precision(backend, precision):
         module.fp32_precision = before
 
 
-def test_reduced_precision_of_float32_products_is_part_of_the_fingerprint(tiny):
+@pytest.mark.parametrize("backend", ["cuda.matmul", "mkldnn.matmul", "mkldnn.conv", "cudnn.conv"])
+def test_the_precision_of_float32_products_is_part_of_the_fingerprint(tiny, backend):
     """TF32 and bfloat16 products change results. What PyTorch starts with, or its equivalent, changes no fingerprint."""
     before = tiny.fingerprint()
-    with float32_precision("mkldnn.matmul", "bf16"):
+    with float32_precision(backend, "ieee" if backend == "cudnn.conv" else "tf32"):
+        changed = changed_float32_precisions()
+        assert changed.keys() == {backend}
         assert tiny.fingerprint() != before
-    for backend, precision in (("mkldnn.matmul", "ieee"), ("cuda.matmul", "tf32")):  # CUDA computes nothing here
-        with float32_precision(backend, precision):
+    if backend != "cudnn.conv":
+        with float32_precision(backend, "ieee"):
             assert tiny.fingerprint() == before
     assert tiny.fingerprint() == before
-
-
-@pytest.mark.parametrize(
-    ("backend", "precision"),
-    [("cuda.matmul", "tf32"), ("cudnn.conv", "ieee"), ("mkldnn.matmul", "tf32"), ("mkldnn.conv", "bf16")],
-)
-def test_changed_float32_precisions_by_device(backend, precision):
-    device_type = "cpu" if backend.startswith("mkldnn") else "cuda"
-    assert fingerprint.changed_float32_precisions(device_type) == {}
-    with float32_precision(backend, precision):
-        assert fingerprint.changed_float32_precisions(device_type) == {backend: precision}
+    set_float32_precisions(changed)  # in a worker
+    assert changed_float32_precisions() == changed
+    set_float32_precisions({})
+    assert tiny.fingerprint() == before
 
 
 @pytest.fixture

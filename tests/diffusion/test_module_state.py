@@ -265,6 +265,9 @@ def test_replaced_methods_of_a_scheduler_are_part_of_the_fingerprint():
         measure(process)
     del process.scheduler.step
     assert measure(process) > 0
+    process.pipeline.scheduler.step = half_step
+    with pytest.raises(InputError, match=r"the scheduler has replaced methods \(step\)"):
+        conjure.load(process.pipeline)
     assert process.fingerprint() == before
 
 

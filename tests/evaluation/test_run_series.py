@@ -61,7 +61,7 @@ def test_the_chart_runs_over_the_steps_of_training(runs, tmp_path):
 @pytest.mark.parametrize(
     ("names", "steps"),
     [
-        (("base-0", "checkpoint-500", "step1000"), [0, 500, 1000]),
+        (("base0", "checkpoint-500", "step1000"), [0, 500, 1000]),
         (("bench-5feceb66ffc8", "bench-6b86b273ff34", "bench-d4735e3a265e"), None),  # the default folders of conjure bench
         (("cfg-1.5", "cfg-3.0", "cfg-7.25"), None),
         (("step-1-ema", "step-2-ema", "step-3-ema"), None),

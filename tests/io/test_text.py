@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from conjure.io.text import is_blank, printable, quote_and_wrap, shorten, split_lines
+from conjure.io.text import is_blank, listed, one_line, printable, quote_and_wrap, shorten, split_lines
+
+
+def test_errors_in_one_line():
+    assert one_line(ValueError("a\n  b")) == "a b"
+    assert one_line(KeyError()) == "KeyError"
+    assert one_line("x" * 300) == "x" * 200 + " …"
+
+
+def test_shortened_lists():
+    assert listed(["a", "b", "c"]) == "a, b, c"
+    assert listed(["a", "b", "c", "d"]) == "a, b, c and 1 more"
+    assert listed(["a"] * 3000, 1) == "a and 2,999 more"
 
 
 def test_unprintable_characters_become_spaces():

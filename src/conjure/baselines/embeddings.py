@@ -63,7 +63,10 @@ class ProcessEncoderDistance(Cosine):
         # hashed into store keys: keys and values must not change
         weights = pipeline_fingerprint(process.pipeline, storable=True)
         settings = {"name": self.name, "weights": weights, "call": process.pipeline_kwargs}
-        # earlier versions pooled logits of language models, and the output of a projection; their stored values are not used
+        # Stored values of earlier versions are not used where these took a text that is the negative prompt for the empty text,
+        # or pooled logits of language models or the output of a projection
+        if process.pipeline_kwargs.get("negative_prompt"):
+            return settings | {"version": 3}
         has_logits = any(hasattr(module, "lm_head") for name, module in self.recorder.modules.items() if is_text_encoder(name))
         return settings | {"version": 2} if has_logits or PROJECTION in self.recorder.modules else settings
 

@@ -12,12 +12,12 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 import torch
 
 from conjure.diffusion.code_state import Describer
+from conjure.diffusion.float32_precision import changed_float32_precisions
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.module_state import NetworkDescriber, describe_global_hooks, describe_network
 from conjure.diffusion.schedulers import replaced_methods
@@ -42,12 +42,6 @@ TOKENIZER_SETTINGS = (
     "chat_template", "model_max_length", "padding_side", "truncation_side", "special_tokens_map", "pad_token_type_id",
     "model_input_names", "split_special_tokens",
 )  # fmt: skip
-
-# What may compute float32 products with fewer bits, by type of device: its name in torch.backends, and its setting at the start
-FLOAT32_PRECISIONS = {
-    "cpu": {"mkldnn.matmul": "ieee", "mkldnn.conv": "ieee"},
-    "cuda": {"cuda.matmul": "ieee", "cudnn.conv": "tf32"},
-}
 
 # Attributes of a pipeline that say where its components are; those with an underscore hold the state of its last call
 IGNORED_ATTRIBUTES = ("hf_device_map",)
@@ -90,27 +84,13 @@ def process_fingerprint(settings: Mapping[str, Any], pipeline: Any, scheduler: A
     device_type = getattr(pipeline, "_execution_device", pipeline.device).type
     if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         hashed["autocast"] = str(torch.get_autocast_dtype(device_type))
-    if precisions := changed_float32_precisions(device_type):
+    if precisions := changed_float32_precisions():
         hashed["float32_precision"] = precisions
     serialized = _serialize(hashed, describer, "settings of the process")
     fingerprint = pipeline_fingerprint(pipeline, storable=storable)
     if storable:
         _check_storable(describer.unknown)
     return hashlib.sha256((serialized + fingerprint).encode()).hexdigest()
-
-
-def changed_float32_precisions(device_type: str) -> dict[str, str]:
-    """Return the precisions of float32 products that differ from those that PyTorch starts with, by backend.
-
-    `torch.set_float32_matmul_precision` and the flags `allow_tf32` set them too.
-    """
-    changed = {}
-    for backend, usual in FLOAT32_PRECISIONS.get(device_type, {}).items():
-        precision = attrgetter(backend)(torch.backends).fp32_precision
-        precision = "ieee" if precision == "none" else precision  # none: not set, so it is not reduced
-        if precision != usual:
-            changed[backend] = precision
-    return changed
 
 
 def pipeline_fingerprint(pipeline: Any, *, storable: bool = False) -> str:

@@ -44,6 +44,7 @@ def make_scheduler(default_scheduler: Any, name: str | None) -> Any:
         is_few_step = is_few_step_scheduler(default_scheduler)
         name = "lms" if "lms" in classes and not is_few_step and not predicts_flow and not has_learned_variance else "own"
     _check_shift(default_scheduler)
+    check_methods(default_scheduler)
     if scheduler_alias(name) == "own":
         return type(default_scheduler).from_config(default_scheduler.config)
     if scheduler_alias(name) not in classes:
@@ -81,6 +82,19 @@ def _check_shift(scheduler: Any) -> None:
         raise InputError(
             f"set_shift changed the shift of {type(scheduler).__name__} to {shift}, but its configuration has {configured}; give "
             f"the pipeline a scheduler whose configuration has it: from_config(scheduler.config, shift={shift})"
+        )
+
+
+def check_methods(scheduler: Any) -> None:
+    """Check that no method of a scheduler was replaced. It may refer to the scheduler's state, so that a new one cannot use it.
+
+    Raises:
+        InputError: If one was replaced.
+    """
+    if replaced := replaced_methods(scheduler):
+        raise InputError(
+            f"the scheduler has replaced methods ({', '.join(replaced)}), which a measurement cannot use; override them in a "
+            f"subclass of {type(scheduler).__name__}, and load the pipeline with a scheduler of this class and scheduler='own'"
         )
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from conjure.diffusion.antithetic import negate_noise
-from conjure.diffusion.schedulers import replaced_methods
-from conjure.errors import InputError
+from conjure.diffusion.schedulers import check_methods
 
 
 def bind_step(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> inspect.BoundArguments:
@@ -32,13 +31,9 @@ def seeded_scheduler(scheduler: Any, seeds: Sequence[int]) -> Any:
         seeds: One seed per row. A negative seed gives the negated noise of its absolute value.
 
     Raises:
-        InputError: If methods of the scheduler were replaced. They may refer to its state, so that the new one cannot use them.
+        InputError: If methods of the scheduler were replaced.
     """
-    if replaced := replaced_methods(scheduler):
-        raise InputError(
-            f"the scheduler has replaced methods ({', '.join(replaced)}), which a measurement cannot use; override them in a "
-            f"subclass of {type(scheduler).__name__}, and load the pipeline with a scheduler of this class and scheduler='own'"
-        )
+    check_methods(scheduler)
     seeded = type(scheduler).from_config(scheduler.config)
     stock_step = seeded.step
     signature = inspect.signature(stock_step)

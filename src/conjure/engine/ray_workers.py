@@ -204,7 +204,7 @@ def _connect(address: str | None, count: int | None) -> None:
         if "\nTraceback" in reason:  # a traceback of the server, whose last line is the error
             reason = reason.strip().splitlines()[-1]
         raise InputError(
-            f"cannot connect to the Ray cluster {address!r}: {one_line(reason)}; start one with ray start --head"
+            f"cannot connect to the Ray cluster {address!r}: {one_line(reason or error)}; start one with ray start --head"
         ) from error
 
 

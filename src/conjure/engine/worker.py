@@ -14,6 +14,7 @@ from accelerate.utils.memory import clear_device_cache
 from diffusers import DiffusionPipeline
 
 from conjure.diffusion.batch_size import AdaptiveBatchSize
+from conjure.diffusion.float32_precision import changed_float32_precisions, set_float32_precisions
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.load_options import LoadOptions
 from conjure.diffusion.loading import load
@@ -34,6 +35,7 @@ class ProcessSpec:
         scheduler_config: The configuration of the scheduler.
         settings: The other settings of the process.
         load_options: How the model is loaded, with absolute paths. Offloading is the workers' own.
+        float32_precisions: What differs in the precision of float32 products from what PyTorch starts with.
         fingerprint: The fingerprint that the rebuilt process must have.
     """
 
@@ -43,6 +45,7 @@ class ProcessSpec:
     scheduler_config: dict[str, Any]
     settings: dict[str, Any]
     load_options: LoadOptions
+    float32_precisions: dict[str, str]
     fingerprint: str
 
     @classmethod
@@ -72,17 +75,19 @@ class ProcessSpec:
             dict(process.scheduler.config),
             settings,
             replace(process.load_options.with_absolute_paths(), offload=None),
+            changed_float32_precisions(),
             process.fingerprint(),
         )
 
     def build(self, pipeline: DiffusionPipeline) -> Process:
-        """Return the process with a loaded pipeline.
+        """Return the process with a loaded pipeline, and set the precision of float32 products to that of the calling process.
 
         Raises:
             InputError: If the fingerprint of the process is not `fingerprint`.
         """
         scheduler = self.scheduler.from_config(self.scheduler_config)  # type: ignore[attr-defined]
         process = Process(pipeline, scheduler, load_options=self.load_options, **self.settings)
+        set_float32_precisions(self.float32_precisions)
         if process.fingerprint() != self.fingerprint:
             raise InputError(
                 f"the model {self.model!r} has another fingerprint on the workers than here; give all the same files and "

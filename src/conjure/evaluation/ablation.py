@@ -129,7 +129,7 @@ def _make_processes(process: Process, axis: str, values: Sequence[Any]) -> dict[
             options = process.load_options
             settings = {
                 "steps": process.steps, "unit": process.default_unit, "height": process.height, "width": process.width,
-                "negative_prompt": process.pipeline_kwargs.get("negative_prompt"), **process.media.settings(),
+                "negative_prompt": process.pipeline_kwargs.get("negative_prompt") or "", **process.media.settings(),
                 "device": str(process.device), "dtype": process.settings()["dtype"],
                 "quantize": options.quantize, "offload": options.offload,
             }  # fmt: skip

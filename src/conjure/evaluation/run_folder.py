@@ -69,7 +69,7 @@ def open_run_folder(folder: Path, fingerprint: str, settings: Mapping[str, Any])
             for key, value in run.items()
             if key != "fingerprint" and found.get(key) != value
         ]
-        differences = "; ".join(changed or ["other weights"])[:300]
+        differences = "; ".join(changed or ["other weights or another precision"])[:300]
         raise InputError(f"the folder {str(folder)!r} contains a run with {differences}; name another by --out")
 
 

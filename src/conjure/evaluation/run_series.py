@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from pandas import DataFrame
 
-STEP = re.compile(r"(?<![\d.a-f])\d+$")  # at the end, as in checkpoint-500; not in 7.25 or in the bench-4e0c12 of conjure bench
+STEP = re.compile(r"(?<![\d.])\d+$")  # at the end, as in checkpoint-500, but not in 7.25
+DEFAULT_NAME = re.compile(r"bench-[0-9a-f]{12}")  # of the folders of conjure bench
 NOTE = (
     "Spearman x100 of negated distances with human ratings. Differences are those to the first run. Their 95% CI and their "
     "two-sided p are from the same paired bootstrap over pairs, and over samples where there are several. They are not corrected "
@@ -76,7 +77,8 @@ class RunSeries:
     @property
     def steps(self) -> list[int] | None:
         """The steps of training: the integers at the end of the names of the folders. None unless each has another one."""
-        found = [STEP.search(run.folder.resolve().name) for run in self.runs]
+        names = [run.folder.resolve().name for run in self.runs]
+        found = [STEP.search(name) for name in names if not DEFAULT_NAME.fullmatch(name)]
         steps = [int(match[0]) for match in found if match]
         return steps if len(set(steps)) == len(self.runs) else None
 

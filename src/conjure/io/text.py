@@ -35,7 +35,7 @@ def shorten(text: str, width: int = 80) -> str:
 
 
 def one_line(error: BaseException | str, width: int = 200) -> str:
-    """Return the message of an error, in most cases another library's, in one line of at most `width` characters.
+    """Return the message of an error, in most cases another library's, in one line, shortened to `width` characters.
 
     An error without a message gives the name of its class.
     """

@@ -195,7 +195,8 @@ def nearest(
     eliminated if it is significantly farther than at least `top` other remaining candidates. Since all candidates have the same
     noise, the tests are one-sided paired t-tests. One of the truly nearest candidates is eliminated only if a test against a
     truly farther candidate is wrong. The significance level is divided by the number of these tests. With probability
-    `confidence`, none of the nearest is eliminated. The search stops as soon as `top` candidates remain.
+    `confidence`, none of the nearest is eliminated. The search stops as soon as `top` candidates remain. If `top` is the number
+    of candidates, all of them have `samples` samples.
 
     Args:
         process: The model with its sampling settings.
@@ -237,7 +238,7 @@ def nearest(
     cache = TrajectoryCache(process, options.noise)
     samples_drawn = dict.fromkeys(candidates, 0)
     values: dict[str, np.ndarray] = {}
-    rounds = _rounds(samples)
+    rounds = _rounds(samples) if top < len(candidates) else [samples]  # without an elimination if all are to be ranked
     level = (1 - confidence) / (top * max(1, len(candidates) - top) * len(rounds))
     remaining, trajectories_run = list(candidates), 0
     for start, end in pairwise([0, *rounds]):
@@ -251,7 +252,7 @@ def nearest(
         remaining = [
             candidate for candidate in remaining if _significantly_farther(values[candidate], remaining_values, level).sum() < top
         ]
-        if len(remaining) <= top < len(candidates):  # if all are to be ranked, they have all samples
+        if len(remaining) <= top:
             break
     ranked = sorted(candidates, key=lambda candidate: (candidate not in remaining, values[candidate].mean()))
     metadata = run_metadata(process, options)
