@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import conjure
+from conjure import OutputError
 from conjure.diffusion.jobs import TrajectoryJob, TrajectoryResult
 from conjure.diffusion.seeding import noise_seed
 from conjure.engine.runner import iter_results
@@ -118,6 +119,32 @@ def test_a_migrated_store_is_a_store(conjure_command, short_process, schema_2, o
     assert export(reopened, tmp_path / "all.parquet") == 4
     reopened.close()
     assert repair(schema_2)[0] == report.rows
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_repair_keeps_the_rows_of_a_store_that_was_not_migrated(short_process, schema_2, open_store, is_damaged):
+    if is_damaged:
+        execute(schema_2, "UPDATE judged SET sum = sum + 1 WHERE text = ?", [A])
+    num_rows, old_file = repair(schema_2)
+    assert (num_rows, old_file) == (2 + 2 + 1 - is_damaged, schema_2.with_name("s.broken"))
+    store, steps = open_store(schema_2), StepCounter()
+    assert verify(store).is_valid
+    estimate = conjure.distance(short_process.set(store=store), A, B, samples=1, progress=steps)
+    assert steps.steps == 2 * is_damaged
+    assert estimate.backward == pytest.approx(FACTOR * conjure.distance(short_process, A, B, samples=1).backward, rel=1e-12)
+    assert store.for_baseline(BASELINE).load()[A, B].tolist() == [0.25, 0.5]
+
+
+def test_a_store_that_is_open_elsewhere_is_not_repaired(short_process, tmp_path):
+    """Rows that are added meanwhile would count as damage, and the other program would go on writing to the old file."""
+    store = conjure.Store(tmp_path / "s")
+    conjure.distance(short_process.set(store=store), A, B, samples=1)
+    with pytest.raises(OutputError, match=r"cannot be repaired: database is locked; another program is using it; wait until"):
+        repair(tmp_path / "s")
+    assert [path.name for path in tmp_path.iterdir() if ".conjure-" in path.name or "broken" in path.name] == []
+    conjure.distance(short_process.set(store=store), A, "shark", samples=1)
+    store.close()
+    assert repair(tmp_path / "s") == (4 + 3, None)
 
 
 def test_a_corrupted_row_of_schema_2_is_noticed(short_process, schema_2, open_store):

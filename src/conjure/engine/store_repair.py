@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from conjure.engine.store_database import CURRENT_SCHEMA, StoreDatabase, checksum, read_schema
-from conjure.engine.store_file import DATABASE_ERRORS, is_store_file
+from conjure.engine.store_file import DATABASE_ERRORS, database_error, is_store_file
 from conjure.engine.store_maintenance import store_file
-from conjure.engine.store_schema import CONTENT
+from conjure.engine.store_schema import CONTENT, SCHEMA_2_TABLES, SCHEMA_2_VIEWS, TABLES
 from conjure.errors import InputError
 from conjure.io.files import output_error
 
@@ -32,7 +32,7 @@ def repair(path: str | Path) -> tuple[int, Path | None]:
 
     Raises:
         InputError: If there is no such file, or it is not a store.
-        OutputError: If no new file can be written; the store is unchanged then.
+        OutputError: If no new file can be written, or another program has the store open; the store is unchanged then.
     """
     path = store_file(path)
     if not is_store_file(path):
@@ -42,9 +42,10 @@ def repair(path: str | Path) -> tuple[int, Path | None]:
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".conjure-") as folder:
             new = Path(folder) / "new"
-            num_rows = _copy(path, new)
-            if num_rows == _count_if_intact(path):
-                return num_rows, None
+            with contextlib.closing(_open_alone(path)) as database:
+                num_rows = _copy(database, new)
+                if num_rows == _count_if_intact(database):
+                    return num_rows, None
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
                     os.replace(f"{path}{suffix}", f"{old_file}{suffix}")
@@ -54,29 +55,52 @@ def repair(path: str | Path) -> tuple[int, Path | None]:
     return num_rows, old_file
 
 
-def _count_if_intact(path: Path) -> int | None:
-    """Return the number of rows of a file in which SQLite finds no damage and only the tables of a store."""
+def _open_alone(path: Path) -> sqlite3.Connection:
+    """Open a possibly damaged store, and prevent that another program opens it.
+
+    Otherwise rows that another program adds would count as damage, and it would go on writing to the old file.
+
+    Raises:
+        OutputError: If another program has it open.
+    """
+    database = sqlite3.connect(path, isolation_level=None)
     try:
-        with contextlib.closing(sqlite3.connect(path)) as database:
-            if read_schema(database) != CURRENT_SCHEMA:
-                return None
-            if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                return None
-            return sum(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in CONTENT)
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("BEGIN IMMEDIATE")
+    except DATABASE_ERRORS as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            database.close()
+            raise database_error(path, "cannot be repaired", error) from error
+        # A damaged file may have no transactions; what is readable is read without one
+    return database
+
+
+def _count_if_intact(database: sqlite3.Connection) -> int | None:
+    """Return the number of rows of a file in which SQLite finds no damage and only the tables of a store."""
+    database.text_factory = str
+    try:
+        if read_schema(database) != CURRENT_SCHEMA:
+            return None
+        if database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            return None
+        return sum(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in CONTENT)
     except DATABASE_ERRORS:
         return None
 
 
-def _copy(path: Path, new_path: Path) -> int:
-    """Copy the valid rows of the store `path` to a new one. Return their number."""
+def _copy(broken: sqlite3.Connection, new_path: Path) -> int:
+    """Copy the valid rows of a store to a new one. Return their number."""
     num_rows = 0
+    with contextlib.suppress(*DATABASE_ERRORS):
+        if read_schema(broken)[0] & SCHEMA_2_TABLES - TABLES:
+            for statement in SCHEMA_2_VIEWS:
+                broken.execute(statement)
+    broken.text_factory = bytes  # corrupted text may not be valid UTF-8
     new = StoreDatabase(new_path)
     try:
-        with contextlib.closing(sqlite3.connect(path)) as broken:
-            broken.text_factory = bytes  # corrupted text may not be valid UTF-8
-            copied = _copy_processes(broken, new)
-            for table, (keys, content) in CONTENT.items():
-                num_rows += _copy_rows(broken, new, table, (*keys, content), copied)
+        copied = _copy_processes(broken, new)
+        for table, (keys, content) in CONTENT.items():
+            num_rows += _copy_rows(broken, new, table, (*keys, content), copied)
         new.read("PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         new.close()

@@ -35,17 +35,35 @@ TABLES = {("table", name) for name in ("process", *CONTENT)}
 
 # Schema 2 had the same tables and contents under other names. Checksums do not cover names, so they stay valid.
 RENAMED_TABLES = {"judged": "squared_differences", "final": "final_latents", "compared": "baseline_distances"}
+RENAMED_COLUMNS = (
+    *((table, "sum", "crc32") for table in ("process", *CONTENT)),
+    ("process", "visited", "metadata"),
+    ("squared_differences", "squared", "squared_differences"),
+)
 SCHEMA_2_TABLES = {("table", name) for name in ("process", *RENAMED_TABLES)}
 MIGRATION = "\n".join(
     [
         "BEGIN IMMEDIATE;",
         *(f"ALTER TABLE {old} RENAME TO {new};" for old, new in RENAMED_TABLES.items()),
-        *(f"ALTER TABLE {table} RENAME COLUMN sum TO crc32;" for table in ("process", *CONTENT)),
-        "ALTER TABLE process RENAME COLUMN visited TO metadata;",
-        "ALTER TABLE squared_differences RENAME COLUMN squared TO squared_differences;",
+        *(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new};" for table, old, new in RENAMED_COLUMNS),
         f"PRAGMA user_version = {SCHEMA_VERSION};",
         "COMMIT;",
     ]
+)
+
+
+def _schema_2_view(table: str, columns: tuple[str, ...]) -> str:
+    """Return the statement for a temporary view with the present names of a table of schema 2, which is not changed."""
+    old_columns = {new: old for changed, old, new in RENAMED_COLUMNS if changed == table}
+    old_table = {new: old for old, new in RENAMED_TABLES.items()}.get(table, table)
+    selected = ", ".join(f"{old_columns.get(column, column)} AS {column}" for column in columns)
+    return f"CREATE TEMP VIEW {table} AS SELECT {selected} FROM main.{old_table}"
+
+
+# Temporary views have precedence over the stored tables of the same names
+SCHEMA_2_VIEWS = (
+    _schema_2_view("process", ("id", "key", "settings", "metadata", "crc32")),
+    *(_schema_2_view(table, ("process", *keys, content, "crc32")) for table, (keys, content) in CONTENT.items()),
 )
 
 
