@@ -144,6 +144,11 @@ def test_a_program_can_send_requests(service):
         rows = list(csv.DictReader(io.StringIO(numbers)))
         assert {row["text"] for row in rows} == {"wolf", "car"}
         assert all(float(row["distance"]) > 0 for row in rows)
+        settings = {"samples": 1.0, "steps": 1.0, "seed": 3.0, "guidance": None}  # the link has what the page reads
+        head, *_ = client.predict("dog", "cat", **settings, api_name="/compare")
+        assert "a=dog&amp;b=cat&amp;model=default&amp;samples=1&amp;steps=1&amp;seed=3&amp;guidance=&quot;" in head.replace(
+            '"', "&quot;"
+        )
         with pytest.raises(AppError, match="it must be an integer from 1 to 1"):
             client.predict(text="dog", lines="wolf\ncar", samples=2, steps=1, api_name="/nearest")
         client.close()

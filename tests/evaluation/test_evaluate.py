@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -220,6 +222,26 @@ def test_baseline_that_saturates(fast_process, pairs_file):
     assert evaluation.tasks["own"].baselines["constant"].agreement is None
     assert "| own | constant | all 0 |" in markdown(evaluation).replace("2.22e-16", "0")
     assert evaluation.summary()["tasks"]["own"]["baselines"]["constant"]["spearman"] is None
+
+
+def test_forecast_where_rows_run_alone_or_fewer_steps_cannot_run(tiny_sd, monkeypatch):
+    """Steps of rows that run alone are reported at the end, in no time. Some arguments fit to one number of steps."""
+    process = conjure.load(tiny_sd, steps=30).set(batch_prompts=False, batch_size=2)
+    jobs = [TrajectoryJob(f"text {i}", 0, ("b",)) for i in range(8)]
+    now = itertools.count()  # seconds; the last three calls are those of the reported steps
+
+    def results(short, batch, progress):
+        monkeypatch.setattr(time, "perf_counter", lambda: 30.0 + 1e-6 * next(now))
+        for _ in range(short.steps):
+            progress(0, 0)
+        return [SimpleNamespace(final_latent=torch.zeros(4))]
+
+    monkeypatch.setattr("conjure.engine.forecast.iter_results", results)
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    prediction = forecast(process, jobs)
+    assert prediction.seconds == pytest.approx(8 * 30 * 30 / 3, rel=1e-3)
+    monkeypatch.undo()
+    assert forecast(process.set(pipeline_kwargs={"timesteps": list(range(900, 0, -30))}), jobs) is None
 
 
 def test_forecast(fast_process):

@@ -25,6 +25,7 @@ from conjure.process_drift.results import Drift
 from conjure.reference import algorithm_1
 from denoisers import initial_noise
 from reference_algorithm import guided_unet
+from tiny_media_pipelines import VIDEO_FAMILIES
 
 TEXTS = ["snow leopard", "bengal tiger", "house"]
 STEPS = 3
@@ -260,6 +261,14 @@ def test_processes_that_cannot_be_compared_are_refused(load):
     for b, message in cases:
         with pytest.raises(InputError, match=message):
             conjure.drift(a, b, TEXTS[:1], samples=1)
+
+
+def test_packed_latents_of_other_sizes_are_not_compared(tmp_path):
+    """They have one shape, since they are lists of positions."""
+    process = conjure.load(VIDEO_FAMILIES["LTX-Video"].save(tmp_path / "ltx"), steps=2, height=64, width=96, frames=9)
+    with pytest.raises(InputError, match="process A generates 64 x 96 x 9 and process B 96 x 64 x 9; compare them at the same"):
+        conjure.drift(process, process.set(height=96, width=64), ["dog"], samples=1)
+    assert conjure.drift(process, process.set(guidance=1.5), ["dog"], samples=1).texts[0].divergence.value > 0
 
 
 def test_flows_and_other_processes_are_not_compared():

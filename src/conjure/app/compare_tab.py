@@ -57,12 +57,13 @@ def build_compare_tab(blocks: gr.Blocks, service: Service, visitors: Visitors) -
         a: Any, b: Any, model: Any, samples: Any, steps: Any, seed: Any, guidance: Any, words: Any, replacements: Any,
         request: gr.Request, progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[str, str, str, Any, str]]:  # fmt: skip
-        values = {"a": a, "b": b, "model": model, "samples": samples, "steps": steps, "seed": seed, "guidance": guidance}
         with computation(service, visitors, request, progress) as (report, raise_if_cancelled):
             settings = (model, samples, steps, seed, guidance)
             for answer in service.compare(a, b, settings, words, replacements, report):
                 raise_if_cancelled()
-                # after the first answer, which only valid settings have
+                # after the first answer, which only valid settings have; a program may send them as 20.0 or None
+                numbers = {"samples": int(samples), "steps": int(steps), "seed": int(seed)}
+                values = {"a": a, "b": b, "model": model, **numbers, "guidance": "" if guidance is None else guidance}
                 values |= {"words": "1"} if words else {}
                 values |= {"replace": replacements} if replacements else {}
                 link = f'<p><a href="?{html.escape(urlencode(values))}">Link to this comparison</a></p>'

@@ -10,7 +10,8 @@ from conjure.diffusion.batch_size import AdaptiveBatchSize
 from conjure.diffusion.compilation import compile_for_long_run
 from conjure.diffusion.jobs import TrajectoryJob, batch_end
 from conjure.diffusion.process import Process
-from conjure.engine.runner import iter_results
+from conjure.engine.runner import iter_results, runs_unbatched
+from conjure.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def forecast(process: Process, jobs: Sequence[TrajectoryJob]) -> Forecast | None
         jobs: The jobs.
 
     Returns:
-        The forecast; None for fewer than four batches, and for workers.
+        The forecast; None for fewer than four batches, for workers, and where fewer steps cannot be run.
     """
     if not jobs or process.workers:
         return None
@@ -57,10 +58,15 @@ def forecast(process: Process, jobs: Sequence[TrajectoryJob]) -> Forecast | None
         return None
     times, size = [time.perf_counter()], 0
     short = replace(process, steps=min(3, process.steps))
-    for result in iter_results(short, batch, progress=lambda *_: times.append(time.perf_counter())):
-        size = result.final_latent.numel() * 4
-    seconds = num_batches * (times[-1] - times[0] + (process.steps - short.steps) * (times[-1] - times[-2]))
-    return Forecast(seconds, size * len(jobs))
+    try:
+        for result in iter_results(short, batch, progress=lambda *_: times.append(time.perf_counter())):
+            size = result.final_latent.numel() * 4
+    except InputError:  # some schedulers and arguments, such as a list of sigmas, fit to one number of steps only
+        return None
+    elapsed = times[-1] - times[0]
+    # Pipelines that run one row at a time report their steps at the end, so the duration of the last one is unknown
+    last_step = elapsed / short.steps if runs_unbatched(process) else times[-1] - times[-2]
+    return Forecast(num_batches * (elapsed + (process.steps - short.steps) * last_step), size * len(jobs))
 
 
 def compile_if_it_pays(process: Process, expected: Forecast | None) -> bool:

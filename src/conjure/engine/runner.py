@@ -79,6 +79,11 @@ def trajectory_runner(process: Process) -> Callable[..., Tensor]:
     return run_on_shared_trajectories if process.batch_prompts else run_unbatched
 
 
+def runs_unbatched(process: Process) -> bool:
+    """Return whether the rows of a batch run one text or one row at a time."""
+    return needs_single_rows(process.pipeline) or not process.batch_prompts
+
+
 @dataclass(frozen=True)
 class _Run:
     """The arguments and caches that all batches of a run share."""

@@ -58,6 +58,11 @@ def check_agreement(a: ProcessFacts, b: ProcessFacts) -> Agreement:
             f"the latents of process A have the shape {a.latent_shape}, and those of process B {b.latent_shape}; compare them "
             f"{SAME_SIZE[a.kind]}, or, if the models have different latents, how they arrange texts (conjure drift --matrix)"
         )
+    sizes = list(zip(a.media_size, b.media_size, strict=True))
+    # Latents that are a list of positions have one shape for all sizes with as many positions
+    if len(a.latent_shape) == 2 and any(None not in pair and pair[0] != pair[1] for pair in sizes):
+        shown = (" x ".join(str(size) for size in facts.media_size if size is not None) for facts in (a, b))
+        raise InputError("process A generates {} and process B {}; compare them {}".format(*shown, SAME_SIZE[a.kind]))
     is_flow_a, is_flow_b = (facts.prediction_type == "flow" for facts in (a, b))
     if is_flow_a != is_flow_b:
         raise InputError(

@@ -53,6 +53,7 @@ class ProcessFacts:
         noise_levels: The noise levels at these timesteps.
         kind: What it generates.
         latent_shape: The shape of one latent.
+        media_size: Height, width and number of frames of what it generates; None for those that only the pipeline knows.
         autoencoder: Its autoencoder; None for a model of pixels.
     """
 
@@ -69,6 +70,7 @@ class ProcessFacts:
     noise_levels: tuple[NoiseLevel, ...]
     kind: MediaKind
     latent_shape: tuple[int, ...]
+    media_size: tuple[int | None, ...]
     autoencoder: Autoencoder | None
 
 
@@ -99,8 +101,16 @@ def inspect_process(process: Process, text: str) -> ProcessFacts:
         noise_levels=tuple(step.noise_level for step in steps),
         kind=process.kind,
         latent_shape=tuple(final.shape[1:]),
+        media_size=_media_size(process),
         autoencoder=_autoencoder(process),
     )
+
+
+def _media_size(process: Process) -> tuple[int | None, ...]:
+    given = {"height": process.height, "width": process.width, **process.media.arguments(process.call_parameters)}
+    defaults = {name: parameter.default for name, parameter in process.call_parameters.items()}
+    sizes = [defaults.get(name) if given.get(name) is None else given[name] for name in ("height", "width", "num_frames")]
+    return tuple(size if isinstance(size, int) else None for size in sizes)
 
 
 def same_autoencoder(a: Autoencoder | None, b: Autoencoder | None) -> bool:
