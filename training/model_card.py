@@ -41,8 +41,8 @@ def classification_section() -> str:
     results = result_pages.load_json("classifier")
     return f"""{zero_shot_classification.results_table(results)}
 
-The predicted caption is the one with the lowest mean loss at {len(zero_shot_classification.TIMESTEPS)} noise levels. These rows helped to choose
-the share of the last stage in the weights, and the guidance scale.
+The predicted caption is the one with the lowest mean loss at {len(zero_shot_classification.TIMESTEPS)} noise levels. These rows helped to choose the share of the last
+stage in the weights, and the guidance scale.
 
 {recognition_section(results[drawing_classifier.RESULTS_KEY])}"""
 
@@ -116,8 +116,8 @@ The weights are licensed under Apache-2.0. Name these authors when you redistrib
 
 Training has three stages:
 
-1. Autoencoder: 1.6 million images, 107 seconds on one NVIDIA H200. The reconstructions of
-   images that it was trained on have a peak signal-to-noise ratio of 28 dB.
+1. Autoencoder: 1.6 million images, 107 seconds on one NVIDIA H200. The reconstructions of images that it was trained on have a peak
+   signal-to-noise ratio of 28 dB.
 2. Denoiser: 33.9 million images, 730 seconds on the same GPU. The loss is the error of denoising and a weak relation term, which keeps
    the ratios of the distances between predictions close to those between text embeddings. The loss on held-out images is .380.
 3. {SHIPPED.finishing.samples:,} images, mostly typical drawings of their names, 46 minutes on two CPU cores. The final weights are {SHIPPED.finishing_share:g} times those
