@@ -480,6 +480,8 @@ def read_and_repair(inputs: Path, model: Path) -> None:
             assert command("store", "repair", "s")[0] == 2
             assert Path("s").read_bytes() == before
             return
+        gc.collect()  # closes the store of the failed run in this process, and SQLite then writes its journal to the file
+        before = Path("s").read_bytes()
         assert command("store", "repair", "s")[0] == 0
         assert Path("s.broken").read_bytes() == before
         assert command("store", "verify", "s")[0] == 0

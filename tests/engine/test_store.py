@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -238,7 +239,8 @@ def test_a_corrupted_file(short_process, filled_store, open_store, tmp_path, dam
             content[position] ^= int(rng.integers(1, 256))
     path.write_bytes(content)
     try:
-        matrix = conjure.matrix(short_process.set(store=open_store(path)), WORDS, samples=2)
+        with contextlib.closing(conjure.Store(path)) as store:
+            matrix = conjure.matrix(short_process.set(store=store), WORDS, samples=2)
     except InputError as error:
         message = str(error)
         _, old_file = repair(path)

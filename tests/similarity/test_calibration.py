@@ -201,7 +201,8 @@ def test_a_calibration_in_a_store_is_found_and_maintained(few_pairs, tiny_proces
     assert summarize(process.store) == []  # a search stores nothing
     calculated = calibrate(process).scale()
     monkeypatch.setattr(calibration, "_in_memory", {})
-    again = known(find_calibration(tiny_process.set(store=conjure.Store(path)), fingerprint))
+    with contextlib.closing(conjure.Store(path)) as store:
+        again = known(find_calibration(tiny_process.set(store=store), fingerprint))
     assert np.array_equal(again.scale().unrelated, calculated.unrelated)
     assert find_calibration(tiny_process, fingerprint) is None
     (summary,) = summarize(process.store)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
@@ -41,7 +41,7 @@ from conjure.diffusion.process_settings import (
 from conjure.diffusion.saving import save_process
 from conjure.diffusion.schedulers import make_scheduler, plain_config, replaced_methods, scheduler_alias
 from conjure.diffusion.step_noise import seeded_scheduler
-from conjure.diffusion.tokenizers import max_prompt_tokens
+from conjure.diffusion.tokenizers import max_prompt_tokens, warn_of_lost_texts
 from conjure.plotting.media import MediaKind
 
 
@@ -190,6 +190,10 @@ class Process(DeprecatedProcessNames):
         if output_type == "np":
             check_finite_images(outputs)
         return outputs
+
+    def warn_of_lost_texts(self, texts: Iterable[str]) -> None:
+        """Emit the warnings about lost text that `run` would emit, for texts whose results are known. See `tokenizers`."""
+        warn_of_lost_texts(self.pipeline, self.call_parameters, self.pipeline_kwargs, texts)
 
     def call_kwargs(self, texts: Sequence[str], seeds: Sequence[int], output_type: str) -> dict[str, Any]:
         """Return the arguments of the pipeline's call. `texts`, `seeds` and `output_type` are those of `run`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -108,6 +108,29 @@ def max_prompt_tokens(pipeline: Any, parameters: Mapping[str, inspect.Parameter]
     return template + kwargs.get("max_sequence_length", limit.default)
 
 
+def warn_of_lost_texts(
+    pipeline: Any, parameters: Mapping[str, inspect.Parameter], kwargs: Mapping[str, Any], texts: Iterable[str]
+) -> None:
+    """Emit the warnings about lost text that a run of the pipeline would emit, without the run.
+
+    Tokens of a template are not counted, and neither is a limit that only the pipeline knows. A text slightly above such a limit
+    has no warning.
+
+    Args:
+        pipeline: The pipeline.
+        parameters: The parameters of its call, by name.
+        kwargs: Further arguments of the call.
+        texts: The texts.
+    """
+    kept = max_prompt_tokens(pipeline, parameters, kwargs)
+    parameter = parameters.get("max_sequence_length")
+    limit = kwargs.get("max_sequence_length", parameter.default if parameter else None) or math.inf
+    tokenizers = [TruncationWarningTokenizer(part, kept) for part in pipeline.components.values() if is_tokenizer(part)]
+    for text in texts:
+        for tokenizer in tokenizers:
+            tokenizer.warn_of_lost_text(text, min(limit, tokenizer.model_max_length))
+
+
 class TruncationWarningTokenizer:
     """A wrapper of a tokenizer that emits a `TextTruncationWarning` if part of a text is lost.
 
@@ -141,7 +164,7 @@ class TruncationWarningTokenizer:
         if is_truncated:
             for single in dict.fromkeys([text] if isinstance(text, str) else text):
                 if isinstance(single, str):
-                    self._warn_of_lost_text(single, self._cut(single, max_length), min(max_length, self._max_prompt_tokens))
+                    self.warn_of_lost_text(single, max_length)
         # Pipelines also tokenize without truncation, with the padding "longest", to log what they truncated before
         if is_truncated or options.get("padding") == "longest":
             text = self._cuts.get(text, text) if isinstance(text, str) else self._cut_all(text)
@@ -161,7 +184,9 @@ class TruncationWarningTokenizer:
     def _cut_all(self, texts: Sequence[Any]) -> list[Any]:
         return [self._cuts.get(single, single) if isinstance(single, str) else single for single in texts]
 
-    def _warn_of_lost_text(self, text: str, beginning: str, limit: float) -> None:
+    def warn_of_lost_text(self, text: str, max_length: float) -> None:
+        """Emit a `TextTruncationWarning` if symbols of a text are unknown, or if it is truncated to `max_length` tokens."""
+        beginning, limit = self._cut(text, max_length), min(max_length, self._max_prompt_tokens)
         tokens = self._tokenizer(beginning, truncation=False, verbose=False).input_ids
         at_least = "more than " if beginning != text and len(tokens) > limit else ""
         special = [getattr(self._tokenizer, f"{name}_token_id", None) for name in ("bos", "eos", "sep", "cls", "pad")]

@@ -84,6 +84,10 @@ class TrajectoryCache:
         requested = [job for job in jobs if job in keep_latents]
         others = [job for job in jobs if job not in keep_latents]
         remaining = requested + stored.missing(others, final_latents=final_latents) if stored else list(jobs)
+        run_texts, all_texts = (
+            dict.fromkeys(text for job in some for text in (job.text, *job.targets)) for some in (remaining, jobs)
+        )
+        process.warn_of_lost_texts(text for text in all_texts if text not in run_texts)  # the others are warned of when they run
         if on_start:
             on_start(remaining)
         with_latents = []
