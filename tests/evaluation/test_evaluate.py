@@ -239,6 +239,7 @@ def test_forecast_where_rows_run_alone_or_fewer_steps_cannot_run(tiny_sd, monkey
     monkeypatch.setattr("conjure.engine.forecast.iter_results", results)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     prediction = forecast(process, jobs)
+    assert prediction is not None
     assert prediction.seconds == pytest.approx(8 * 30 * 30 / 3, rel=1e-3)
     monkeypatch.undo()
     assert forecast(process.set(pipeline_kwargs={"timesteps": list(range(900, 0, -30))}), jobs) is None
