@@ -56,3 +56,7 @@ class NoiseSeeds:
         """
         seed = noise_seed(self.seed, sample)
         return -seed if self.antithetic and text > other else seed
+
+    def pair(self, sample: int, a: str, b: str) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Return the text and the seed of both trajectories of the pair (`a`, `b`) in a sample."""
+        return (a, self.seed_for(sample, a, b)), (b, self.seed_for(sample, b, a))

@@ -55,9 +55,8 @@ def ablate(
         tasks: As in `conjure.evaluate`.
         vary: For each setting its values, or None for the default ones (`conjure.evaluation.axes.ABLATION_AXES`). `steps`,
             `guidance` and `scheduler` are settings of `Process.set`; `size` is the height and width in pixels; `model` are names
-            for `conjure.load`, each with its own guidance, scheduler, adapters and further
-            arguments of its pipeline. `prior`, `samples` and `weighting` take no
-            values.
+            for `conjure.load`, each with its own guidance, scheduler, adapters and further arguments of its
+            pipeline. `prior`, `samples` and `weighting` take no values.
         data: As in `conjure.evaluate`.
         samples: As in `conjure.evaluate`.
         seed: As in `conjure.evaluate`.

@@ -277,14 +277,16 @@ def _generate(run: Run, pairs: Sequence[tuple[str, str]], device: str | None) ->
     except InputError as error:
         raise InputError(f"images of the run {str(run.folder)!r} cannot be generated: {error}") from error
     noise = NoiseSeeds(run.summary["seed"], run.summary.get("antithetic", False))
-    rows = {(a, b): ((a, noise.seed_for(0, a, b)), (b, noise.seed_for(0, b, a))) for a, b in pairs}
+    trajectories = {pair: noise.pair(0, *pair) for pair in pairs}
     kind, rate = process.kind, process.media_rate
     batch_size = AdaptiveBatchSize(process.device, IMAGE_BATCH if process.batch_prompts and kind == "image" else 1)
 
     def generate(batch: Sequence[tuple[str, int]], _: int) -> list[np.ndarray]:
         texts, seeds = zip(*batch, strict=True)
-        return [media.picture() for media in media_of(process.run(texts, seeds, "np"), kind, rate)]
+        outputs = process.run(texts, seeds, "np")
+        return [media.picture() for media in media_of(outputs, kind, rate)]
 
-    distinct = list(dict.fromkeys(row for both in rows.values() for row in both))
-    pictures = dict(zip(distinct, itertools.chain(*map_batches(distinct, batch_size, generate)), strict=True))
-    return {pair: [pictures[row] for row in both] for pair, both in rows.items()}
+    distinct = list(dict.fromkeys(itertools.chain(*trajectories.values())))  # pairs share texts
+    generated = [picture for batch in map_batches(distinct, batch_size, generate) for picture in batch]
+    pictures = dict(zip(distinct, generated, strict=True))
+    return {pair: [pictures[first], pictures[second]] for pair, (first, second) in trajectories.items()}

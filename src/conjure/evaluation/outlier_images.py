@@ -51,7 +51,7 @@ def outlier_images(process: Process, cache: TrajectoryCache, results: Mapping[st
     keys = {}
     for name, result in results.items():
         indices = outliers(result.pairs, result.distances)
-        keys[name] = {index: _keys(cache, *result.pairs.texts[index]) for index in indices}
+        keys[name] = {index: cache.noise.pair(0, *result.pairs.texts[index]) for index in indices}
     needed = dict.fromkeys(key for by_index in keys.values() for pair in by_index.values() for key in pair)
     found = {key: cache.final_latents.get(key) for key in needed}
     latents = {key: latent for key, latent in found.items() if latent is not None and torch.isfinite(latent).all()}
@@ -70,11 +70,6 @@ def outlier_images(process: Process, cache: TrajectoryCache, results: Mapping[st
         },
         NOTES[process.kind],
     )
-
-
-def _keys(cache: TrajectoryCache, a: str, b: str) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Return the text and the seed of both trajectories of a pair in the first sample."""
-    return (a, cache.noise.seed_for(0, a, b)), (b, cache.noise.seed_for(0, b, a))
 
 
 def _encode(image: np.ndarray) -> str:

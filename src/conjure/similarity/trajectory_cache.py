@@ -84,10 +84,9 @@ class TrajectoryCache:
         requested = [job for job in jobs if job in keep_latents]
         others = [job for job in jobs if job not in keep_latents]
         remaining = requested + stored.missing(others, final_latents=final_latents) if stored else list(jobs)
-        run_texts, all_texts = (
-            dict.fromkeys(text for job in some for text in (job.text, *job.targets)) for some in (remaining, jobs)
-        )
-        process.warn_of_lost_texts(text for text in all_texts if text not in run_texts)  # the others are warned of when they run
+        if stored:
+            warned_by_run = _texts(remaining)
+            process.warn_of_lost_texts(text for text in _texts(jobs) if text not in warned_by_run)
         if on_start:
             on_start(remaining)
         with_latents = []
@@ -168,6 +167,11 @@ class TrajectoryCache:
             return math.nan
         x, y = self.final_latents.get(first), self.final_latents.get(second)
         return math.nan if x is None or y is None else float((x - y).square().sum())
+
+
+def _texts(jobs: Sequence[TrajectoryJob]) -> dict[str, None]:
+    """Return the texts of jobs, each once and in order."""
+    return dict.fromkeys(text for job in jobs for text in (job.text, *job.targets))
 
 
 def non_finite_error(texts: Sequence[str], model: str = "the model") -> InputError:
